@@ -1,0 +1,1 @@
+"""Turn prompts and raw model answers into preference data that can be trusted."""

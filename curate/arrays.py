@@ -1,0 +1,179 @@
+"""Nested Arrow columns without Python loops: lists, conversations, canonical bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Column = pa.Array | pa.ChunkedArray
+
+
+def one_chunk(column: Column) -> pa.Array:
+    """Return the column as one array that starts at offset zero of its own buffers' values."""
+    if isinstance(column, pa.ChunkedArray):
+        if column.num_chunks == 1:
+            return column.chunk(0)
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
+def lengths(column: Column) -> npt.NDArray[np.int64]:
+    """Return each list's length; a null list counts as empty."""
+    counts = pc.fill_null(pc.list_value_length(one_chunk(column)), 0)
+    return np.asarray(counts.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def flat(column: Column, name: str | None = None) -> pa.Array:
+    """Return the values of all lists one after another, or field `name` of those structs."""
+    values = one_chunk(column).flatten()  # leaves out what null lists hide
+    return values if name is None else pc.struct_field(values, name)
+
+
+def lists(counts: npt.ArrayLike, values: pa.Array) -> pa.Array:
+    """Return the list column whose lists take `counts` values each from `values`."""
+    offsets = np.zeros(len(np.asarray(counts)) + 1, dtype=np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def owners(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return, for each flattened value, the row it belongs to."""
+    counts = np.asarray(counts)
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def set_field(values: pa.StructArray, name: str, column: pa.Array) -> pa.StructArray:
+    """Return the struct array with one field replaced."""
+    fields = [column if f.name == name else pc.struct_field(values, f.name) for f in values.type]
+    return pa.StructArray.from_arrays(fields, fields=list(values.type))
+
+
+def structs(type_: pa.StructType, size: int, **columns: Any) -> pa.StructArray:
+    """Build a struct array of `size` from named columns: an array, a sequence, a scalar or None."""
+    fields = []
+    for f in type_:
+        value = columns.pop(f.name, None)
+        if isinstance(value, pa.Array):
+            fields.append(value.cast(f.type) if value.type != f.type else value)
+        elif value is None or isinstance(value, str | int | float):
+            fields.append(pa.repeat(pa.scalar(value, f.type), size))
+        else:
+            fields.append(pa.array(value, f.type, from_pandas=False))
+    if columns:
+        raise TypeError(f"no such field: {sorted(columns)}")
+    return pa.StructArray.from_arrays(fields, fields=list(type_))
+
+
+def concat_lists(first: Column, second: Column) -> pa.Array:
+    """Join two list columns row by row: row i holds first[i] followed by second[i]."""
+    n_first, n_second = lengths(first), lengths(second)
+    values = pa.concat_arrays([flat(first), flat(second)])
+    totals = n_first + n_second
+    starts = np.cumsum(totals) - totals
+    where = np.empty(len(values), dtype=np.int64)
+    size = int(n_first.sum())
+    for counts, shift, base in ((n_first, starts, 0), (n_second, starts + n_first, size)):
+        local = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        where[np.repeat(shift, counts) + local] = base + np.arange(int(counts.sum()))
+    return lists(totals, values.take(pa.array(where)))
+
+
+def messages_of(prompt: Column) -> list[list[dict[str, str]]]:
+    """Return the conversations as Python lists of {"role", "content"}."""
+    roles, contents = flat(prompt, "role").to_pylist(), flat(prompt, "content").to_pylist()
+    turns = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+    ends = np.cumsum(lengths(prompt)).tolist()
+    starts = [0, *ends[:-1]]
+    return [turns[a:b] for a, b in zip(starts, ends, strict=True)]
+
+
+def text_of(prompt: Column) -> pa.Array:
+    """Return each conversation as one text: its turns' contents joined by a newline."""
+    counts, contents = lengths(prompt), flat(prompt, "content")
+    if len(counts) == len(contents) and (counts == 1).all():
+        return contents
+    return pc.binary_join(lists(counts, contents), "\n")
+
+
+def last_turn(prompt: Column) -> pa.Array:
+    """Return the content of each conversation's last message; null for an empty one."""
+    counts = lengths(prompt)
+    ends = np.cumsum(counts) - 1
+    return flat(prompt, "content").take(pa.array(ends, mask=counts == 0))
+
+
+def canonical(array: pa.Array) -> pa.Array:
+    """Return an equal array whose buffers depend on its values alone.
+
+    Equal arrays can differ in offsets, in spare bits, in an all-true validity bitmap and in
+    what lies under their nulls. Arrow's kernels leave such traces, and a content address must
+    not see them.
+    """
+    kind = array.type
+    mask = _validity(array)
+    n = len(array)
+    if pa.types.is_struct(kind):
+        fields = [canonical(pc.struct_field(array, f.name)) for f in kind]
+        return pa.Array.from_buffers(kind, n, [mask], array.null_count, 0, fields)
+    if pa.types.is_list(kind):
+        counts, values = lengths(array), canonical(flat(array))
+        return pa.Array.from_buffers(
+            kind, n, [mask, _offsets(counts)], array.null_count, 0, [values]
+        )
+    if pa.types.is_fixed_size_list(kind):
+        start = array.offset * kind.list_size
+        values = array.values.slice(start, n * kind.list_size)
+        if array.null_count:
+            hidden = np.repeat(~_bits(array), kind.list_size)
+            values = pc.if_else(pa.array(hidden), pa.scalar(0, kind.value_type), values)
+        return pa.Array.from_buffers(kind, n, [mask], array.null_count, 0, [canonical(values)])
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        dense = array.drop_null() if array.null_count else array
+        size = pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False)
+        return pa.Array.from_buffers(
+            kind, n, [mask, _offsets(size), _text_bytes(dense)], array.null_count
+        )
+    if pa.types.is_boolean(kind):
+        filled = np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), dtype=bool)
+        bits = pa.py_buffer(np.packbits(filled, bitorder="little").tobytes())
+        return pa.Array.from_buffers(kind, n, [mask, bits], array.null_count)
+    if pa.types.is_primitive(kind):
+        filled = pc.fill_null(array, pa.scalar(0, kind)) if array.null_count else array
+        width = kind.bit_width // 8
+        data = (
+            filled.buffers()[1].slice(filled.offset * width, n * width) if n else pa.py_buffer(b"")
+        )
+        return pa.Array.from_buffers(kind, n, [mask, data], array.null_count)
+    raise TypeError(f"a column of type {kind} cannot be stored")
+
+
+def _bits(array: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _validity(array: pa.Array) -> pa.Buffer | None:
+    if not array.null_count:
+        return None
+    return pa.py_buffer(np.packbits(_bits(array), bitorder="little").tobytes())
+
+
+def _offsets(counts: npt.NDArray[Any] | Sequence[int]) -> pa.Buffer:
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise OverflowError("a shard's column holds more than 2 GiB; use smaller shards")
+    return pa.py_buffer(offsets.astype(np.int32))
+
+
+def _text_bytes(array: pa.Array) -> pa.Buffer:
+    """Return the bytes that a null-free string array's values cover."""
+    _, offsets, data = array.buffers()
+    if not len(array) or data is None:
+        return pa.py_buffer(b"")
+    ends = np.frombuffer(offsets, dtype=np.int32)[array.offset : array.offset + len(array) + 1]
+    return data.slice(int(ends[0]), int(ends[-1] - ends[0]))

@@ -1,0 +1,1 @@
+"""Engines: how stages reach language models."""

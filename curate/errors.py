@@ -1,0 +1,70 @@
+"""Errors a user can act on: each says what is wrong, where, and what to do.
+
+The command line prints these as one line and exits with `exit_code`; a traceback
+is for bugs and for `--debug`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CurateError(Exception):
+    """Anything that stops a run for a reason the user can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(CurateError):
+    """The pipeline, a flag or a name is wrong; nothing has run."""
+
+    exit_code = 2
+
+
+class InputError(CurateError):
+    """The source's data is malformed; the message names file, row and column."""
+
+    exit_code = 2
+
+
+class MissingExtra(ConfigError):
+    """A dependency that belongs to an optional extra is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; install it with: pip install 'curate-preferences[{extra}]'"
+        )
+
+
+class StageError(CurateError):
+    """A stage could not do its work on a shard; what was committed stays, a rerun resumes."""
+
+    exit_code = 3
+
+
+class StoreError(CurateError):
+    """The store could not be read or written (disk full, permissions, damage)."""
+
+    exit_code = 3
+
+
+class LockHeld(CurateError):
+    """Another run holds this run's lock."""
+
+    exit_code = 75
+
+
+class AccountingError(CurateError):
+    """Rows in do not equal exported + dropped + failed: a bug, never papered over."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the closest known name, or the list of known names."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(options)}" if options else ""

@@ -1,0 +1,1 @@
+"""Exports: from committed parts to datasets that trainers read."""

@@ -1,0 +1,76 @@
+"""The row: one prompt with its candidates, judgments, scores and pairs, as Arrow types.
+
+Lists are flat (never a list within a list), so everything about one prompt is in one row
+and per-prompt work needs no group-by. `conversation`, `candidates` and so on below are the
+types that every stage reads and writes; a column with another type is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+
+PROMPT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+"""Conversation up to the answer."""
+
+CANDIDATE = pa.struct(
+    [
+        ("text", pa.string()),
+        ("model", pa.string()),
+        ("finish_reason", pa.string()),  # stop, length, refusal, error, or null where unknown
+        ("tokens", pa.int32()),  # output tokens; null where unknown
+        ("drop", pa.string()),  # null, or why this candidate must not be used
+    ]
+)
+CANDIDATES = pa.list_(CANDIDATE)
+
+JUDGMENT = pa.struct(
+    [
+        ("judge", pa.string()),
+        ("aspect", pa.string()),
+        ("a", pa.int32()),  # index into candidates
+        ("b", pa.int32()),  # the other candidate; null for a pointwise judgment
+        ("order", pa.string()),  # ab or ba: which was shown first; null for pointwise
+        ("score", pa.float32()),  # pointwise: the score; pairwise: + favours a. Null unless ok
+        ("spread", pa.float32()),  # standard deviation of the score, where the judge gives one
+        ("status", pa.string()),  # one of JudgmentStatus
+        ("text", pa.string()),  # the raw answer
+    ]
+)
+JUDGMENTS = pa.list_(JUDGMENT)
+
+PAIR = pa.struct(
+    [
+        ("chosen", pa.int32()),
+        ("rejected", pa.int32()),
+        ("margin", pa.float32()),
+        ("p_correct", pa.float32()),
+        ("weight", pa.float32()),
+        ("source", pa.string()),
+        ("drop", pa.string()),
+    ]
+)
+PAIRS = pa.list_(PAIR)
+
+COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "prompt": PROMPT,
+    "reference": pa.string(),
+    "meta": pa.string(),
+    "candidates": CANDIDATES,
+    "judgments": JUDGMENTS,
+    "scores": pa.list_(pa.float32()),
+    "score_std": pa.list_(pa.float32()),
+    "pairs": PAIRS,
+    "rationales": pa.list_(pa.string()),
+    "split": pa.string(),
+}
+"""Columns with a fixed type. `embedding` (fixed_size_list of float16 or float32) and any
+column of a user's own stage are free."""
+
+DROP, FAIL = "drop", "fail"
+"""Reserved result columns: why a row leaves the pipeline (a decision, or an error)."""
+
+CompletionStatus = Literal["ok", "truncated", "refused", "api_error"]
+JudgmentStatus = Literal["ok", "parse_error", "refused", "truncated", "api_error"]

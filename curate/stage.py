@@ -1,0 +1,132 @@
+"""The stage contract: the one rule that everything else rests on.
+
+A stage sees the columns it **needs** and returns the columns it **writes**, row for row. It
+may give a row, a candidate or a pair a **reason** to be dropped. It never reorders, adds or
+deletes rows. Only sources create rows and only the export reshapes them, so every input row
+ends up exported, dropped with a reason, or failed with an error.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from curate.component import Component, Registry, Runtime
+from curate.engines.contract import Capability, Engine
+from curate.errors import ConfigError
+from curate.schema import DROP, FAIL
+
+Scope = Literal["shard", "dataset"]
+Result = Mapping[str, pa.Array | pa.ChunkedArray]
+
+
+@dataclass(frozen=True)
+class EngineRole:
+    """Marks a field that names an engine (or several) of the pipeline, and what it must do."""
+
+    capabilities: tuple[Capability, ...] = ("chat",)
+
+
+@dataclass
+class Context:
+    """What a stage may use beside its view: the run's seed, its engines, its counters."""
+
+    seed: int = 0
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def engine(self, role: str) -> Engine:
+        """Return the loaded engine that the pipeline calls `role`."""
+        if role not in self.engines:
+            raise ConfigError(f"no engine named {role!r}; engines: {sorted(self.engines)}")
+        return self.engines[role]
+
+    def row_seed(self, row_id: str, sample: int) -> int:
+        """Return a seed in [0, 2**63) from the run's seed, the row's id and a sample index."""
+        return xxhash.xxh3_64_intdigest(f"{self.seed}\0{sample}\0{row_id}".encode()) >> 1
+
+
+class Stage(Component):
+    """One step of a pipeline; subclass with `class MinWords(Stage, name="min_words")`.
+
+    `needs` must exist; `uses` are given where an earlier stage writes them; `writes` replace a
+    column; `appends` extend a list column element by element (several judges each append to
+    `judgments` without depending on each other). `seeded` adds the run's seed to the identity.
+    """
+
+    scope: ClassVar[Scope] = "shard"
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[tuple[str, ...]] = ()
+    appends: ClassVar[tuple[str, ...]] = ()
+    seeded: ClassVar[bool] = False
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        """Register the subclass under `name`, or under `module:Class`."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.kind = name or f"{cls.__module__}:{cls.__qualname__}"
+        stage_registry.add(cls.kind, cls)
+
+    @abstractmethod
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return new columns, each as long as `view`.
+
+        `view` holds the needed columns of the rows still alive: of one shard, or of every
+        shard where the scope is "dataset". Raises StageError where the shard cannot be done.
+        """
+
+    # The four below exist for stages whose columns or scope depend on their fields.
+
+    def needed(self) -> tuple[str, ...]:
+        """Columns that must exist before this stage."""
+        return self.needs
+
+    def used(self) -> tuple[str, ...]:
+        """Columns that are handed over where they exist."""
+        return self.uses
+
+    def written(self) -> tuple[str, ...]:
+        """Columns that exist after this stage, appended ones left out."""
+        return self.writes
+
+    def view_scope(self) -> Scope:
+        """Whether `apply` sees one shard or all of them."""
+        return self.scope
+
+    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
+        """Yield (engine name, capabilities needed) for every engine this stage names."""
+        for name, info in type(self).model_fields.items():
+            for mark in info.metadata:
+                if isinstance(mark, EngineRole):
+                    value = getattr(self, name)
+                    for role in (value,) if isinstance(value, str) else value or ():
+                        yield role, mark.capabilities
+
+
+stage_registry: Registry[Stage] = Registry("stage")
+
+
+def drop(mask: pa.Array | pa.ChunkedArray, reason: str) -> dict[str, pa.Array]:
+    """Drop the rows where `mask` is true, for `reason`; null counts as false."""
+    return {DROP: reasons(mask, reason)}
+
+
+def fail(mask: pa.Array | pa.ChunkedArray, error: str) -> dict[str, pa.Array]:
+    """Mark the rows where `mask` is true as failed with `error`; null counts as false."""
+    return {FAIL: reasons(mask, error)}
+
+
+def reasons(mask: pa.Array | pa.ChunkedArray, reason: str) -> pa.Array:
+    """Return a string column that holds `reason` where `mask` is true and null elsewhere."""
+    return pc.if_else(pc.fill_null(mask, False), pa.scalar(reason), pa.scalar(None, pa.string()))
+
+
+__all__ = ["Context", "EngineRole", "Result", "Runtime", "Stage", "drop", "fail", "stage_registry"]

@@ -1,0 +1,1 @@
+"""The built-in stages; importing this package registers them."""
