@@ -1,0 +1,208 @@
+"""The content-addressed store: what a run has committed, whatever happens to the run.
+
+A part is written under a unique name, synced, and becomes real when its record is created
+exclusively by a hard link. A record that exists is done; the first record wins and a loser
+deletes its own file. Readers follow records, never a glob, and nothing is overwritten.
+Columns are brought into canonical form before writing, so a part's sha256 is a hash of its
+values. Arrow IPC has no checksums: the sha256 in the record is the only guard against damage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from curate.arrays import canonical, one_chunk
+from curate.errors import StoreError
+
+FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
+
+
+def digest(value: object) -> str:
+    """Return the sha256 (hex) of JSON-serialisable data, keys in sorted order."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One committed part: where it lies, what it holds and how its rows fared."""
+
+    stage: str
+    key: str
+    file: str  # relative to the store
+    sha256: str
+    columns: tuple[str, ...]
+    appends: tuple[str, ...]
+    rows_in: int
+    rows_out: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    engines: dict[str, dict[str, str]] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON-serialisable data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Rebuild a record. Raises StoreError for another format or missing fields."""
+        if data.get("format") != FORMAT:
+            raise StoreError(f"a record of store format {data.get('format')!r}, not {FORMAT}")
+        try:
+            lists = {name: tuple(data[name]) for name in ("columns", "appends")}
+            return cls(**{**data, **lists})
+        except (TypeError, KeyError) as error:
+            raise StoreError(f"a damaged record: {error}") from None
+
+
+class Store:
+    """Parts and their records below one folder. Safe for many processes and threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[str] = set()
+
+    def find(self, stage: str, key: str) -> Record | None:
+        """Return the committed record, or None where there is none or it is damaged.
+
+        A part whose bytes do not match its record is set aside as `.damaged` beside it, and so
+        is computed again.
+        """
+        path = self._record_path(stage, key)
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+        try:
+            record = Record.from_json(orjson.loads(raw))
+            if key in self._verified or self._intact(record):
+                self._verified.add(key)
+                return record
+        except (orjson.JSONDecodeError, StoreError, AttributeError):
+            pass
+        path.replace(path.with_suffix(f".{uuid.uuid4().hex[:8]}.damaged"))
+        return None
+
+    def commit(self, record: Record, columns: Mapping[str, pa.Array]) -> Record:
+        """Write the part and create its record; return the record that won.
+
+        `record` comes without file and sha256. Raises StoreError where the disk refuses.
+        """
+        payload = serialize(columns)
+        folder = self._folder(record.stage)
+        nonce = uuid.uuid4().hex[:12]
+        name = f"{record.key}.{nonce}.arrow"
+        final = Record(
+            **{
+                **record.__dict__,
+                "file": f"{folder.name}/{name}",
+                "sha256": hashlib.sha256(payload).hexdigest(),
+            }
+        )
+        scratch = folder / f"{record.key}.{nonce}.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_synced(folder / name, payload)
+            write_synced(scratch, orjson.dumps(final.to_json()))
+            try:
+                os.link(scratch, self._record_path(record.stage, record.key))
+            except FileExistsError:
+                (folder / name).unlink()
+                winner = self.find(record.stage, record.key)
+                return winner if winner is not None else self.commit(record, columns)
+            finally:
+                scratch.unlink(missing_ok=True)
+            sync_folder(folder)
+        except OSError as error:
+            for leftover in (folder / name, scratch):
+                if not self._record_path(record.stage, record.key).exists():
+                    leftover.unlink(missing_ok=True)
+            raise StoreError(
+                f"cannot write to {folder}: {error.strerror}; free space or fix permissions, "
+                "then run the same command again"
+            ) from error
+        self._verified.add(record.key)
+        return final
+
+    def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
+        """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""
+        wanted = [name for name in record.columns if name in set(columns)]
+        if not wanted:
+            return {}
+        path = self.root / record.file
+        try:
+            with pa.memory_map(str(path)) as source:
+                options = pa.ipc.IpcReadOptions(
+                    included_fields=[record.columns.index(name) for name in wanted]
+                )
+                table = pa.ipc.open_file(source, options=options).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"cannot read part {path}: {error}") from error
+        if table.num_rows != record.rows_in:
+            raise StoreError(f"part {path} has {table.num_rows} rows, its record {record.rows_in}")
+        return {name: one_chunk(table[name]) for name in table.column_names}
+
+    def _intact(self, record: Record) -> bool:
+        if not re.fullmatch(r"[\w.-]+/[0-9a-f]+\.[0-9a-f]+\.arrow", record.file):
+            return False  # a record must not lead outside the store
+        try:
+            with (self.root / record.file).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
+        except OSError:
+            return False
+
+    def _folder(self, stage: str) -> Path:
+        return self.root / re.sub(r"[^\w.-]", "-", stage)
+
+    def _record_path(self, stage: str, key: str) -> Path:
+        return self._folder(stage) / f"{key}.json"
+
+
+def serialize(columns: Mapping[str, pa.Array]) -> pa.Buffer:
+    """Return the columns as one Arrow IPC file whose bytes depend on the values alone."""
+    arrays = [canonical(one_chunk(column)) for column in columns.values()]
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+def write_synced(path: Path, payload: bytes | pa.Buffer) -> None:
+    """Create `path` (it must not exist) with `payload`, and wait until the disk has it."""
+    with path.open("xb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_synced(path: Path, payload: bytes) -> None:
+    """Put `payload` at `path` so that a reader sees the old file or the new one."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    write_synced(scratch, payload)
+    scratch.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
