@@ -33,7 +33,8 @@ class MissingExtra(ConfigError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed; install it with: pip install 'curate-preferences[{extra}]'"
+            f"{package} is not installed; "
+            f"install it with: pip install 'curate-preferences[{extra}]'"
         )
 
 

@@ -128,6 +128,11 @@ def _rebuild(name: str, message: str) -> Exception:
     return StageError(message)
 
 
+def _shard(data: dict[str, Any]) -> Shard:
+    parts = tuple(Record.from_json(part) for part in data["parts"])
+    return Shard(data["index"], parts, data["columns"], data["alive"])
+
+
 def write_all(handle: int, data: bytes) -> None:
     """Write every byte: a pipe may take only a part at a time."""
     while data:
@@ -158,11 +163,7 @@ class _Server:
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")
         engines = {role: self._engine(form) for role, form in message["engines"].items()}
-        shards = tuple(
-            Shard(s["index"], tuple(Record.from_json(p) for p in s["parts"]), s["columns"], s["alive"])
-            for s in message["shards"]
-        )  # fmt: skip
-        task = Task(shards, tuple(message["keys"]))
+        task = Task(tuple(map(_shard, message["shards"])), tuple(message["keys"]))
         return run_task(Store(Path(message["store"])), stage, task, engines, message["seed"])
 
     def _engine(self, form: dict[str, Any]) -> Engine:

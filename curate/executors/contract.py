@@ -27,8 +27,10 @@ class Executor(Protocol):
     """Runs tasks; yields each task with its records as it is committed, in any order."""
 
     def map(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
-        """Run the tasks. Stops handing out new ones once `job.stopping()`; raises the first error
-        after the tasks in flight have ended."""
+        """Run the tasks, and hand out no new ones once `job.stopping()`.
+
+        Raises the first error, after the tasks in flight have ended.
+        """
 
     def close(self) -> None:
         """End every worker and free every engine."""

@@ -1,0 +1,193 @@
+"""The command line. Bodies are a few lines; exit codes are documented in the README.
+
+Data goes to stdout and everything else to stderr; `--json` prints JSON lines only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from curate.errors import CurateError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+PipelineFile = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
+RunName = Annotated[str, typer.Argument(help="The run's name: its folder below runs/.")]
+Changes = Annotated[list[str], typer.Option("--set", help="Change a field: margin.at_least=2")]
+Root = Annotated[Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    changes: Changes = [],  # noqa: B006 - typer reads it, nobody writes it
+    root: Root = Path(),
+    workers: Annotated[int, typer.Option(min=1, help="Shards in flight at once.")] = 4,
+    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    json: Json = False,
+) -> None:
+    """Run a pipeline; the same command resumes it, and a finished run does nothing."""
+    from curate.executors.local import Local
+    from curate.loop import run as run_pipeline
+    from curate.progress import listener
+
+    executor = Local(workers)
+    with listener(json) as tell:
+        try:
+            ended = run_pipeline(
+                _load(pipeline, changes), root, executor=executor, until=until or None,
+                listener=tell,
+            )  # fmt: skip
+        finally:
+            executor.close()
+    if ended.signal is not None:
+        _say("stopped; the same command resumes")
+        raise typer.Exit(128 + ended.signal)
+    if not json:
+        _books(ended.folder, ended.accounting)
+
+
+@app.command()
+def plan(
+    pipeline: PipelineFile,
+    changes: Changes = [],  # noqa: B006
+    root: Root = Path(),
+    json: Json = False,
+) -> None:
+    """Say what a run would do, stage by stage, and why."""
+    from curate.plan import plan as make_plan
+
+    for step in make_plan(_load(pipeline, changes), root):
+        if json:
+            _print_json(step)
+        else:
+            amount = f"{step['done']}/{step['shards']} shards" if "shards" in step else ""
+            typer.echo(f"{step['stage']:<16} {step['state']:<8} {amount:<16} {step['why']}")
+
+
+@app.command()
+def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B006
+    """Check fields, engines and columns; touches no data and no model."""
+    checked = _load(pipeline, changes)
+    checked.check()
+    typer.echo(f"{checked.name}: {len(checked.stages)} stages, all columns and engines are there")
+
+
+@app.command()
+def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
+    """Show how far a run has come and whether its rows add up."""
+    from curate.history import manifest
+
+    found = manifest(root, name)
+    if json:
+        _print_json({"finished": found["finished"], **found["accounting"]})
+        return
+    typer.echo(f"{name}: {'finished' if found['finished'] else 'unfinished; run it again'}")
+    _books(root / "runs" / name, found["accounting"])
+
+
+@app.command()
+def show(
+    name: RunName,
+    row: Annotated[str, typer.Option("--id", help="One row's whole history.")] = "",
+    dropped: Annotated[bool, typer.Option(help="Rows that were dropped or failed.")] = False,
+    root: Root = Path(),
+) -> None:
+    """Show one row's history, or what was dropped and why, as JSON lines."""
+    from curate import history
+
+    store, shards = history.shards(root, history.manifest(root, name))
+    if not row and not dropped:
+        raise typer.BadParameter("give --id ID or --dropped")
+    steps = history.trace(store, shards, row) if row else history.dropped(store, shards)
+    for step in steps:
+        _print_json(step)
+
+
+@app.command()
+def export(
+    name: RunName,
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    form: Annotated[str, typer.Option("--format", help="A trainer's row format.")] = "preference",
+    file: Annotated[str, typer.Option("--file", help="parquet or jsonl")] = "parquet",
+    root: Root = Path(),
+) -> None:
+    """Write a run's rows in a trainer's format."""
+    from curate import history
+    from curate.export import write_form
+    from curate.loop import live_tables
+
+    store, shards = history.shards(root, history.manifest(root, name))
+    summary = write_form(live_tables(store, shards), out, form, file_format=file)
+    typer.echo(f"{summary.records} records in {out}")
+
+
+@app.command()
+def stages(name: Annotated[str, typer.Argument(help="One stage's page.")] = "") -> None:
+    """List the stages, or show one: what it needs, writes and can be told."""
+    import curate.stages  # noqa: F401 - registers them
+    from curate.stage import stage_registry
+
+    for kind in [name] if name else stage_registry.names():
+        stage = stage_registry.get(kind)
+        summary = (stage.__doc__ or "").strip()
+        typer.echo(f"{kind:<16} {summary.splitlines()[0]}" if not name else f"{kind}\n\n{summary}")
+        if name:
+            typer.echo(f"\nneeds {stage.needs}, writes {(*stage.writes, *stage.appends)}\n")
+            for field, info in stage.model_fields.items():
+                typer.echo(f"  {field}: {info.annotation} = {info.default!r}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say which extras, devices and how much disk this machine has."""
+    from curate.doctor import examine
+
+    for line in examine():
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line, a bug is a traceback."""
+    try:
+        app()
+    except CurateError as error:
+        if os.environ.get("CURATE_DEBUG"):
+            raise
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped; the same command resumes")
+        sys.exit(130)
+
+
+def _load(path: Path, changes: list[str]) -> Any:
+    import curate.engines
+    import curate.stages  # noqa: F401 - both register their classes
+    from curate.pipeline import Pipeline
+
+    return Pipeline.load(path, changes)
+
+
+def _books(folder: Path, books: dict[str, Any]) -> None:
+    kept = books.get("rows_exported", books.get("rows_alive"))
+    lost = sum(books["dropped"].values()), sum(books["failed"].values())
+    _say(f"{books['rows_in']} rows = {kept} kept + {lost[0]} dropped + {lost[1]} failed")
+    for reason, n in (*books["dropped"].items(), *books["failed"].items()):
+        _say(f"  {n:>6}  {reason}")
+    if "records" in books:
+        _say(f"{books['records']} records in {folder / 'dataset'}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(orjson.dumps(value, default=str).decode())

@@ -1,0 +1,70 @@
+"""Progress: bars in a terminal, a line now and then elsewhere, JSON lines for a machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+Listener = Callable[[dict[str, Any]], None]
+EVERY = 10.0  # seconds between lines where the output is not a terminal
+
+
+@contextmanager
+def listener(json: bool) -> Iterator[Listener]:
+    """Give a listener for the run's events that suits where the output goes."""
+    if json:
+        yield lambda event: print(orjson.dumps(event).decode(), flush=True)
+    elif sys.stderr.isatty():
+        with _bars() as tell:
+            yield tell
+    else:
+        yield _lines()
+
+
+def _lines() -> Listener:
+    """Print a line when a stage starts and then one every `EVERY` seconds, on stderr."""
+    rows = {"done": 0, "todo": 0}
+    last = [0.0]
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "stage":
+            rows.update(done=0, todo=event["rows_todo"])
+            last[0] = time.monotonic()
+            state = f"{event['rows_todo']} rows to do" if event["todo"] else "done before"
+            print(f"{event['stage']}: {state}", file=sys.stderr, flush=True)
+        elif event["event"] == "part":
+            rows["done"] += event["rows"]
+            if time.monotonic() - last[0] >= EVERY:
+                last[0] = time.monotonic()
+                text = f"{event['stage']}: {rows['done']} of {rows['todo']} rows"
+                print(text, file=sys.stderr, flush=True)
+
+    return tell
+
+
+@contextmanager
+def _bars() -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[note]}"), TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, Any] = {"tokens": 0}
+
+        def tell(event: dict[str, Any]) -> None:
+            if event["event"] == "stage":
+                total = event["rows_todo"]
+                note = "" if event["todo"] else "done before"
+                bars.update(tokens=0, bar=progress.add_task(event["stage"], total=total, note=note))
+            elif event["event"] == "part":
+                bars["tokens"] += event["counts"].get("tokens", 0)
+                note = f"{bars['tokens']} tokens" if bars["tokens"] else ""
+                progress.update(bars["bar"], advance=event["rows"], note=note)
+
+        yield tell
