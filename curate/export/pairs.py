@@ -1,0 +1,114 @@
+"""From one row per prompt to one entry per usable pair, and columns read through it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.arrays import Column, concat_lists, flat, lengths, lists, owners
+
+Indexes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+class LivePairs(NamedTuple):
+    """Usable pairs in source order: entry k is pair `position[k]` of row `rows[k]`.
+
+    `chosen` and `rejected` are indexes into that row's candidates.
+    """
+
+    rows: Indexes
+    position: Indexes
+    chosen: Indexes
+    rejected: Indexes
+
+
+def live_pairs(table: pa.Table) -> LivePairs:
+    """Find the pairs that may be exported.
+
+    A pair counts where it is not dropped, names two different candidates of its row, both
+    have a text and neither is dropped; and where the row's prompt is complete.
+    """
+    counts = lengths(table["pairs"])
+    rows = owners(counts)
+    position = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
+    usable = true_where(pc.is_null(flat(table["pairs"], "drop"))) & (chosen != rejected)
+    usable &= has_prompt(table)[rows]
+    for side in (chosen, rejected):
+        usable &= true_where(pc.is_valid(element(table["candidates"], rows, side, "text")))
+        usable &= true_where(pc.is_null(element(table["candidates"], rows, side, "drop")))
+    return LivePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
+
+
+def live_candidates(table: pa.Table) -> Mask:
+    """Return, for each flattened candidate, whether it has a text and is not dropped."""
+    text, drop = (flat(table["candidates"], name) for name in ("text", "drop"))
+    return true_where(pc.is_valid(text)) & true_where(pc.is_null(drop))
+
+
+def has_prompt(table: pa.Table) -> Mask:
+    """Return, for each row, whether its prompt has a message and none lacks role or content."""
+    counts = lengths(table["prompt"])
+    lacking = np.zeros(len(counts), dtype=bool)
+    for name in ("role", "content"):
+        null = true_where(pc.is_null(flat(table["prompt"], name)))
+        lacking[owners(counts)[null]] = True
+    return (counts > 0) & ~lacking
+
+
+def element(column: Column, rows: Indexes, index: Indexes, field: str | None = None) -> pa.Array:
+    """Return element `index[k]` (or its `field`) of list `rows[k]`; null where there is none."""
+    counts = lengths(column)
+    inside = (index >= 0) & (index < counts[rows])
+    where = np.where(inside, (np.cumsum(counts) - counts)[rows] + index, 0)
+    return flat(column, field).take(pa.array(where, mask=~inside))
+
+
+def take(column: Column, rows: Indexes) -> pa.Array:
+    """Return `column[rows]` as one array."""
+    taken = column.take(pa.array(rows))
+    return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+
+
+def message(role: str, content: pa.Array) -> pa.Array:
+    """Return one {role, content} struct per text."""
+    return pa.StructArray.from_arrays(
+        [pa.repeat(pa.scalar(role), len(content)), content], names=["role", "content"]
+    )
+
+
+def answer(content: pa.Array) -> pa.Array:
+    """Return, per text, the message list that holds it as the assistant's turn."""
+    return lists(np.ones(len(content), dtype=np.int64), message("assistant", content))
+
+
+def conversation(prompt: pa.Array, content: pa.Array) -> pa.Array:
+    """Return, per text, the prompt's messages followed by the assistant's turn."""
+    return concat_lists(prompt, answer(content))
+
+
+def plain(prompt: Column) -> pa.Array:
+    """Return each prompt as one string.
+
+    One message gives its content; several give `role: content` blocks separated by an empty
+    line, so that who said what is not lost.
+    """
+    counts, role, content = lengths(prompt), flat(prompt, "role"), flat(prompt, "content")
+    single = pa.array((counts == 1)[owners(counts)])
+    labelled = pc.binary_join_element_wise(role, content, ": ")
+    return pc.binary_join(lists(counts, pc.if_else(single, content, labelled)), "\n\n")
+
+
+def true_where(mask: Any) -> Mask:
+    """Return a null-free Arrow boolean array as NumPy."""
+    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _index(column: pa.Array) -> Indexes:
+    filled = pc.fill_null(column, -1)
+    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -1,0 +1,166 @@
+"""The stream of an export's records: counted, split, and cut into batches that depend on content.
+
+Whatever the shards' sizes, a split's records reach its files in the same batches with the same
+buffers, so the files have the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.arrays import canonical, flat, one_chunk
+from curate.errors import ConfigError, StageError
+from curate.export.forms import NO_PROMPT, Form
+from curate.export.pairs import has_prompt, take
+from curate.schema import COLUMNS
+
+SLICE_ROWS = 1024  # input rows reshaped at once: bounds memory, forms are row-local
+BATCH_ROWS = 1000  # records to an Arrow batch and a Parquet row group
+BATCH_BYTES = 64 << 20  # of text; a heavier batch is halved, so that offsets never overflow
+DEFAULT_SPLIT = "train"
+
+
+@dataclass
+class Tally:
+    """What became of the rows so far."""
+
+    rows_exported: int = 0
+    rows_dropped: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+
+
+def reshape(
+    tables: Iterable[pa.Table], form: str, shape: Form, tally: Tally
+) -> Iterator[tuple[pa.Array, pa.Table]]:
+    """Yield (split of each record, records) in source order, and count into `tally`.
+
+    At least one pair is yielded, with no records if there are none, so that the columns are
+    known. Raises ConfigError where the form's columns are missing, and StageError where a
+    later table's records have other columns or types than the first's.
+    """
+    first: pa.Schema | None = None
+    for number, table in enumerate(_at_least_one(tables, shape)):
+        missing = [name for name in shape.needs if name not in table.column_names]
+        if missing:
+            raise ConfigError(
+                f"export form {form!r} needs the column(s) {', '.join(missing)}, which no stage "
+                f"wrote; add the stage that does, or choose another form; columns here: "
+                f"{', '.join(table.column_names)}"
+            )
+        for start in range(0, max(len(table), 1), SLICE_ROWS):
+            part = _solid(table.slice(start, SLICE_ROWS))
+            records, rows = shape.build(part)
+            first = first or records.schema.remove_metadata()
+            if not records.schema.remove_metadata().equals(first):
+                raise StageError(
+                    f"export: the columns of table {number} are not those of table 0: "
+                    f"{_difference(first, records.schema)}; rerun the stage that wrote them"
+                )
+            kept = np.unique(rows)
+            tally.rows_exported += len(kept)
+            lost = np.ones(len(part), dtype=bool)
+            lost[kept] = False
+            unprompted = int((lost & ~has_prompt(part)).sum())
+            # A zero must not show up as a reason.
+            tally.rows_dropped += Counter(
+                {NO_PROMPT: unprompted, shape.reason: int(lost.sum()) - unprompted}
+                if shape.reason != NO_PROMPT
+                else {NO_PROMPT: int(lost.sum())}
+            )
+            yield _splits(part, rows), records
+
+
+def by_split(stream: Iterator[tuple[pa.Array, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (split, its records) for each part of the stream, splits in order of appearance."""
+    for splits, records in stream:
+        names = pc.unique(splits).to_pylist() or [DEFAULT_SPLIT]
+        for name in names:
+            whole = len(names) == 1
+            yield name, records if whole else records.filter(pc.equal(splits, name))
+
+
+class Batches:
+    """Collects one split's tables and gives them back in batches of fixed size."""
+
+    def __init__(self) -> None:
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Take in records; yield the batches that are now full."""
+        self._waiting.append(table)
+        self._rows += len(table)
+        if self._rows >= BATCH_ROWS:
+            together = pa.concat_tables(self._waiting)
+            full = self._rows - self._rows % BATCH_ROWS
+            for start in range(0, full, BATCH_ROWS):
+                yield from _cut(together.slice(start, BATCH_ROWS))
+            self._waiting, self._rows = [together.slice(full)], self._rows - full
+
+    def rest(self) -> Iterator[pa.RecordBatch]:
+        """Yield what is left."""
+        if self._rows:
+            yield from _cut(pa.concat_tables(self._waiting))
+        self._waiting, self._rows = [], 0
+
+
+def text_bytes(array: pa.Array) -> int:
+    """Return the bytes of all strings in an array, nested ones included."""
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return sum(text_bytes(pc.struct_field(array, i)) for i in range(kind.num_fields))
+    if pa.types.is_list(kind):
+        return text_bytes(flat(array))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return int(pc.sum(pc.cast(pc.binary_length(array), pa.int64())).as_py() or 0)
+    return 0
+
+
+def _cut(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Halve until a batch is light enough; where it is cut depends on the records alone."""
+    weight = sum(text_bytes(chunk) for column in table.columns for chunk in column.chunks)
+    if weight > BATCH_BYTES and len(table) > 1:
+        half = len(table) // 2
+        yield from _cut(table.slice(0, half))
+        yield from _cut(table.slice(half))
+        return
+    arrays = [canonical(one_chunk(column)) for column in table.columns]
+    yield pa.RecordBatch.from_arrays(arrays, schema=table.schema.remove_metadata())
+
+
+def _at_least_one(tables: Iterable[pa.Table], shape: Form) -> Iterator[pa.Table]:
+    empty = True
+    for table in tables:
+        empty = False
+        yield table
+    if empty:
+        yield pa.schema([(name, COLUMNS[name]) for name in shape.needs]).empty_table()
+
+
+def _solid(table: pa.Table) -> pa.Table:
+    """Return the table with one chunk a column, also where it has no rows."""
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        columns[name] = one_chunk(table[name])
+        if columns[name].type != COLUMNS.get(name, columns[name].type):
+            columns[name] = columns[name].cast(COLUMNS[name])
+    return pa.table(columns)
+
+
+def _splits(part: pa.Table, rows: np.ndarray[Any, Any]) -> pa.Array:
+    if "split" not in part.column_names:
+        return pa.repeat(pa.scalar(DEFAULT_SPLIT), len(rows))
+    return pc.fill_null(take(part["split"], rows), DEFAULT_SPLIT)
+
+
+def _difference(first: pa.Schema, other: pa.Schema) -> str:
+    ours, theirs = ({f.name: str(f.type) for f in s} for s in (first, other))
+    names = [n for n in [*ours, *theirs] if ours.get(n) != theirs.get(n)]
+    return ", ".join(f"{n}: {ours.get(n)} / {theirs.get(n)}" for n in dict.fromkeys(names))

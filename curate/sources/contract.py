@@ -1,0 +1,117 @@
+"""The source contract: where rows come from, file by file and shard by shard."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pydantic import Field
+
+from curate.component import Component, Registry
+from curate.errors import InputError
+from curate.sources.columns import Columns
+from curate.sources.mapping import canonical_row, grouped
+from curate.sources.tables import is_plain, plain, shards, tabulate
+from curate.sources.values import Raw
+
+BATCH_ROWS = 4096  # rows mapped at once; bounds memory and changes no output
+
+
+class Unit(NamedTuple):
+    """One input file: its name, and the SHA-256 of its content in hexadecimal."""
+
+    name: str
+    digest: str
+
+
+class Source(Component):
+    """Where rows come from; subclass with `class MySource(Source, name="mine")`.
+
+    A row's number counts from 1 (for lines of JSON it is the line's number).
+    """
+
+    columns: Columns = Columns()
+    shard_rows: int = Field(512, ge=1)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        """Register the subclass under `name`, or under `module:Class`."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.kind = name or f"{cls.__module__}:{cls.__qualname__}"
+        source_registry.add(cls.kind, cls)
+
+    @abstractmethod
+    def parts(self) -> list[Unit]:
+        """Return one unit per input file, sorted by name. Raises InputError where none is."""
+
+    @abstractmethod
+    def open(self, name: str) -> Iterator[list[Raw] | pa.RecordBatch]:
+        """Yield the file's rows in order, some at a time: as they are, or as an Arrow batch."""
+
+    def provides(self) -> tuple[str, ...]:
+        """Return the canonical columns that every shard will have."""
+        return self.columns.provides()
+
+    def units(self) -> list[Unit]:
+        """Return the units to read: one a file, or a single one where rows are grouped."""
+        parts = self.parts()
+        if not self.columns.group:
+            return parts
+        whole = hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()
+        return [Unit(" + ".join(part.name for part in parts), whole)]
+
+    def read(self, unit: Unit) -> Iterator[pa.Table]:
+        """Yield canonical tables of `shard_rows` rows, the last one perhaps shorter.
+
+        Columns are `provides()`, and `drop` where some row of the shard is dropped. Raises
+        InputError naming file, row and column.
+        """
+        if self.columns.group:
+            return shards(self._grouped(), self.shard_rows)
+        return shards(self._mapped(unit.name), self.shard_rows)
+
+    def _mapped(self, name: str) -> Iterator[pa.Table]:
+        done = 0
+        for batch in self.open(name):
+            if isinstance(batch, pa.RecordBatch) and is_plain(batch.schema, self.columns):
+                yield plain(batch, self.columns, name, done + 1)
+            else:
+                rows = raw_rows(batch, name, done + 1)
+                mapped = [canonical_row([row], self.columns) for row in rows]
+                yield tabulate(mapped, self.columns)
+            done += len(batch)
+
+    def _grouped(self) -> Iterator[pa.Table]:
+        groups = iter(grouped(self._all_rows(), self.columns))
+        while members := list(islice(groups, BATCH_ROWS)):
+            yield tabulate([canonical_row(rows, self.columns) for rows in members], self.columns)
+
+    def _all_rows(self) -> Iterator[Raw]:
+        for part in self.parts():
+            done = 0
+            for batch in self.open(part.name):
+                yield from raw_rows(batch, part.name, done + 1)
+                done += len(batch)
+
+
+source_registry: Registry[Source] = Registry("source")
+
+
+def raw_rows(batch: list[Raw] | pa.RecordBatch, name: str, first_row: int) -> list[Raw]:
+    """Return an Arrow batch's rows as Python values. Raises InputError on invalid UTF-8."""
+    if isinstance(batch, list):
+        return batch
+    if len(set(batch.schema.names)) != len(batch.schema.names):
+        raise InputError(f"{name}: two columns have one name; rename one: {batch.schema.names}")
+    try:
+        rows = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name}, rows {first_row} to {first_row + len(batch) - 1}: text is not valid UTF-8 "
+            f"({error.reason}); re-encode the file"
+        ) from None
+    return [Raw(values, f"{name}, row {first_row + i}") for i, values in enumerate(rows)]

@@ -1,0 +1,138 @@
+"""Sources that are files: lines of JSON, Parquet, Arrow IPC."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, field_validator
+
+from curate.component import Runtime
+from curate.errors import InputError
+from curate.sources.contract import BATCH_ROWS, Source, Unit
+from curate.sources.json_lines import parse_line
+from curate.sources.values import Raw
+
+Paths = tuple[str, ...]
+_LINES = 1024  # lines held at once
+
+
+class Files(Source):
+    """Files by name or pattern. Content, not path, decides what a stored result depends on."""
+
+    path: Runtime[str | Paths] = Field(description="a file, a pattern such as data/*.jsonl, a list")
+
+    @field_validator("path")
+    @classmethod
+    def _not_empty(cls, value: str | Paths) -> str | Paths:
+        if not value or "" in value and not isinstance(value, str):
+            raise ValueError("name at least one file or pattern")
+        return value
+
+    def parts(self) -> list[Unit]:
+        """Return one unit per file that matches, sorted by path."""
+        return [Unit(name, file_digest(name)) for name in find(self.path)]
+
+
+class Jsonl(Files, name="jsonl"):
+    """Lines of JSON (.jsonl, .json), plain or compressed (.gz, .zst)."""
+
+    def open(self, name: str) -> Iterator[list[Raw]]:
+        """Yield the file's rows; blank lines are passed over but counted."""
+        held: list[Raw] = []
+        try:
+            with _lines(name) as lines:
+                for number, line in enumerate(lines, 1):
+                    if number == 1:
+                        line = line.removeprefix(b"\xef\xbb\xbf")
+                    if line.isspace() or not line:
+                        continue
+                    where = f"{name}, row {number}"
+                    held.append(Raw(parse_line(line, where), where))
+                    if len(held) == _LINES:
+                        yield held
+                        held = []
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                f"{name}: cannot be read: {error}; check or re-copy the file"
+            ) from None
+        if held:
+            yield held
+
+
+class Parquet(Files, name="parquet"):
+    """Parquet files, read a few thousand rows at a time."""
+
+    def open(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Yield the file's batches."""
+        try:
+            with pq.ParquetFile(name) as file:
+                yield from file.iter_batches(batch_size=BATCH_ROWS)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{name}: not a readable Parquet file: {error}") from None
+
+
+class Arrow(Files, name="arrow"):
+    """Arrow IPC files, in the file or the stream format, memory-mapped."""
+
+    def open(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Yield the file's batches, large ones in slices."""
+        try:
+            with pa.memory_map(name) as file:
+                for batch in _ipc_batches(file):
+                    for start in range(0, len(batch), BATCH_ROWS):
+                        yield batch.slice(start, BATCH_ROWS)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{name}: not a readable Arrow IPC file: {error}") from None
+
+
+def find(path: str | Sequence[str]) -> list[str]:
+    """Return the files that a pattern or a list of them matches, sorted, each once.
+
+    Raises InputError where a pattern matches no file.
+    """
+    found: set[str] = set()
+    for pattern in (path,) if isinstance(path, str) else path:
+        literal = Path(pattern).is_file()  # a name may hold [ or *
+        names = [pattern] if literal else glob.glob(pattern, recursive=True)  # noqa: PTH207
+        files = [name for name in names if Path(name).is_file()]
+        if not files:
+            raise InputError(f"no file matches {pattern!r} in {Path.cwd()}; check `path`")
+        found.update(files)
+    return sorted(found)
+
+
+def file_digest(name: str) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    try:
+        with Path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}; check the file") from None
+
+
+def _lines(name: str) -> IO[bytes]:
+    if name.endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(name, "rb"))
+    if name.endswith(".zst"):
+        return cast("IO[bytes]", io.BufferedReader(pa.input_stream(name, compression="zstd")))
+    return Path(name).open("rb")
+
+
+def _ipc_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    magic = file.read(6)
+    file.seek(0)
+    if magic == b"ARROW1":
+        reader = pa.ipc.open_file(file)
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+    else:
+        yield from pa.ipc.open_stream(file)

@@ -1,0 +1,314 @@
+"""Input rows to canonical rows: prompt, candidates, judgments, pairs, and the rest as meta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from curate.errors import InputError
+from curate.sources.columns import Columns
+from curate.sources.values import (
+    NOT_UNICODE,
+    Raw,
+    Turn,
+    candidate,
+    clean,
+    get,
+    has_extras,
+    judgment,
+    number,
+    row_id,
+    score_entries,
+    text_or_null,
+    to_json,
+    turns,
+    wrong,
+)
+
+DIVERGED = "chosen and rejected differ before the last answer"
+TEXT_FIELDS = ("text", "response", "content")
+CANDIDATE_FIELDS = ("model", "finish_reason")
+
+
+def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
+    """Return the canonical row of one prompt: of one input row, or of a group's rows.
+
+    Raises InputError naming file, row and column where a value cannot be what it is mapped to.
+    """
+    first = members[0]
+    for name in columns.mapped():
+        get(first, name)
+    row: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
+    if columns.prompt is None:
+        answers, prompt, reason = _shared_prompt(first, columns)
+    else:
+        prompt, reason = _prompt(first, columns)
+        answers = _answers(members, columns, prompt)
+        reason = reason or answers.pop("drop", None)
+    prompt = _with_system(first, columns, prompt)
+    row["prompt"] = [{"role": t["role"], "content": clean(t["content"])} for t in prompt]
+    if reason is None and row["prompt"] != prompt:
+        reason = f"prompt is {NOT_UNICODE}"
+    if columns.reference is not None:
+        reference = text_or_null(first, columns.reference)
+        row["reference"] = None if reference is None else clean(reference)
+    extra = answers.pop("meta", {})
+    row |= answers
+    row["meta"] = to_json(_meta(members, columns) | extra)
+    row["drop"] = reason
+    row["id"] = _id(first, columns) or row_id(row)
+    return row
+
+
+def grouped(rows: Iterable[Raw], columns: Columns) -> list[list[Raw]]:
+    """Gather the rows that agree in `columns.group`, in order of first appearance."""
+    groups: dict[str, list[Raw]] = {}
+    for row in rows:
+        key = to_json([get(row, name) for name in columns.group])
+        groups.setdefault(key, []).append(row)
+    for members in groups.values():
+        for name in (columns.prompt, columns.input, columns.system, columns.reference, columns.id):
+            if name is not None:
+                _constant(members, name)
+    return list(groups.values())
+
+
+def _constant(members: list[Raw], name: str) -> None:
+    expected = get(members[0], name)
+    for row in members[1:]:
+        if get(row, name) != expected:
+            raise InputError(
+                f"{row.where}: column {name!r} differs from {members[0].where}, a row of the same "
+                "group; add a column to `group` that tells them apart, or do not map this one"
+            )
+
+
+def _id(row: Raw, columns: Columns) -> str | None:
+    if columns.id is None:
+        return None
+    value = get(row, columns.id)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise wrong(row, columns.id, "text or an integer", value)
+    if value == "":
+        raise InputError(
+            f"{row.where}: column {columns.id!r} is empty; give every row an id, or leave "
+            "`id` unmapped to use a hash of the content"
+        )
+    return clean(str(value))
+
+
+def _prompt(row: Raw, columns: Columns) -> tuple[list[Turn], str | None]:
+    """Return the prompt's turns and, where it cannot be used, the reason to drop the row."""
+    name = columns.prompt or ""
+    value = get(row, name)
+    more = text_or_null(row, columns.input) if columns.input is not None else None
+    if value is None:
+        return [{"role": "user", "content": more or ""}], "prompt is null"
+    if isinstance(value, str):
+        text = f"{value}\n\n{more}" if more and more.strip() else value
+        prompt = [{"role": "user", "content": text}]
+    elif isinstance(value, list):
+        prompt = turns(row, name, value)
+        if more and more.strip():
+            raise wrong(row, name, "text, for `input` is put after it", value)
+    else:
+        raise wrong(row, name, "text or a list of {role, content}", value)
+    return prompt, _empty(prompt)
+
+
+def _empty(prompt: list[Turn]) -> str | None:
+    said = any(t["content"].strip() for t in prompt if t["role"] != "system")
+    return None if said else "prompt is empty"
+
+
+def _with_system(row: Raw, columns: Columns, prompt: list[Turn]) -> list[Turn]:
+    system = text_or_null(row, columns.system) if columns.system is not None else None
+    if not system or not system.strip():
+        return prompt
+    if prompt and prompt[0]["role"] == "system":
+        raise InputError(
+            f"{row.where}: column {columns.system!r} gives a system message, and the prompt "
+            "begins with one already; do not map `system`, or remove one of them"
+        )
+    return [{"role": "system", "content": system}, *prompt]
+
+
+def _answers(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
+    if columns.candidates is not None:
+        return _wide(members[0], columns, columns.candidates)
+    if columns.response is not None:
+        return _long(members, columns, columns.response)
+    if columns.chosen is not None:
+        return _labelled(members[0], columns, prompt)
+    return {}
+
+
+def _long(members: Sequence[Raw], columns: Columns, response: str) -> dict[str, Any]:
+    answers, judgments = [], []
+    for index, row in enumerate(members):
+        model = text_or_null(row, columns.model) if columns.model is not None else None
+        answers.append(
+            candidate(text_or_null(row, response), model=None if model is None else clean(model))
+        )
+        for name in columns.scores:
+            judgments += score_entries(row, name, index, get(row, name))
+    return {"candidates": answers} | ({"judgments": judgments} if columns.scores else {})
+
+
+def _wide(row: Raw, columns: Columns, name: str) -> dict[str, Any]:
+    value = get(row, name)
+    if value is None:
+        value = []
+    if not isinstance(value, list):
+        raise wrong(row, name, "a list of texts or of {text, model, ...}", value)
+    inside = {s for s in columns.scores if s not in row.values}
+    answers, rest = [], []
+    for item in value:
+        answer, left = _candidate(row, name, item, inside)
+        answers.append(answer)
+        rest.append(left)
+    judgments = []
+    for score in columns.scores:
+        values = (
+            [_field(row, name, score, item) for item in value]
+            if score in inside
+            else _aligned(row, score, len(value))
+        )
+        for index, one in enumerate(values):
+            judgments += score_entries(row, score, index, one)
+    if columns.ranks is not None:
+        for index, rank in enumerate(_aligned(row, columns.ranks, len(value))):
+            place = number(row, columns.ranks, rank)
+            judgments.append(judgment("rank", index, None if place is None else -place))
+    result: dict[str, Any] = {"candidates": answers}
+    if columns.scores or columns.ranks is not None:
+        result["judgments"] = judgments
+    return result | ({"meta": {name: rest}} if any(rest) else {})
+
+
+def _candidate(
+    row: Raw, name: str, item: Any, scores: set[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return one wide candidate, and the fields of its struct that have no place in it."""
+    if item is None or isinstance(item, str):
+        return candidate(item), {}
+    if not isinstance(item, dict):
+        raise wrong(row, name, "a list of texts or of {text, model, ...}", item)
+    key = next((f for f in TEXT_FIELDS if f in item), None)
+    if key is None:
+        raise InputError(
+            f"{row.where}: column {name!r}: a candidate has none of the fields "
+            f"{', '.join(TEXT_FIELDS)}; rename the field that holds the text"
+        )
+    for field in (key, *CANDIDATE_FIELDS):
+        if item.get(field) is not None and not isinstance(item[field], str):
+            raise wrong(row, f"{name}.{field}", "text", item[field])
+    fields = {f: clean(item[f]) for f in CANDIDATE_FIELDS if item.get(f) is not None}
+    rest = {k: v for k, v in item.items() if k not in (key, *CANDIDATE_FIELDS) and k not in scores}
+    return candidate(item[key], **fields), rest
+
+
+def _field(row: Raw, name: str, score: str, item: Any) -> Any:
+    if item is None:
+        return None
+    if not isinstance(item, dict) or score not in item:
+        get(row, score)  # neither a column nor a candidate's field: say which columns exist
+    return item[score]
+
+
+def _aligned(row: Raw, name: str, size: int) -> list[Any]:
+    value = get(row, name)
+    if value is None:
+        return [None] * size
+    if not isinstance(value, list):
+        raise wrong(row, name, "a list aligned with the candidates", value)
+    if len(value) != size:
+        raise InputError(
+            f"{row.where}: column {name!r} has {len(value)} entries for {size} candidates; "
+            "give one entry a candidate, null where there is none"
+        )
+    return value
+
+
+def _labelled(row: Raw, columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
+    """Return chosen and rejected, as texts or as conversations that repeat the prompt or not."""
+    texts, diverged = [], False
+    for name in (columns.chosen or "", columns.rejected or ""):
+        value = get(row, name)
+        if isinstance(value, list):
+            conversation = _conversation(row, name)
+            value = conversation[-1]["content"]
+            diverged |= conversation[:-1] not in ([], prompt)
+        elif value is not None and not isinstance(value, str):
+            raise wrong(row, name, "text or a list of {role, content}", value)
+        texts.append(value)
+    reason = "chosen or rejected does not continue the prompt" if diverged else None
+    return _pair(row, columns, texts) | {"drop": reason}
+
+
+def _shared_prompt(row: Raw, columns: Columns) -> tuple[dict[str, Any], list[Turn], str | None]:
+    """Take the prompt from what both conversations begin with."""
+    one = _conversation(row, columns.chosen or "")
+    two = _conversation(row, columns.rejected or "")
+    shared = 0
+    while shared < min(len(one), len(two)) - 1 and one[shared] == two[shared]:
+        shared += 1
+    prompt = one[:shared]
+    diverged = len(one) != shared + 1 or len(two) != shared + 1
+    answers = _pair(row, columns, [one[-1]["content"], two[-1]["content"]])
+    return answers, prompt, DIVERGED if diverged else _empty(prompt)
+
+
+def _conversation(row: Raw, name: str) -> list[Turn]:
+    value = get(row, name)
+    if not isinstance(value, list):
+        raise wrong(row, name, "a list of {role, content} where no prompt is mapped", value)
+    conversation = turns(row, name, value)
+    if not conversation or conversation[-1]["role"] != "assistant":
+        raise InputError(
+            f"{row.where}: column {name!r} must end with a message of the assistant; "
+            "fix the row, or map another column"
+        )
+    return conversation
+
+
+def _pair(row: Raw, columns: Columns, texts: list[str | None]) -> dict[str, Any]:
+    answers = [candidate(text) for text in texts]
+    margin = None
+    if columns.margin is not None:
+        margin = number(row, columns.margin, get(row, columns.margin))
+    dropped = [
+        f"{side} is {answer['drop']}"
+        for side, answer in zip(("chosen", "rejected"), answers, strict=True)
+        if answer["drop"]
+    ]
+    pair = {
+        "chosen": 0,
+        "rejected": 1,
+        "margin": margin,
+        "source": columns.label_source,
+        "drop": dropped[0] if dropped else None,
+    }
+    return {"candidates": answers, "pairs": [pair]}
+
+
+def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
+    """Return the unmapped columns; one that varies in a group as its list, by candidate."""
+    mapped = {name for name in (*columns.mapped(), *columns.scores)}
+    mapped -= {name for name in columns.group if name not in Columns.mapped(_ungrouped(columns))}
+    messages = {columns.prompt, columns.chosen, columns.rejected}
+    result: dict[str, Any] = {}
+    names = dict.fromkeys(name for row in members for name in row.values)
+    for name in names:
+        if name in mapped and not (name in messages and has_extras(members[0].values.get(name))):
+            continue
+        values = [row.values.get(name) for row in members]
+        result[name] = (
+            values[0] if all(to_json(v) == to_json(values[0]) for v in values) else values
+        )
+    return result
+
+
+def _ungrouped(columns: Columns) -> Columns:
+    return columns.model_copy(update={"group": ()})

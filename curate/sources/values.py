@@ -1,0 +1,180 @@
+"""One value at a time: text, conversations, scores and JSON, with errors that name the place."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import xxhash
+
+from curate.errors import InputError, did_you_mean
+
+ROLES = ("assistant", "system", "user")
+NOT_UNICODE = "not valid Unicode"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_LARGEST = float(np.finfo(np.float32).max)
+
+Turn = dict[str, str]
+
+
+class Raw(NamedTuple):
+    """One row as it was read, and where: "file, row 3"."""
+
+    values: dict[str, Any]
+    where: str
+
+
+def wrong(row: Raw, column: str, expected: str, value: object) -> InputError:
+    """Return the error for a value of the wrong type; the value itself is not shown."""
+    return InputError(
+        f"{row.where}: column {column!r} must be {expected}, not {type(value).__name__}; "
+        "fix the row, or map another column"
+    )
+
+
+def get(row: Raw, column: str) -> Any:
+    """Return the row's value. Raises InputError where the column is missing."""
+    try:
+        return row.values[column]
+    except KeyError:
+        hint = did_you_mean(column, row.values)
+        raise InputError(
+            f"{row.where}: no column {column!r}{hint} (set it under `columns`)"
+        ) from None
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 text can hold, by U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("�", text)
+
+
+def text_or_null(row: Raw, column: str) -> str | None:
+    """Return a text column's value as it is. Raises InputError where it is another type."""
+    value = get(row, column)
+    if value is not None and not isinstance(value, str):
+        raise wrong(row, column, "text", value)
+    return value
+
+
+def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
+    """Return messages as {role, content}. Raises InputError on a bad role or shape."""
+    result = []
+    for number, message in enumerate(value, 1):
+        if not isinstance(message, dict):
+            raise wrong(row, column, "text or a list of {role, content}", message)
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise InputError(
+                f"{row.where}: column {column!r}, message {number}: role {str(role)[:40]!r} is not "
+                f"one of {', '.join(ROLES)}{'' if role is None else did_you_mean(str(role), ROLES)}"
+            )
+        if not isinstance(content, str):
+            raise InputError(
+                f"{row.where}: column {column!r}, message {number}: content must be text, "
+                f"not {type(content).__name__}; remove the message or give its text"
+            )
+        result.append({"role": role, "content": content})
+    return result
+
+
+def has_extras(value: Any) -> bool:
+    """Whether some message carries more than a role and a content."""
+    return isinstance(value, list) and any(
+        isinstance(turn, dict)
+        and any(v is not None for k, v in turn.items() if k not in ("role", "content"))
+        for turn in value
+    )
+
+
+def candidate(text: str | None, **fields: Any) -> dict[str, Any]:
+    """Return one candidate; a null, an empty or an invalid text comes with its drop reason."""
+    stored = "" if text is None else clean(text)
+    reason = None
+    if text is None:
+        reason = "null"
+    elif not text.strip():
+        reason = "empty"
+    elif stored != text:
+        reason = NOT_UNICODE
+    return {"text": stored, "drop": reason, **fields}
+
+
+def number(row: Raw, column: str, value: Any) -> float | None:
+    """Return a finite float32-sized number, or None for null, NaN and infinities."""
+    if value is None:
+        return None
+    if not isinstance(value, bool | int | float):
+        raise wrong(row, column, "a number", value)
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) and abs(result) <= _LARGEST else None
+
+
+def judgment(judge: str, index: int, score: float | None) -> dict[str, Any]:
+    """Return a pointwise judgment; without a number its status is parse_error."""
+    status = "parse_error" if score is None else "ok"
+    return {"judge": judge, "aspect": "score", "a": index, "score": score, "status": status}
+
+
+def score_entries(row: Raw, column: str, index: int, value: Any) -> list[dict[str, Any]]:
+    """Return the judgments that one candidate's score, or list of scores, stands for."""
+    if isinstance(value, list):
+        return [
+            judgment(f"{column}#{k}", index, number(row, column, score))
+            for k, score in enumerate(value)
+        ]
+    return [judgment(column, index, number(row, column, value))]
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(key)): _safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_safe(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    return _other(value)
+
+
+def _other(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON with sorted keys; bytes become base64, dates ISO 8601, NaN null."""
+    try:
+        return orjson.dumps(value, default=_other, option=orjson.OPT_SORT_KEYS).decode()
+    except (TypeError, RecursionError):  # a lone surrogate, an integer of more than 64 bits
+        return json.dumps(_safe(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def content_id(text: bytes | memoryview) -> str:
+    """Return the id of a row that is nothing but one user message, from its UTF-8 bytes."""
+    return xxhash.xxh3_128_hexdigest(text)
+
+
+def row_id(row: dict[str, Any]) -> str:
+    """Return the id of a canonical row: XXH3-128 of its content, in hexadecimal."""
+    prompt = row["prompt"]
+    plain = len(prompt) == 1 and prompt[0]["role"] == "user"
+    if plain and row["meta"] == "{}" and row.keys() <= {"prompt", "meta", "drop"}:
+        return content_id(prompt[0]["content"].encode())
+    content = {key: value for key, value in row.items() if key not in ("id", "drop")}
+    # Another seed, so that no prompt's text can be mistaken for a row's JSON.
+    return xxhash.xxh3_128_hexdigest(to_json(content).encode(), seed=1)

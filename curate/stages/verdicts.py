@@ -1,0 +1,179 @@
+"""Reading a judge's answer: pure functions that never raise and never invent a number.
+
+Whatever is not clearly a verdict is a status. The lesson is that of many judging tools whose
+failure value (-1, 0, a middle score, a tie) later entered a mean as if it had been measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.schema import JudgmentStatus
+
+Verdict = Literal["A", "B", "tie"]
+
+_OPEN, _CLOSE = "<think>", "</think>"
+_NUMBER = r"[-+]?\d{1,6}(?:\.\d{1,6})?"
+# The marker may start the last line or stand inside it; what follows the number must end it.
+_SCORE = re.compile(
+    r"(?:\[result\]|(?<![a-z])(?:score|rating|result)[\s*_]{0,4}[:=])"
+    rf"[\s*_]{{0,4}}(?P<bracket>[\[(])?\s?(?P<score>{_NUMBER})"
+    rf"(?:\s?(?:/|out\sof)\s?(?P<top>\d{{1,6}}))?\s?(?P<close>[\])])?"
+    r"[\s*_]{0,4}\.?[\s*_]{0,4}$",
+    re.I,
+)
+_BARE = re.compile(rf"(?P<score>{_NUMBER})", re.I)
+_PAIR = re.compile(
+    r"\[\[\s?(?P<double>a|b|c|tie)\s?\]\]"
+    r"|(?<![a-z])(?:verdict|winner|answer|result)[\s*_]{0,4}[:=][\s*_]{0,4}"
+    r"\[?(?P<plain>a|b|tie)\]?(?![\w'])",
+    re.I,
+)
+_REFUSAL = re.compile(
+    r"^\W{0,3}(?:i['\u2019]?m sorry|i am sorry|sorry|i apologi[sz]e|as an ai\b[^.]{0,80})?"
+    r"[,.;: ]{0,3}"
+    r"(?:but )?i (?:can(?:not|['\u2019]t| not)|am (?:unable|not able) to|won['\u2019]t|will not) "
+    r"(?:help|assist|rate|score|evaluate|judge|grade|compare|comply|fulfil|fulfill|provide|do)\b",
+    re.I,
+)
+_TAIL = 400  # characters of the last line that are looked at; a verdict is short
+
+
+def without_reasoning(text: str) -> str | None:
+    """Return the text after its `<think>...</think>` blocks; None where one is never closed.
+
+    A close tag without an open one counts: chat templates often put the open tag in the prompt.
+    """
+    _, close, tail = text.rpartition(_CLOSE)
+    visible = tail if close else text
+    start = visible.find(_OPEN)
+    return None if start >= 0 else visible
+
+
+def is_refusal(text: str) -> bool:
+    """Whether the judge declined to answer: a short list of openings, nothing cleverer."""
+    return _REFUSAL.match(text.lstrip()[:300]) is not None
+
+
+def rubric_score(text: str, low: float, high: float) -> tuple[float | None, JudgmentStatus]:
+    """Read a score in [low, high] from the end of a judge's answer.
+
+    Accepts `Score: 4`, `[RESULT] 4`, `**Rating: 4/5**`, `Score: [4]` and the like as the end of
+    the last line, or a lone number as the whole answer (a prompt that ends in "Score:" gets
+    one). After Prometheus 2 (Kim et al. 2024): the marker is anchored at the end, and anything
+    else, a score out of range or a scale other than `high` included, is `parse_error`.
+    """
+    visible = without_reasoning(text)
+    if visible is None:
+        return None, "truncated"
+    visible = visible.strip()
+    if "<" not in text and visible.isdigit() and len(visible) < 4 and visible.isascii():
+        value = float(visible)  # the common answer, read without a regular expression
+        return (value, "ok") if low <= value <= high else (None, "parse_error")
+    line = visible.rsplit("\n", 1)[-1][-_TAIL:]
+    found = _BARE.fullmatch(visible) or _SCORE.search(line)
+    if found is None:
+        return None, "refused" if is_refusal(visible) else "parse_error"
+    groups = found.groupdict()
+    if {"[": "]", "(": ")"}.get(groups.get("bracket") or "") != groups.get("close"):
+        return None, "parse_error"
+    if groups.get("top") is not None and float(groups["top"]) != high:
+        return None, "parse_error"
+    value = float(groups["score"])
+    return (value, "ok") if low <= value <= high else (None, "parse_error")
+
+
+def pair_verdict(text: str) -> Verdict | None:
+    """Read which of two answers won: `A`, `B` or `tie`; None where there is no clear verdict.
+
+    Markers are `[[A]]`, `[[B]]`, `[[tie]]` (or `[[C]]`) and `Verdict: A`; they count on the last
+    line only, where the last one wins, so that a rationale which mentions a marker does not
+    decide (a known fault of first-match parsers). A reasoning block that is never closed gives
+    None.
+    """
+    visible = without_reasoning(text)
+    if visible is None:
+        return None
+    line = visible.strip().rsplit("\n", 1)[-1][-_TAIL:].strip()
+    if len(line) <= 12:
+        lone = _LONE.get(line.strip("[]*_. ").lower())
+        if lone is not None:
+            return lone
+    verdict = None
+    for found in _PAIR.finditer(line):
+        verdict = _LONE[(found["double"] or found["plain"]).lower()]
+    return verdict
+
+
+def pair_outcome(text: str) -> tuple[Verdict | None, JudgmentStatus]:
+    """Return `pair_verdict(text)` with a status that says why there is none."""
+    verdict = pair_verdict(text)
+    if verdict is not None:
+        return verdict, "ok"
+    visible = without_reasoning(text)
+    if visible is None:
+        return None, "truncated"
+    return None, "refused" if is_refusal(visible) else "parse_error"
+
+
+_LONE: dict[str, Verdict] = {"a": "A", "b": "B", "c": "tie", "tie": "tie"}
+
+
+class ExpectedScore(NamedTuple):
+    """Moments of a score's distribution; each has the shape of the logprobs but their last axis."""
+
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]  # population standard deviation under p / sum p
+    mass: npt.NDArray[np.float64]  # sum of p before normalising, in [0, 1]
+
+
+def expected_score(logprobs: npt.ArrayLike, values: npt.ArrayLike) -> ExpectedScore:
+    """Return mean, standard deviation and mass of scores from their tokens' probabilities.
+
+    `logprobs[..., i]` is the natural log-probability that the judge's next token is
+    `values[i]`, -inf where not held. mean = sum p v / sum p, and mass = sum p says how much of
+    the distribution the scores hold (the weighted form of G-Eval, Liu et al. 2023). Where
+    nothing is held, or an input is not a log-probability, mean and std are NaN and mass is 0.
+    """
+    logp = np.asarray(logprobs, dtype=np.float64)
+    v = np.asarray(values, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        p = np.exp(logp)
+        mass = p.sum(axis=-1)
+        valid = (logp <= 1e-3).all(axis=-1) & (mass > 0.0) & (mass <= 1.01)  # NaN is not valid
+        mean = np.where(valid, (p * v).sum(axis=-1) / mass, np.nan)
+        variance = (p * (v - mean[..., None]) ** 2).sum(axis=-1) / mass
+        std = np.where(valid, np.sqrt(variance), np.nan)
+    return ExpectedScore(mean, std, np.where(valid, np.minimum(mass, 1.0), 0.0))
+
+
+class SwapStatistics(NamedTuple):
+    """Shares of the pairs that were judged in both orders."""
+
+    consistency: float
+    first_bias: float
+    second_bias: float
+
+
+def swap_consistent(verdicts: Sequence[tuple[float, float]]) -> SwapStatistics | None:
+    """Return how often a judge agrees with itself when two answers trade places.
+
+    Each item is (score in order ab, score in order ba), both mapped back so that + favours a.
+    A pair is consistent where the signs agree; otherwise the judge leans to what was shown
+    first where order ab favours a more than order ba does, and to the second where less.
+    After MT-Bench (Zheng et al. 2023). None for no pairs, since a share of nothing is no number.
+    """
+    if not verdicts:
+        return None
+    leanings = [(ab > 0) - (ab < 0) - ((ba > 0) - (ba < 0)) for ab, ba in verdicts]
+    n = len(leanings)
+    return SwapStatistics(
+        sum(x == 0 for x in leanings) / n,
+        sum(x > 0 for x in leanings) / n,
+        sum(x < 0 for x in leanings) / n,
+    )

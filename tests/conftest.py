@@ -1,0 +1,49 @@
+"""What many tests share: a small pipeline with the scripted engine, written to a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(  # shared machines are slow at times, and that is no failure
+    "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("shared")
+
+SCRIPTED = """\
+version: 1
+name: small
+source:
+  jsonl: {path: PROMPTS, shard_rows: 8, columns: {id: id, prompt: prompt}}
+engines:
+  small: {scripted: {}}
+stages:
+  - exact_dedup
+  - generate: {engine: small, n: 3}
+  - likelihood: {engine: small}
+  - combine
+  - best_worst
+  - margin: {at_least: 0.01}
+  - near_dedup
+  - rationale: {engine: small}
+  - split
+"""
+
+
+@pytest.fixture
+def scripted_pipeline(tmp_path: Path) -> Path:
+    """A pipeline file over 60 prompts, two of which are the same."""
+    prompts = tmp_path / "prompts.jsonl"
+    subjects = ["tides", "bread", "sonnets", "gears", "maps", "bees", "glass", "drums"]
+    rows = [
+        {"id": f"p{i}", "prompt": f"Tell me {i} facts about {subjects[i % 8]} and number {i * i}."}
+        for i in range(59)
+    ]
+    rows.append({"id": "again", "prompt": rows[0]["prompt"]})
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(SCRIPTED.replace("PROMPTS", str(prompts)))
+    return path
