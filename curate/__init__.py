@@ -20,7 +20,7 @@ _HOME = {
     "OpenAI": "curate.engines.openai",
     "Jsonl": "curate.sources",
     "Parquet": "curate.sources",
-    "ArrowFiles": "curate.sources",
+    "Arrow": "curate.sources",
     "HuggingFace": "curate.sources",
 }
 

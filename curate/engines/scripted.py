@@ -97,7 +97,7 @@ class ScriptedEngine:
         fail_every = self._spec.fail_every
         done = []
         for messages, answer in requests:
-            key = _hash(answer, _key(messages, 0))
+            key = _hash(answer.encode(), _key(messages, 0))
             if fail_every and key % fail_every == 0:
                 done.append(Likelihood(None, status="api_error", error="scripted failure"))
                 continue
@@ -113,12 +113,12 @@ def _key(messages: Sequence[Message], seed: int) -> int:
     """Chain the messages: each one's hash is seeded with the hash of those before it."""
     key = seed & 0xFFFFFFFFFFFFFFFF
     for message in messages:
-        key = _hash(message["content"], _hash(message["role"], key))
+        key = _hash(message["content"].encode(), _hash(message["role"].encode(), key))
     return key
 
 
 def _choice_logprobs(key: int, choices: Sequence[str]) -> tuple[float, ...]:
     """Return log probabilities that sum to less than one, the rest being other tokens."""
-    weights = [1 + (_hash(choice, key) >> 40) for choice in choices]
+    weights = [1 + (_hash(choice.encode(), key) >> 40) for choice in choices]
     total = sum(weights) * 1.05
     return tuple(math.log(weight / total) for weight in weights)

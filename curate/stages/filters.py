@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from curate.arrays import Column, flat, lengths, lists, owners, set_field
 from curate.errors import StageError
-from curate.stage import DROP, Context, Result, Stage
+from curate.schema import DROP
+from curate.stage import Context, Result, Stage
 from curate.stages.pairing import TOLERANCE, aligned_scores
 
 Floats: TypeAlias = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from curate.arrays import Column, flat, lengths, lists, owners, structs
 from curate.errors import StageError
-from curate.schema import PAIR
-from curate.stage import DROP, Context, Result, Stage
+from curate.schema import DROP, PAIR
+from curate.stage import Context, Result, Stage
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -132,7 +132,7 @@ def usable_scores(view: pa.Table) -> tuple[Ints, Floats, pa.Array]:
 def same_text(texts: pa.Array, first: Ints, second: Ints) -> Bools:
     """Return where texts[first] equals texts[second]; texts are read only if equally long."""
     size = np.asarray(pc.fill_null(pc.binary_length(texts), -1))
-    same = size[first] == size[second]
+    same: Bools = np.asarray(size[first] == size[second])
     at = np.flatnonzero(same)
     equal = pc.equal(texts.take(pa.array(first[at])), texts.take(pa.array(second[at])))
     same[at] = np.asarray(pc.fill_null(equal, False).to_numpy(zero_copy_only=False), dtype=bool)

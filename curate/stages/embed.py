@@ -1,0 +1,67 @@
+"""Embed each prompt as one unit vector."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from curate.arrays import last_turn, text_of
+from curate.component import Runtime
+from curate.encoders import load_encoder
+from curate.errors import StageError
+from curate.schema import COLUMNS, DROP, FAIL
+from curate.stage import Context, Result, Stage
+
+
+class Embed(Stage, name="embed"):
+    """Write one unit vector a row: of the whole prompt, or of its last turn.
+
+    `model` is "packaged:minilm" (works offline) or a sentence-transformers name. A row without
+    text gets a null. The encoder cuts texts at its own window (256 tokens for MiniLM).
+    """
+
+    needs = ("prompt",)
+    model: str = "packaged:minilm"
+    on: Literal["prompt", "last_turn"] = "prompt"
+    dtype: Literal["float16", "float32"] = "float16"
+    to: str = Field("embedding", min_length=1, description="the column to write")
+    batch_size: Runtime[int] = Field(64, ge=1)
+
+    @field_validator("to")
+    @classmethod
+    def _free(cls, to: str) -> str:
+        if to in COLUMNS or to in (DROP, FAIL):
+            raise ValueError(f"{to!r} is a column of another type; choose another name")
+        return to
+
+    def written(self) -> tuple[str, ...]:
+        """Return the column that `to` names."""
+        return (self.to,)
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the vectors as a fixed-size list."""
+        column = text_of(view["prompt"]) if self.on == "prompt" else last_turn(view["prompt"])
+        texts: list[str | None] = column.to_pylist()
+        there = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
+        encoder = load_encoder(self.model)
+        full = [text for text, has in zip(texts, there, strict=True) if text is not None and has]
+        found = encoder.encode(full, batch_size=self.batch_size)
+        if not np.isfinite(found).all():
+            raise StageError(f"the encoder {self.model!r} returned NaN or infinity; try float32")
+        return {self.to: embedding_column(found, there, self.dtype)}
+
+
+def embedding_column(
+    vectors: np.ndarray, there: np.ndarray, dtype: Literal["float16", "float32"]
+) -> pa.Array:
+    """Return a fixed-size-list column of n rows: a vector where `there` (n) is true, else null.
+
+    `vectors` is (there.sum(), d).
+    """
+    full = np.zeros((len(there), vectors.shape[1]), dtype=dtype)
+    full[there] = vectors
+    values = pa.array(full.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=pa.array(~there))
