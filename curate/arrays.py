@@ -88,7 +88,7 @@ def messages_of(prompt: Column) -> list[list[dict[str, str]]]:
     roles, contents = flat(prompt, "role").to_pylist(), flat(prompt, "content").to_pylist()
     turns = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
     ends = np.cumsum(lengths(prompt)).tolist()
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][: len(ends)]  # no row has no start
     return [turns[a:b] for a, b in zip(starts, ends, strict=True)]
 
 

@@ -277,7 +277,7 @@ def _completion(answer: Any, choices: Sequence[str]) -> Completion:
     usage = answer.usage
     prompt_tokens, tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     cached = (usage.prompt_tokens_details if usage else None) or None
-    counts = {
+    counts: dict[str, Any] = {
         "prompt_tokens": prompt_tokens or 0,
         "tokens": tokens or 0,
         "cached_tokens": (cached.cached_tokens or 0) if cached else 0,

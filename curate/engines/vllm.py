@@ -17,7 +17,6 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from curate.component import Runtime
-from curate.engines import local_models
 from curate.engines.contract import (
     Capability,
     Completion,
@@ -76,6 +75,8 @@ class VLLMEngine:
     """What `VLLM` loads. Safe to call from several threads at once."""
 
     def __init__(self, spec: VLLM) -> None:
+        from curate.engines import local_models  # kept out of the import: it can be run itself
+
         self._spec = spec
         cpu = _set_environment(spec)
         try:
@@ -310,6 +311,8 @@ def _set_environment(spec: VLLM) -> bool:
 
 def _options(spec: VLLM, cpu: bool) -> dict[str, Any]:
     """Return vLLM's keyword arguments; what is unset is left to vLLM's own defaults."""
+    from curate.engines import local_models
+
     packaged = local_models.is_packaged(spec.model)
     options: dict[str, Any] = {
         "model": str(local_models.resolve(spec.model)) if packaged else spec.model,

@@ -1,1 +1,7 @@
-"""Exports: from committed parts to datasets that trainers read."""
+"""Export: canonical rows to a Hugging Face dataset, or to the files a trainer reads."""
+
+from curate.export.card import CardFacts
+from curate.export.dataset import ExportSummary, export_dataset, write_form
+from curate.export.forms import FORMS, Form
+
+__all__ = ["FORMS", "CardFacts", "ExportSummary", "Form", "export_dataset", "write_form"]

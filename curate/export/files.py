@@ -135,7 +135,7 @@ def open_file(path: Path, file_format: FileFormat, schema: pa.Schema) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with `\\n` line ends and fsync it; lone surrogates become `?`."""
+    """Write UTF-8 text as it is and fsync it; lone surrogates become `?`."""
     path.write_bytes(text.encode("utf-8", "replace"))
     fsync(path)
 

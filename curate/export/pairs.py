@@ -58,7 +58,8 @@ def has_prompt(table: pa.Table) -> Mask:
     for name in ("role", "content"):
         null = true_where(pc.is_null(flat(table["prompt"], name)))
         lacking[owners(counts)[null]] = True
-    return (counts > 0) & ~lacking
+    complete: Mask = (counts > 0) & ~lacking
+    return complete
 
 
 def element(column: Column, rows: Indexes, index: Indexes, field: str | None = None) -> pa.Array:

@@ -31,7 +31,7 @@ class Columns(BaseModel):
     chosen: str | None = None
     rejected: str | None = None
     margin: str | None = None  # number: how much better chosen is than rejected
-    label_source: str = Field("label", min_length=1)  # `source` of the pairs
+    label_source: str = Field(default="label", min_length=1)  # `source` of the pairs
 
     @field_validator("group", "scores", mode="before")
     @classmethod
@@ -59,8 +59,8 @@ class Columns(BaseModel):
             raise ValueError("scores need candidates or response to be mapped too")
         return self
 
-    def mapped(self) -> tuple[str, ...]:
-        """Return the input columns that must exist, `scores` within candidates left out."""
+    def meanings(self) -> tuple[str, ...]:
+        """Return the input columns with a meaning of their own, `scores` left out."""
         single = (
             self.prompt,
             self.input,
@@ -75,7 +75,11 @@ class Columns(BaseModel):
             self.rejected,
             self.margin,
         )
-        return (*(name for name in single if name is not None), *self.group)
+        return tuple(name for name in single if name is not None)
+
+    def mapped(self) -> tuple[str, ...]:
+        """Return the input columns that must exist; a score may be a candidate's field instead."""
+        return (*self.meanings(), *self.group)
 
     def provides(self) -> tuple[str, ...]:
         """Return the canonical columns that these columns give."""

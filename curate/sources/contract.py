@@ -34,7 +34,7 @@ class Source(Component):
     A row's number counts from 1 (for lines of JSON it is the line's number).
     """
 
-    columns: Columns = Columns()
+    columns: Columns = Field(default_factory=Columns)
     shard_rows: int = Field(512, ge=1)
 
     @classmethod

@@ -33,7 +33,7 @@ class Files(Source):
     @field_validator("path")
     @classmethod
     def _not_empty(cls, value: str | Paths) -> str | Paths:
-        if not value or "" in value and not isinstance(value, str):
+        if not value or (not isinstance(value, str) and "" in value):
             raise ValueError("name at least one file or pattern")
         return value
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
+from curate.sources.labels import empty, labelled, shared_prompt
 from curate.sources.values import (
     NOT_UNICODE,
     Raw,
@@ -25,7 +26,6 @@ from curate.sources.values import (
     wrong,
 )
 
-DIVERGED = "chosen and rejected differ before the last answer"
 TEXT_FIELDS = ("text", "response", "content")
 CANDIDATE_FIELDS = ("model", "finish_reason")
 
@@ -41,7 +41,7 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     row: dict[str, Any] = {}
     answers: dict[str, Any] = {}
     if columns.prompt is None:
-        answers, prompt, reason = _shared_prompt(first, columns)
+        answers, prompt, reason = shared_prompt(first, columns)
     else:
         prompt, reason = _prompt(first, columns)
         answers = _answers(members, columns, prompt)
@@ -114,12 +114,7 @@ def _prompt(row: Raw, columns: Columns) -> tuple[list[Turn], str | None]:
             raise wrong(row, name, "text, for `input` is put after it", value)
     else:
         raise wrong(row, name, "text or a list of {role, content}", value)
-    return prompt, _empty(prompt)
-
-
-def _empty(prompt: list[Turn]) -> str | None:
-    said = any(t["content"].strip() for t in prompt if t["role"] != "system")
-    return None if said else "prompt is empty"
+    return prompt, empty(prompt)
 
 
 def _with_system(row: Raw, columns: Columns, prompt: list[Turn]) -> list[Turn]:
@@ -140,7 +135,7 @@ def _answers(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> di
     if columns.response is not None:
         return _long(members, columns, columns.response)
     if columns.chosen is not None:
-        return _labelled(members[0], columns, prompt)
+        return labelled(members[0], columns, prompt)
     return {}
 
 
@@ -231,72 +226,9 @@ def _aligned(row: Raw, name: str, size: int) -> list[Any]:
     return value
 
 
-def _labelled(row: Raw, columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
-    """Return chosen and rejected, as texts or as conversations that repeat the prompt or not."""
-    texts, diverged = [], False
-    for name in (columns.chosen or "", columns.rejected or ""):
-        value = get(row, name)
-        if isinstance(value, list):
-            conversation = _conversation(row, name)
-            value = conversation[-1]["content"]
-            diverged |= conversation[:-1] not in ([], prompt)
-        elif value is not None and not isinstance(value, str):
-            raise wrong(row, name, "text or a list of {role, content}", value)
-        texts.append(value)
-    reason = "chosen or rejected does not continue the prompt" if diverged else None
-    return _pair(row, columns, texts) | {"drop": reason}
-
-
-def _shared_prompt(row: Raw, columns: Columns) -> tuple[dict[str, Any], list[Turn], str | None]:
-    """Take the prompt from what both conversations begin with."""
-    one = _conversation(row, columns.chosen or "")
-    two = _conversation(row, columns.rejected or "")
-    shared = 0
-    while shared < min(len(one), len(two)) - 1 and one[shared] == two[shared]:
-        shared += 1
-    prompt = one[:shared]
-    diverged = len(one) != shared + 1 or len(two) != shared + 1
-    answers = _pair(row, columns, [one[-1]["content"], two[-1]["content"]])
-    return answers, prompt, DIVERGED if diverged else _empty(prompt)
-
-
-def _conversation(row: Raw, name: str) -> list[Turn]:
-    value = get(row, name)
-    if not isinstance(value, list):
-        raise wrong(row, name, "a list of {role, content} where no prompt is mapped", value)
-    conversation = turns(row, name, value)
-    if not conversation or conversation[-1]["role"] != "assistant":
-        raise InputError(
-            f"{row.where}: column {name!r} must end with a message of the assistant; "
-            "fix the row, or map another column"
-        )
-    return conversation
-
-
-def _pair(row: Raw, columns: Columns, texts: list[str | None]) -> dict[str, Any]:
-    answers = [candidate(text) for text in texts]
-    margin = None
-    if columns.margin is not None:
-        margin = number(row, columns.margin, get(row, columns.margin))
-    dropped = [
-        f"{side} is {answer['drop']}"
-        for side, answer in zip(("chosen", "rejected"), answers, strict=True)
-        if answer["drop"]
-    ]
-    pair = {
-        "chosen": 0,
-        "rejected": 1,
-        "margin": margin,
-        "source": columns.label_source,
-        "drop": dropped[0] if dropped else None,
-    }
-    return {"candidates": answers, "pairs": [pair]}
-
-
 def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     """Return the unmapped columns; one that varies in a group as its list, by candidate."""
-    mapped = {name for name in (*columns.mapped(), *columns.scores)}
-    mapped -= {name for name in columns.group if name not in Columns.mapped(_ungrouped(columns))}
+    mapped = {*columns.meanings(), *columns.scores}
     messages = {columns.prompt, columns.chosen, columns.rejected}
     result: dict[str, Any] = {}
     names = dict.fromkeys(name for row in members for name in row.values)
@@ -308,7 +240,3 @@ def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
             values[0] if all(to_json(v) == to_json(values[0]) for v in values) else values
         )
     return result
-
-
-def _ungrouped(columns: Columns) -> Columns:
-    return columns.model_copy(update={"group": ()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,4 @@ def _content_ids(content: pa.Array) -> pa.Array:
     ]
     ends = ends.tolist()
     view = memoryview(data if data is not None else b"")
-    return pa.array(
-        [content_id(view[a:b]) for a, b in zip(ends, ends[1:], strict=False)], pa.string()
-    )
+    return pa.array([content_id(view[a:b]) for a, b in pairwise(ends)], pa.string())

@@ -135,6 +135,7 @@ class Judge(Stage, name="judge"):
         ids, conversations = view["id"].to_pylist(), messages_of(view["prompt"])
         references = view["reference"].to_pylist() if self._has_reference(view) else None
         draw, samples = self._draw(), range(self.samples)
+        greedy = draw.temperature == 0.0
         expected = self.score == "expected"
         choices = tuple(str(v) for v in range(self.low, self.high + 1)) if expected else ()
         ending: list[Message] = [{"role": "assistant", "content": _PREFIX}] if expected else []
@@ -160,15 +161,14 @@ class Judge(Stage, name="judge"):
             for index, text in enumerate(texts):
                 content = fenced(text, "answer", seed).join(pieces)
                 messages = [system, {"role": "user", "content": content}, *ending]
-                for sample in samples:
-                    drawn = None
-                    if draw.temperature > 0.0:
-                        drawn = ctx.row_seed(f"{self._judge_id()}\0{ids[row]}\0{index}", sample)
-                    requests.append(Request(messages, draw, drawn, choices))
+                if greedy:
+                    requests.append(Request(messages, draw, None, choices))
+                    continue
+                key = f"{self.name}\0{self.engine}\0{self.rubric}\0{ids[row]}\0{index}"
+                requests += [
+                    Request(messages, draw, ctx.row_seed(key, k), choices) for k in samples
+                ]
         return requests
-
-    def _judge_id(self) -> str:
-        return f"{self.name}\0{self.engine}\0{self.rubric}"
 
     def _has_reference(self, view: pa.Table) -> bool:
         return self.use_reference and "reference" in view.column_names

@@ -292,7 +292,8 @@ def keep_greedily(search: Search) -> tuple[Ints, Floats]:
         order = np.lexsort((earlier, -value, later))
         later, earlier, value = later[order], earlier[order], value[order]
         heads = np.flatnonzero(np.diff(later, prepend=-1))
-        for a, b in zip(heads.tolist(), [*heads[1:].tolist(), len(later)], strict=True):
+        tails = np.append(heads, len(later))[1:]
+        for a, b in zip(heads.tolist(), tails.tolist(), strict=True):
             kept = np.flatnonzero(alive[earlier[a:b]])
             if len(kept):
                 best, row = a + int(kept[0]), int(later[a])

@@ -31,7 +31,7 @@ _BARE = re.compile(rf"(?P<score>{_NUMBER})", re.I)
 _PAIR = re.compile(
     r"\[\[\s?(?P<double>a|b|c|tie)\s?\]\]"
     r"|(?<![a-z])(?:verdict|winner|answer|result)[\s*_]{0,4}[:=][\s*_]{0,4}"
-    r"\[?(?P<plain>a|b|tie)\]?(?![\w'])",
+    r"\[?(?P<plain>a|b|tie)\]?[\s*_]{0,4}\.?[\s*_]{0,4}$",
     re.I,
 )
 _REFUSAL = re.compile(

@@ -60,7 +60,9 @@ def test_what_is_not_a_score_is_a_status(text, status):
     assert rubric_score(text, 1, 5) == (None, status)
 
 
-@given(st.text() | st.from_regex(r"(<think>|</think>|Score: ?|\[RESULT\] ?|\d|/5|\n|[A-C\[\] ]){0,12}"))
+@given(
+    st.text() | st.from_regex(r"(<think>|</think>|Score: ?|\[RESULT\] ?|\d|/5|\n|[A-C\[\] ]){0,12}")
+)
 def test_parsers_never_raise_and_never_invent(text):
     score, status = rubric_score(text, 1, 5)
     assert (score is None) == (status != "ok")
@@ -89,7 +91,8 @@ def test_a_text_without_digits_has_no_score(text):
         ("B", "B"),
         ("Verdict: [A]", "A"),
         ("[[A]]\nand more text", None),
-        ("Answer: A bit better", "A"),
+        ("Answer: A bit better", None),
+        ("**Winner: A**.", "A"),
         ("both are good", None),
         ("<think>[[A]]", None),
         ("<think>[[A]]</think>[[B]]", "B"),

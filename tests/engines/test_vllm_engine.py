@@ -1,0 +1,120 @@
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from curate.engines import local_models
+from curate.engines.contract import Continuation, Request, Sampling
+from curate.engines.vllm import VLLM
+from curate.errors import ConfigError, StageError
+
+pytestmark = pytest.mark.vllm
+
+
+@pytest.fixture(scope="module")
+def engine():
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+    pytest.importorskip("vllm")
+    try:
+        local_models.resolve(local_models.SMOLLM2)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    loaded = VLLM(model=local_models.SMOLLM2, dtype="float32", max_model_len=512).load()
+    yield loaded
+    loaded.close()
+    with pytest.raises(StageError, match="closed"):
+        loaded.chat([ask("hi")])
+
+
+def ask(text, seed=None, choices=(), **sampling):
+    if seed is None:
+        sampling["temperature"] = 0.0
+    sampling = {"max_tokens": 16} | sampling
+    return Request([{"role": "user", "content": text}], Sampling(**sampling), seed, choices)
+
+
+def test_greedy_answers_repeat(engine):
+    requests = [ask("What is the capital of France?"), ask("Say hello.")]
+    first = engine.chat(requests)
+    assert "Paris" in first[0].text
+    assert [c.text for c in engine.chat(requests[::-1])] == [c.text for c in first[::-1]]
+    assert all(c.prompt_tokens > 5 and c.tokens > 0 for c in first)
+
+
+def test_seeds_give_different_answers_that_repeat(engine):
+    requests = [ask("Write a line about the sea.", seed=s) for s in (1, 2, 2**63 - 1)]
+    first = [c.text for c in engine.chat(requests)]
+    assert len(set(first)) == 3
+    assert [c.text for c in engine.chat(requests)] == first
+
+
+def test_reaching_max_tokens_is_truncated(engine):
+    (done,) = engine.chat([ask("Tell a long story.", max_tokens=3)])
+    assert (done.status, done.finish_reason, done.tokens) == ("truncated", "length", 3)
+
+
+def test_a_stop_string_ends_an_answer(engine):
+    (done,) = engine.chat([ask("Count: 1, 2, 3, 4", max_tokens=64, stop=("3",))])
+    assert done.status == "ok"
+    assert "3" not in done.text
+
+
+def test_a_last_assistant_message_is_continued(engine):
+    messages = [
+        {"role": "user", "content": "What is the capital of France?"},
+        {"role": "assistant", "content": "The capital of France is"},
+    ]
+    (done,) = engine.chat([Request(messages, Sampling(temperature=0.0, max_tokens=4))])
+    assert "Paris" in done.text
+
+
+def test_choice_probabilities(engine):
+    (done,) = engine.chat([ask("Is water wet? Answer Yes or No.", choices=("Yes", "No"))])
+    assert done.status == "ok"
+    assert 0.0 < sum(math.exp(x) for x in done.choice_logprobs) <= 1.0 + 1e-6
+
+
+def test_a_choice_of_several_tokens_is_an_item_error(engine):
+    done = engine.chat([ask("x", choices=("antidisestablishmentarianism",)), ask("Say hi.")])
+    assert [c.status == "api_error" for c in done] == [True, False]
+    assert "single token" in done[0].error
+
+
+def test_likelihood_prefers_an_answer_to_nonsense(engine):
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    texts = ("The capital of France is Paris.", "Lamp seven of of quickly marble the.")
+    good, bad = engine.loglikelihood([Continuation(question, t) for t in texts])
+    assert good.logprob / good.tokens > bad.logprob / bad.tokens
+    assert good.logprob < 0
+
+
+def test_what_cannot_be_scored_is_an_item_error(engine):
+    question = [{"role": "user", "content": "Why?"}]
+    done = engine.loglikelihood([Continuation(question, a) for a in ("", "word " * 600, "Ok.")])
+    assert [x.status for x in done] == ["api_error", "api_error", "ok"]
+    assert done[0].logprob is None
+
+
+def test_a_prompt_that_is_too_long_is_an_item_error(engine):
+    done = engine.chat([ask("word " * 600), ask("Say hi.")])
+    assert done[0].status == "api_error"
+    assert "window" in done[0].error
+    assert done[1].text
+
+
+def test_two_threads_share_the_engine(engine):
+    batches = [[ask(f"Name a colour, number {i}.") for i in range(k, k + 8)] for k in (0, 8)]
+    alone = [engine.chat(batch) for batch in batches]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(engine.chat, batches))
+    assert [[c.text for c in b] for b in together] == [[c.text for c in b] for b in alone]
+
+
+def test_description(engine):
+    described = engine.describe()
+    assert described["dtype"] == "float32"
+    assert described["revision"] == local_models.SMOLLM2_SHA256
+    assert described["version"]
