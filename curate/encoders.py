@@ -45,9 +45,9 @@ class SentenceEncoder:
             )
         vectors = np.asarray(found, dtype=np.float32)
         norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)
+        vectors /= np.where(norm > 0, norm, np.float32(1))
         at = {text: row for row, text in enumerate(distinct)}
-        return vectors[[at[text] for text in texts]]
+        return np.take(vectors, [at[text] for text in texts], axis=0)
 
     def _dimension(self) -> int:
         name = "get_embedding_dimension"  # renamed in sentence-transformers 5.x

@@ -70,7 +70,7 @@ class Diverse(Stage, name="diverse"):
             return deita(np.argsort(-quality, kind="stable"), vectors, self.threshold, keep)
         if self.method == "knn_density":
             spread = mean_distance(vectors, self.k)
-            return np.lexsort((-quality, -spread))[:keep]
+            return np.asarray(np.lexsort((-quality, -spread))[:keep], dtype=np.int64)
         start = int(np.argmax(quality)) if self.quality else nearest_to_mean(vectors)
         return farthest_first(vectors, keep, start)[0]
 

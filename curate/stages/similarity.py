@@ -258,7 +258,7 @@ class CosineSearch:
 
     def pairs(self, start: int, stop: int, alive: Mask, group: Ints | None) -> Iterator[Pairs]:
         """See `Search.pairs`."""
-        nonzero = self._unit.any(axis=1)
+        nonzero: Mask = np.abs(self._unit).max(axis=1, initial=0) > 0
         new = self._done + np.flatnonzero((alive & nonzero)[self._done : start])
         self._index.add(np.ascontiguousarray(self._unit[new]))
         self._indexed = np.concatenate([self._indexed, new])

@@ -25,7 +25,7 @@ def unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return the rows (n, d) scaled to length one in float32; zero rows stay zero."""
     wide = np.asarray(vectors, dtype=np.float32)
     norm = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.divide(wide, norm, out=np.zeros_like(wide), where=norm > 0)
+    return np.asarray(wide / np.where(norm > 0, norm, np.float32(1)), dtype=np.float32)
 
 
 def vectors_of(column: Column) -> npt.NDArray[np.float32]:
@@ -40,7 +40,7 @@ def vectors_of(column: Column) -> npt.NDArray[np.float32]:
     valid = rows.drop_null()
     values = valid.flatten().to_numpy(zero_copy_only=False)
     there = np.asarray(rows.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
-    full[there] = values.reshape(len(valid), -1)
+    full[there] = values.reshape(len(valid), rows.type.list_size)
     bad = ~np.isfinite(full).all(axis=1)
     if bad.any():
         where = int(np.flatnonzero(bad)[0])

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from curate.errors import StageError
+from curate.schema import PAIRS, PROMPT
+from curate.stage import Context
+from curate.stages import similarity
+from curate.stages.dedup import ExactDedup, NearDedup, near_text
+from curate.stages.similarity import (
+    CosineSearch,
+    JaccardSearch,
+    components,
+    keep_greedily,
+    shingle_sets,
+    words,
+)
+
+
+def rows(*prompts, **columns) -> pa.Table:
+    turns = [
+        [{"role": "user", "content": p}] if isinstance(p, str) or p is None else p for p in prompts
+    ]
+    ids = [f"r{i}" for i in range(len(prompts))]
+    return pa.table({"id": ids, "prompt": pa.array(turns, PROMPT), **columns})
+
+
+def dropped(stage, view) -> list[str | None]:
+    return stage.apply(view, Context())["drop"].to_pylist()
+
+
+def shingles(text: str) -> frozenset:
+    w = words(text)
+    return frozenset(zip(w, w[1:], w[2:], strict=False)) if len(w) >= 3 else frozenset(w)
+
+
+def brute(texts: list[str], threshold: float) -> list[int]:
+    kept, twin = [], []
+    for row, text in enumerate(texts):
+        a, best = shingles(text), (-1.0, -1)
+        for other in kept:
+            b = shingles(texts[other])
+            value = len(a & b) / len(a | b) if a | b else 0.0
+            if value >= threshold and value > best[0]:
+                best = value, other
+        twin.append(best[1])
+        if best[1] < 0:
+            kept.append(row)
+    return twin
+
+
+def test_exact_normalises_and_names_the_twin():
+    view = rows("cafe\u0301  au\nlait", "caf\u00e9 au lait ", "tea", "caf\u00e9 au LAIT")
+    assert dropped(ExactDedup(), view) == [None, "exact duplicate of r0", None, None]
+    assert dropped(ExactDedup(normalize=False), view) == [None] * 4
+
+
+def test_exact_tells_roles_and_turn_borders_apart():
+    one = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    two = [{"role": "user", "content": "a b"}]
+    three = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert dropped(ExactDedup(), rows(one, two, three)) == [None] * 3
+    assert dropped(ExactDedup(on="last_turn"), rows(one, "b")) == [None, "exact duplicate of r0"]
+
+
+def test_exact_never_drops_rows_without_text():
+    assert dropped(ExactDedup(), rows("", "", None, [])) == [None] * 4
+    assert dropped(ExactDedup(on="last_turn"), rows([], [])) == [None] * 2
+
+
+def test_exact_keeps_the_best_row():
+    scores = pa.array([[1.0], [3.0, None], None, [3.0]], pa.list_(pa.float32()))
+    view = rows("x", "x", "x", "x", scores=scores)
+    stage = ExactDedup(keep_by="scores")
+    why = "exact duplicate of r1"
+    assert dropped(stage, view) == [why, None, why, why]
+    assert stage.needed() == ("id", "prompt", "scores")
+
+
+def test_keep_by_pairs_leaves_out_dropped_pairs_and_nan():
+    def pair(margin, drop=None):
+        return {"chosen": 0, "rejected": 1, "margin": margin, "drop": drop}
+
+    pairs = pa.array([[pair(9.0, "tie")], [pair(float("nan"))], [pair(1.0)]], PAIRS)
+    why = "exact duplicate of r2"
+    view = rows("x", "x", "x", pairs=pairs)
+    assert dropped(ExactDedup(keep_by="pairs"), view) == [why, why, None]
+    assert "pairs" in ExactDedup(keep_by="margin").needed()
+
+
+def test_ranking_by_text_is_refused():
+    with pytest.raises(StageError, match="not numbers"):
+        dropped(ExactDedup(keep_by="id"), rows("x", "x"))
+
+
+def test_several_chunks_are_one_view():
+    view = pa.concat_tables([rows("same text here"), rows("other"), rows("same text here")])
+    assert view["prompt"].num_chunks == 3
+    assert dropped(ExactDedup(), view)[2] == "exact duplicate of r0"
+    assert dropped(NearDedup(), view)[2] == "near duplicate of r0 (1.00)"
+
+
+def test_near_reports_the_exact_jaccard_index():
+    base = "one two three four five six seven eight nine ten"
+    assert dropped(NearDedup(), rows(base, base + " eleven")) == [
+        None,
+        "near duplicate of r0 (0.89)",
+    ]
+    assert dropped(NearDedup(threshold=0.9), rows(base, base + " eleven")) == [None, None]
+
+
+def test_threshold_is_inclusive():
+    # 4 shingles, of which one is new: 4 / 5.
+    view = rows("a b c d e f", "a b c d e f g")
+    assert dropped(NearDedup(threshold=0.8), view)[1] == "near duplicate of r0 (0.80)"
+
+
+def test_numbers_are_not_folded_and_case_is():
+    view = rows("what is 17 plus 25", "what is 18 plus 25", "WHAT is 17 plus 25")
+    assert dropped(NearDedup(threshold=0.5), view) == [None, None, "near duplicate of r0 (1.00)"]
+
+
+def test_unspaced_scripts_are_compared_by_character():
+    a = "\u8bf7\u89e3\u91ca\u91cf\u5b50\u8ba1\u7b97\u7684\u57fa\u672c\u539f\u7406"
+    assert len(words(a)) == 12
+    assert dropped(NearDedup(), rows(a, a + "\u3002"))[1] == "near duplicate of r0 (0.91)"
+
+
+def test_short_and_empty_texts():
+    view = rows("", "   ", "hi", "Hi", "hello there", "there hello", None)
+    assert dropped(NearDedup(), view) == [
+        None,
+        None,
+        None,
+        "near duplicate of r2 (1.00)",
+        None,
+        "near duplicate of r4 (1.00)",
+        None,
+    ]
+
+
+def test_no_transitive_chains_and_the_best_stays():
+    texts = ["a b c d e f", "b c d e f g", "c d e f g h"]  # 3/5, 3/5, and 2/6 between the ends
+    view = rows(*texts, quality=pa.array([2.0, 3.0, 1.0]))
+    assert dropped(NearDedup(threshold=0.6), view) == [None, "near duplicate of r0 (0.60)", None]
+    assert dropped(NearDedup(threshold=0.6, keep_by="quality"), view) == [
+        "near duplicate of r1 (0.60)",
+        None,
+        "near duplicate of r1 (0.60)",
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(st.sampled_from("abcde"), max_size=9).map(" ".join),
+            st.lists(st.sampled_from("xy"), max_size=4).map(" ".join),
+        ),
+        max_size=40,
+    ),
+    st.sampled_from([0.1, 0.3, 0.5, 0.55, 0.7, 0.8, 1.0]),
+    st.booleans(),
+)
+def test_text_join_equals_brute_force(texts, threshold, small):
+    with pytest.MonkeyPatch.context() as patch:
+        if small:  # the paths of large inputs
+            patch.setattr(similarity, "BLOCK", 4)
+            patch.setattr(similarity, "CHUNK", 5)
+            patch.setattr(similarity, "LONG_POSTING", 0)
+        twin, _ = near_text(texts, np.arange(len(texts)), threshold)
+    assert twin.tolist() == brute(texts, threshold)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([-0.5, 0.3, 0.9, 1.0]))
+def test_cosine_search_equals_brute_force(seed, threshold):
+    draw = np.random.default_rng(seed)
+    vectors = draw.integers(-2, 3, size=(30, 3)).astype(np.float32)
+    norm = np.linalg.norm(vectors, axis=1)
+    expected, kept = [], []
+    for row in range(len(vectors)):
+        close = [
+            k
+            for k in kept
+            if norm[row] * norm[k] > 0
+            and vectors[row] @ vectors[k] / (norm[row] * norm[k]) >= threshold - 2e-6
+        ]
+        expected.append(bool(close))
+        if not close:
+            kept.append(row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similarity, "BLOCK", 7)
+        twin, _ = keep_greedily(CosineSearch(vectors, threshold))
+    assert (twin >= 0).tolist() == expected
+
+
+def test_cosine_removes_what_semdedup_removes():
+    # Highest cosine to an earlier item: 0, .9999, .6112, .8; with eps = .05 only item 1 goes.
+    def at(cosine, axis):
+        vector = np.zeros(5)
+        vector[0], vector[axis] = cosine, np.sqrt(1 - cosine**2)
+        return vector
+
+    vectors = np.stack([at(1.0, 1), at(0.9999, 2), at(0.6112, 3), at(0.8, 4)])
+    twin, cosine = keep_greedily(CosineSearch(vectors, 1 - 0.05))
+    assert twin.tolist() == [-1, 0, -1, -1]
+    assert cosine[1] == pytest.approx(0.9999, abs=1e-5)
+
+
+def test_near_on_embedding_with_zero_null_and_bad_vectors():
+    kind = pa.list_(pa.float16(), 2)
+
+    def half(*vectors):
+        return pa.array([v and [np.float16(x) for x in v] for v in vectors], kind)
+
+    column = half([1, 0], [2, 0], [0, 0], [0, 0], None, [0, 1])
+    view = rows(*"abcdef", embedding=column)
+    stage = NearDedup(on="embedding", threshold=0.99)
+    assert stage.needed() == ("id", "embedding")
+    assert dropped(stage, view) == [None, "near duplicate of r0 (1.00)", None, None, None, None]
+    with pytest.raises(StageError, match="NaN or infinity"):
+        dropped(stage, rows("a", embedding=half([float("nan"), 1])))
+
+
+def test_empty_view():
+    assert dropped(ExactDedup(), rows()) == []
+    assert dropped(NearDedup(), rows()) == []
+    none = pa.array([], pa.list_(pa.float32(), 3))
+    assert dropped(NearDedup(on="embedding"), rows(embedding=none)) == []
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_threshold_is_checked(threshold):
+    with pytest.raises(ValidationError):
+        NearDedup(threshold=threshold)
+
+
+def test_shared_shingles_and_copies_do_not_make_it_quadratic():
+    n = 20_000
+    shared = [f"what is the x{i}" for i in range(n)]  # one shingle in every text
+    copies = ["the very same text again"] * n
+    near = [f"tell me all that you know about the history of rome please {i}" for i in range(n)]
+    start = time.perf_counter()
+    twin, _ = near_text(shared + copies + near, np.arange(3 * n), 0.8)
+    took = time.perf_counter() - start
+    assert (twin[:n] == -1).all()
+    assert (twin[n + 1 : 2 * n] == n).all()
+    assert (twin[2 * n + 1 :] == 2 * n).all()
+    assert took < 60  # pair by pair it would be 1.8e9 comparisons
+
+
+def test_a_shared_shingle_stays_cheap_at_a_low_threshold():
+    n = 20_000
+    _, sets = shingle_sets([f"what is the x{i}" for i in range(n)])
+    search = JaccardSearch(sets, 0.5)
+    _, low, high = search._ranges(search._posting, 0, 4096)
+    assert int((high - low).sum()) < 10 * 4096
+    assert (components(search) == np.arange(n)).all()

