@@ -157,6 +157,8 @@ def test_no_record_is_a_valid_empty_dataset(tmp_path, tables):
     summary = export_dataset(iter(tables), out, form="preference", card=CARD)
     assert (summary.records, summary.splits) == (0, {"train": 0})
     assert len(datasets.load_from_disk(str(out))["train"]) == 0
+    hub = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert len(hub["train"]) == 0
 
 
 def test_card_resists_hostile_text():
@@ -169,7 +171,8 @@ def test_card_resists_hostile_text():
     assert front["pretty_name"] == "x --- # evil <script>"
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     assert "`````yaml\n" in text
-    assert "<script>" not in text
+    body = text.split("\n---\n", 1)[1]
+    assert "<script>" not in body
     assert "| s\\|t | 2 | 1 | a\\|b c: 1 |  |" in text
     assert fenced("`" * 9, "").startswith("`" * 10)
     assert "\n" not in escape("a\n\r\u2028b")
