@@ -329,6 +329,10 @@ def _options(spec: VLLM, cpu: bool) -> dict[str, Any]:
         "enable_prefix_caching": spec.enable_prefix_caching,
         "disable_log_stats": True,
     }
+    if cpu:
+        # A seeded request whose prefill is cut in two rewinds its generator, which a CPU
+        # generator cannot do: vLLM then fails with "CPU Generator does not use offset".
+        options["enable_chunked_prefill"] = False
     if spec.kv_cache_gib is not None and not cpu:
         options["kv_cache_memory_bytes"] = int(spec.kv_cache_gib * 2**30)
     return {name: value for name, value in options.items() if value is not None}

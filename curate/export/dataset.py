@@ -54,7 +54,8 @@ def export_dataset(
 
     `tables` are canonical tables of rows still alive, in source order; the files do not depend
     on how the rows are cut into tables. Every input row is counted once, as exported or under
-    the reason why it gave no record. Without any record `train` has zero rows. Raises
+    the reason why it gave no record. Without any record `train` has zero rows
+    (which `load_from_disk` reads; `load_dataset` itself refuses an empty split). Raises
     ConfigError for an unknown form, missing columns or an `out` that is not an export, and
     StageError for a bad split name or tables that do not agree.
     """
@@ -150,7 +151,8 @@ def _write_splits(
     def begin(split: str) -> None:
         if len(writers) >= MAX_SPLITS:
             raise StageError(f"export: more than {MAX_SPLITS} splits; check the column `split`")
-        writers[_checked(split)] = start(split, dress(schema))
+        checked = _checked(split)  # before any folder is made from it
+        writers[checked] = start(checked, dress(schema))
         batches[split] = Batches()
 
     try:

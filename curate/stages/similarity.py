@@ -27,7 +27,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 WIDTH = 3  # words a shingle
-BLOCK = 4096  # rows looked up at a time
+BLOCK = 1024  # rows looked up at a time
 CHUNK = 1 << 20  # candidate pairs (or their shingles) held at a time
 LONG_POSTING = 256  # from here on a shingle's rows are looked up by size and position
 EPSILON = 1e-9  # lets a bound such as 0.55 * 20 = 11.000000000000002 round to 11
