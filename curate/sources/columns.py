@@ -26,6 +26,7 @@ class Columns(BaseModel):
     response: str | None = None
     model: str | None = None  # who wrote `response`
     group: tuple[str, ...] = ()
+    varies: tuple[str, ...] = ()  # may differ in a group: the first row's counts, all go to meta
     scores: tuple[str, ...] = ()  # each becomes a judge of that name
     ranks: str | None = None  # a list aligned with `candidates`, 1 = best
     chosen: str | None = None
@@ -33,7 +34,7 @@ class Columns(BaseModel):
     margin: str | None = None  # number: how much better chosen is than rejected
     label_source: str = Field(default="label", min_length=1)  # `source` of the pairs
 
-    @field_validator("group", "scores", mode="before")
+    @field_validator("group", "varies", "scores", mode="before")
     @classmethod
     def _one_name_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -49,6 +50,7 @@ class Columns(BaseModel):
             raise ValueError("prompt may be left out only where chosen and rejected hold it")
         for name, needed in (
             ("group", "response"),
+            ("varies", "group"),
             ("model", "response"),
             ("ranks", "candidates"),
             ("margin", "chosen"),

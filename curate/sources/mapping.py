@@ -69,7 +69,7 @@ def grouped(rows: Iterable[Raw], columns: Columns) -> list[list[Raw]]:
         groups.setdefault(key, []).append(row)
     for members in groups.values():
         for name in (columns.prompt, columns.input, columns.system, columns.reference, columns.id):
-            if name is not None:
+            if name is not None and name not in columns.varies:
                 _constant(members, name)
     return list(groups.values())
 
@@ -228,7 +228,7 @@ def _aligned(row: Raw, name: str, size: int) -> list[Any]:
 
 def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     """Return the unmapped columns; one that varies in a group as its list, by candidate."""
-    mapped = {*columns.meanings(), *columns.scores}
+    mapped = {*columns.meanings(), *columns.scores} - {*columns.varies}
     messages = {columns.prompt, columns.chosen, columns.rejected}
     result: dict[str, Any] = {}
     names = dict.fromkeys(name for row in members for name in row.values)

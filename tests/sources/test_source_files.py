@@ -148,17 +148,23 @@ def test_yaml_round_trip_and_unknown_fields() -> None:
         source_registry.parse({"jsonl": {"path": "a", "columns": {"promt": "x"}}}, "source")
 
 
+def prometheus(**changes: object) -> Source:
+    columns = {
+        "prompt": "prompt", "response": "response", "model": "model", "scores": "gpt4_scores",
+        "group": ["bench", "idx"], **changes,
+    }  # fmt: skip
+    return Parquet.model_validate({"path": str(PROMETHEUS), "columns": columns})
+
+
 @pytest.mark.skipif(not PROMETHEUS.exists(), reason="the Prometheus-Eval set is not here")
 def test_the_long_format_is_grouped_by_prompt() -> None:
-    source = Parquet.model_validate(
-        {
-            "path": str(PROMETHEUS),
-            "columns": {
-                "prompt": "prompt", "response": "response", "model": "model",
-                "scores": "gpt4_scores", "group": ["bench", "prompt"],
-            },
-        }
-    )  # fmt: skip
-    rows = read(source)
-    assert sum(len(row["candidates"]) for row in rows) == 640  # type: ignore[arg-type,misc]
-    assert sum(len(row["judgments"]) for row in rows) == 1920  # type: ignore[arg-type,misc]
+    rows = read(prometheus(varies="prompt"))
+    assert len(rows) == 160
+    assert {len(row["candidates"]) for row in rows} == {4}  # type: ignore[arg-type]
+    assert {len(row["judgments"]) for row in rows} == {12}  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not PROMETHEUS.exists(), reason="the Prometheus-Eval set is not here")
+def test_a_prompt_that_differs_within_a_group_is_an_error_unless_allowed() -> None:
+    with pytest.raises(InputError, match="column 'prompt' differs"):
+        read(prometheus())
