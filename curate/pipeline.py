@@ -177,8 +177,11 @@ def apply_change(data: dict[str, Any], change: str) -> None:
         holder, key = data, head
         if head == "engines":
             holder, key = _mapping(data.get("engines"), "engines"), rest.pop(0)
-            if key not in holder or not rest:
+            if key not in holder:
                 raise ConfigError(f"--set {change!r}: no such engine{did_you_mean(key, holder)}")
+            if not rest:
+                holder[key] = read_yaml(value)
+                return
         target = _fields(holder, key)
     else:
         stages = data.get("stages") or []
