@@ -25,6 +25,7 @@ import pyarrow as pa
 from curate.arrays import canonical, one_chunk
 from curate.errors import StoreError
 
+PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
 
 
@@ -118,7 +119,7 @@ class Store:
 
         `record` comes without file and sha256. Raises StoreError where the disk refuses.
         """
-        payload = serialize(columns)
+        pieces = serialize(columns)
         folder = self._folder(record.stage)
         nonce = uuid.uuid4().hex[:12]
         name = f"{record.key}.{nonce}.arrow"
@@ -126,14 +127,14 @@ class Store:
             **{
                 **record.__dict__,
                 "file": f"{folder.name}/{name}",
-                "sha256": hashlib.sha256(payload).hexdigest(),
+                "sha256": _sha256(pieces),
             }
         )
         scratch = folder / f"{record.key}.{nonce}.tmp"
         try:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                write_synced(folder / name, payload)
+                write_synced(folder / name, *pieces)
                 write_synced(scratch, orjson.dumps(final.to_json()))
                 try:
                     os.link(scratch, self._record_path(record.stage, record.key))
@@ -161,9 +162,10 @@ class Store:
         path = self.root / record.file
         try:
             # Reading all columns costs nothing where the file is mapped; asking the reader for
-            # some of them makes it copy the whole file.
+            # some of them makes it copy the whole file. A buffer is read at once, where a file
+            # would be handed to Arrow's thread for input and output.
             with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all().select(wanted)
+                table = pa.ipc.open_file(source.read_buffer()).read_all().select(wanted)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"cannot read part {path}: {error}") from error
         if table.num_rows != record.rows_in:
@@ -204,36 +206,61 @@ def _stamp(path: Path) -> None:
             raise
 
 
-def serialize(columns: Mapping[str, pa.Array]) -> pa.Buffer:
-    """Return the columns as one Arrow IPC file whose bytes depend on the values alone."""
+class _Pieces:
+    """A file to write to that only notes what it is given, so that no text is copied."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.written: list[bytes | pa.Buffer] = []
+
+    def write(self, piece: bytes | pa.Buffer) -> None:
+        self.written.append(piece)
+
+    def tell(self) -> int:
+        return sum(map(len, self.written))
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+def serialize(columns: Mapping[str, pa.Array]) -> list[bytes | pa.Buffer]:
+    """Return, in pieces, the columns as one Arrow IPC file.
+
+    Its bytes depend on the values alone.
+    """
     arrays = [canonical(one_chunk(column)) for column in columns.values()]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
-    size = pa.MockOutputStream()
-    with pa.ipc.new_file(size, batch.schema) as writer:
+    pieces = _Pieces()
+    with pa.ipc.new_file(pa.PythonFile(pieces, "w"), batch.schema) as writer:
         writer.write_batch(batch)
-    payload = pa.allocate_buffer(size.size())  # a stream that grows would copy itself over
-    with pa.ipc.new_file(pa.FixedSizeBufferWriter(payload), batch.schema) as writer:
-        writer.write_batch(batch)
-    return payload
+    return pieces.written
 
 
-def write_synced(path: Path, payload: bytes | pa.Buffer) -> None:
-    """Create `path` (it must not exist) with `payload`, and wait until the disk has it."""
+def _sha256(pieces: Iterable[bytes | pa.Buffer]) -> str:
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def write_synced(path: Path, *pieces: bytes | pa.Buffer) -> None:
+    """Create `path` (it must not exist) with `pieces`, and wait until the disk has it."""
     with path.open("xb") as file:
-        file.write(payload)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 
 
-def replace_synced(path: Path, payload: bytes) -> None:
-    """Put `payload` at `path` so that a reader sees the old file or the new one.
+def replace_synced(path: Path, *pieces: bytes | pa.Buffer) -> None:
+    """Put `pieces` at `path` so that a reader sees the old file or the new one.
 
     Raises StoreError where the disk refuses.
     """
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with writing(path):
         try:
-            write_synced(scratch, payload)
+            write_synced(scratch, *pieces)
             scratch.replace(path)
         except OSError:
             with contextlib.suppress(OSError):

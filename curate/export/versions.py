@@ -48,7 +48,7 @@ class Versions:
         before, now = self._rows(self._read().get("rows")), tally.exported()
         found = changes(before, now) if before is not None else None
         name = f"rows-{state[:16]}.arrow"
-        replace_synced(self._folder / name, serialize(now._asdict()))
+        replace_synced(self._folder / name, *serialize(now._asdict()))
         mark = {"state": state, "summary": summary._asdict(), "changes": found, "rows": name}
         replace_synced(self._mark, orjson.dumps(mark))
         with writing(self._folder):

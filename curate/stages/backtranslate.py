@@ -41,6 +41,7 @@ class Backtranslate(Stage, name="backtranslate"):
     max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of failed calls above which the shard is given up."""
 
+    version = 2
     needs = ("id", "prompt")
     writes = ("prompt", "reference", "answered")
     seeded = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from pydantic import BeforeValidator, Field
 
 from curate.arrays import (
@@ -22,7 +22,7 @@ from curate.arrays import (
     lengths,
     lists,
     map_distinct,
-    octets,
+    mix,
     owners,
     take_rows,
 )
@@ -210,15 +210,26 @@ def one_line(error: str | None, limit: int = 200) -> str:
 def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array:
     """Put each text between tags that it cannot close itself; null stays null.
 
-    The tag holds a keyed hash (SHA-256, cut to 64 bits) of the text, so a text that wants to end
-    its own fence would have to contain its own hash.
+    A tag ends in 16 hex digits that do not occur in the text. They are drawn by the row's seed,
+    and drawn again where the text holds them, as one that knows the seed can make it.
     """
-    keys = seeds.astype("<u8").tobytes()
-    codes = [
-        sha256(keys[8 * k : 8 * k + 8] + text).digest()[:8] for k, text in enumerate(octets(texts))
-    ]
-    mark = hexadecimal(np.frombuffer(b"".join(codes), dtype=np.uint64))
-    return join_texts(f"<{tag}-", mark, ">\n", large(texts), f"\n</{tag}-", mark, ">")
+    texts = large(texts)
+    start = mix(seeds, xxhash.xxh3_64_intdigest(tag.encode()))
+    codes, attempt = start.copy(), 0
+    held = np.arange(len(texts))
+    while len(held := held[_holding(take_rows(texts, held), codes[held])]):
+        attempt += 1
+        codes[held] = mix(start[held], attempt)
+    code = hexadecimal(codes)
+    return join_texts(f"<{tag}-", code, ">\n", texts, f"\n</{tag}-", code, ">")
+
+
+def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Return which texts hold the digits of the code beside them."""
+    import polars as pl  # Arrow's search takes one pattern for all rows
+
+    found = pl.Series(texts).str.contains(pl.Series(hexadecimal(codes)), literal=True)
+    return np.asarray(found.fill_null(False).to_numpy(), dtype=bool)
 
 
 def shown_answers(
@@ -229,7 +240,7 @@ def shown_answers(
 ) -> pa.Array:
     """Return the fenced text of candidate `place[i]` of row `row[i]`."""
     where = _flat_place(candidates, row, place)
-    return fenced(candidate_texts(candidates).take(where), "answer", seeds[row])
+    return fenced(candidate_texts(candidates).take(where), "answer", mix(seeds[row], place))
 
 
 def text_lengths(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -13,8 +14,7 @@ import xxhash
 from pydantic import Field, model_validator
 
 from curate.arrays import (
-    concat_lists,
-    flat,
+    join_texts,
     lengths,
     lists,
     map_distinct,
@@ -27,7 +27,10 @@ from curate.schema import CANDIDATE, FAIL
 from curate.stage import Context, EngineRole, Result, Stage
 from curate.stages.calls import Varied, VariedSampling, chat, one_line
 from curate.stages.questions import several
+from curate.stages.row_texts import row_texts, source_of
+from curate.stages.system_message import opened
 
+_TEXT = pa.large_string()
 _FINISH = {"truncated": "length", "refused": "refusal", "api_error": "error"}
 
 
@@ -49,6 +52,9 @@ class Generate(Stage, name="generate"):
     """A system message for conversations that have none of their own; of several, such as the
     principles of UltraFeedback, each answer draws one by the row's seed (a text that is given
     twice is drawn twice as often)."""
+    system_column: str | None = None
+    """A column with a text for each row's own system message, put after that of `system`. Only
+    the answers are written with it in view; to make it part of the prompt use `system_message`."""
     sampling: Varied = VariedSampling()
     """How to draw; the temperature is 0.7 where not given."""
     drop_truncated: bool = False
@@ -68,14 +74,21 @@ class Generate(Stage, name="generate"):
             raise ValueError("system: give a text or several, or leave it out")
         return self
 
+    def needed(self) -> tuple[str, ...]:
+        """Id and prompt, and the column of `system_column`."""
+        own = () if self.system_column is None else (source_of(self.system_column),)
+        return tuple(dict.fromkeys((*self.needs, *own)))
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new candidates. Raises StageError above `max_error_rate`."""
         rows, texts = len(view), (self.system,) if self.system is None else several(self.system)
         prompts = one_chunk(view["prompt"])
-        opened = pa.concat_arrays([_opened(prompts, text) for text in texts])
+        conversations = pa.concat_arrays(
+            [prompts if s is None else opened(prompts, s) for s in self._systems(view, texts)]
+        )
         there = lengths(prompts) > 0  # an empty prompt is not sent
         salt = xxhash.xxh3_64_hexdigest(orjson.dumps(self.identity(), option=orjson.OPT_SORT_KEYS))
-        drawn = self._drawn(ctx.row_seeds(view["id"], f"{salt}\0engines"))
+        drawn = self._drawn(view["id"], ctx, salt)
         given, owner = [], []
         for role, mine in zip(self._engines(), drawn, strict=True):
             which = np.repeat(np.flatnonzero(there & mine), self.n)
@@ -83,7 +96,7 @@ class Generate(Stage, name="generate"):
             seeds = mix(ctx.row_seeds(view["id"], f"{salt}\0{role}")[which], sample) >> np.uint64(1)
             shown = mix(seeds, len(texts)) % np.uint64(len(texts))
             asked = which + rows * shown.astype(np.int64)
-            requests = Requests(opened, self.sampling, asked, seeds)
+            requests = Requests(conversations, self.sampling, asked, seeds)
             what = f"generate with {role}"
             answers = chat(ctx.engine(role), requests, ctx, self.max_error_rate, what)
             given.append(self._candidates(answers, ctx.engine(role).model))
@@ -93,11 +106,25 @@ class Generate(Stage, name="generate"):
     def _engines(self) -> tuple[str, ...]:
         return several(self.engine)
 
-    def _drawn(self, seeds: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    def _systems(self, view: pa.Table, texts: Sequence[str | None]) -> list[pa.Array | None]:
+        """Return each text with the row's own after it (large_string); None where neither is."""
+        rows = len(view)
+        said = [None if t is None else pa.repeat(pa.scalar(t, _TEXT), rows) for t in texts]
+        if self.system_column is None:
+            return said
+        own = row_texts(view, self.system_column)
+        both = [t if t is None else join_texts(t, "\n\n", own) for t in said]
+        return [own if b is None else pc.coalesce(b, s) for b, s in zip(both, said, strict=True)]
+
+    def _drawn(self, ids: pa.ChunkedArray, ctx: Context, salt: str) -> npt.NDArray[np.bool_]:
         """Return (engines, rows) which engines answer each row's prompt."""
-        engines = np.arange(len(self._engines()))[:, None]
-        place = np.argsort(mix(seeds[None, :], engines), axis=0, kind="stable").argsort(axis=0)
-        return np.asarray(place < (self.draw or len(engines)))
+        size = len(self._engines())
+        if self.draw in (None, size):
+            return np.ones((size, len(ids)), dtype=bool)
+        seeds = ctx.row_seeds(ids, f"{salt}\0engines")
+        order = mix(seeds[None, :], np.arange(size)[:, None])
+        place = np.argsort(order, axis=0, kind="stable").argsort(axis=0)
+        return np.asarray(place < self.draw)
 
     def _candidates(self, answers: Completions, model: str) -> pa.StructArray:
         finish = map_distinct(answers.status, _FINISH.get, pa.string())
@@ -121,21 +148,6 @@ class Generate(Stage, name="generate"):
             reason = pc.if_else(pc.equal(answers.status, "truncated"), "truncated", reason)
         reason = pc.if_else(pc.equal(answers.status, "refused"), "refused", reason)
         return pc.if_else(pc.equal(answers.status, "api_error"), errors, reason)
-
-
-def _opened(prompts: pa.Array, system: str | None) -> pa.Array:
-    """Put the system message before conversations that do not begin with one of their own."""
-    if system is None:
-        return prompts
-    counts = lengths(prompts)
-    starts = np.cumsum(counts) - counts
-    opens = np.zeros(len(counts), dtype=bool)
-    own = pc.equal(flat(prompts, "role"), "system").to_numpy(zero_copy_only=False)
-    opens[counts > 0] = ~own[starts[counts > 0]]
-    message = [{"role": "system", "content": system}]
-    return concat_lists(
-        pa.array([message if new else [] for new in opens.tolist()], prompts.type), prompts
-    )
 
 
 def _columns(

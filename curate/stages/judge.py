@@ -80,7 +80,7 @@ class Judge(Stage, name="judge"):
     max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of failed calls above which the shard is given up."""
 
-    version = 2
+    version = 3
     needs = ("id", "prompt", "candidates")
     appends = ("judgments",)
     seeded = True
@@ -190,7 +190,7 @@ class Judge(Stage, name="judge"):
         """Return the calls of all questions; `own` holds the rows' own checklists."""
         seeds, size = ctx.row_seeds(view["id"], "judge"), len(live.row)
         shown = material(view, live.row, seeds, self.use_reference)
-        shown["candidate"] = fenced(live.texts, "answer", seeds[live.row])
+        shown["candidate"] = fenced(live.texts, "answer", mix(seeds[live.row], live.place))
         if self.score != "checklist":
             shown |= {"low": str(self.low), "high": str(self.high)}
         questions, asked = self._questions(), []

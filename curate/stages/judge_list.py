@@ -69,6 +69,7 @@ class JudgeList(Stage, name="judge_list"):
     max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of failed calls above which the shard is given up."""
 
+    version = 2
     needs = ("id", "prompt", "candidates")
     appends = ("judgments",)
     seeded = True

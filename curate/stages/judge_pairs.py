@@ -81,7 +81,7 @@ class JudgePairs(Stage, name="judge_pairs"):
     max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of failed calls above which the shard is given up."""
 
-    version = 2
+    version = 3
     needs = ("id", "prompt", "candidates")
     appends = ("judgments",)
     seeded = True

@@ -60,6 +60,7 @@ class JudgePrompts(Stage, name="judge_prompts"):
     max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of failed calls above which the shard is given up."""
 
+    version = 2
     needs = ("id", "prompt")
     seeded = True
 

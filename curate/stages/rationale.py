@@ -58,7 +58,7 @@ class Rationale(Stage, name="rationale"):
     required: bool = False
     """Drop the pairs without a usable rationale."""
 
-    version = 2
+    version = 3
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("rationales", "rationale_orders")
     seeded = True

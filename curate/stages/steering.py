@@ -70,21 +70,26 @@ _SIGNS: dict[str, str] = {
         r"|let'?s (?:solve|think)[^.\n]{0,40})[^\pL\pN]*$"
     ),
 }
+_ANY = "|".join(f"(?:{sign})" for sign in _SIGNS.values())
 REASONS = (*_SIGNS, "flood")
 
 
 def steering_signs(texts: Column) -> dict[str, npt.NDArray[np.bool_]]:
     """Return for each of `REASONS` which texts show it; a null text shows none.
 
-    Costs one pass over the texts for each reason, in Arrow.
+    One pass over the texts in Arrow, and one for each reason over the few that show any.
     """
     column = large(texts)
-    found = {reason: pc.match_substring_regex(column, sign) for reason, sign in _SIGNS.items()}
-    found["flood"] = pc.greater(pc.utf8_length(column), FLOOD)
-    return {
-        reason: np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False), dtype=bool)
-        for reason, mask in found.items()
-    }
+    suspects = np.flatnonzero(_true(pc.match_substring_regex(column, _ANY)))
+    few = column.take(pa.array(suspects))
+    found = {reason: np.zeros(len(column), dtype=bool) for reason in _SIGNS}
+    for reason, sign in _SIGNS.items() if len(few) else ():
+        found[reason][suspects] = _true(pc.match_substring_regex(few, sign))
+    return found | {"flood": _true(pc.greater(pc.utf8_length(column), FLOOD))}
+
+
+def _true(mask: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def suspicious(text: str) -> tuple[str, ...]:

@@ -116,13 +116,14 @@ class History(RuleBasedStateMachine):
         """From its write number `at` on, nothing more reaches the disk."""
         writes, real = [0], store_module.write_synced
 
-        def write(path: Path, payload: Any) -> None:
+        def write(path: Path, *pieces: Any) -> None:
             writes[0] += 1
             if writes[0] > at:
                 if half and writes[0] == at + 1:
-                    path.write_bytes(bytes(payload)[: len(bytes(payload)) // 2])
+                    whole = b"".join(map(bytes, pieces))
+                    path.write_bytes(whole[: len(whole) // 2])
                 raise Killed
-            real(path, payload)
+            real(path, *pieces)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "write_synced", write)
