@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,8 +13,6 @@ from curate.schema import DROP
 from curate.sources import Source, Unit
 from curate.store import Record, Store, digest
 from curate.work import Shard, outcome
-
-_COMMITS = 2  # at once: one waits for the disk while another is serialised
 
 
 def ingest(
@@ -64,28 +61,23 @@ def _unit(source: Source, store: Store, identity: object, unit: Unit) -> Iterato
 
 
 def _read(source: Source, store: Store, identity: object, unit: Unit) -> Iterator[Record]:
-    """Commit the unit's tables as they are read; the record of the last one says so.
+    """Commit the unit's tables as they are read; the record of the last one says so."""
+    return store.commit_all(_parts(source, identity, unit))
 
-    Commits wait for the disk, so they run beside the reading, a few at most at once.
-    """
-    number = 0
-    tables = source.read(unit)
+
+def _parts(
+    source: Source, identity: object, unit: Unit
+) -> Iterator[tuple[Record, dict[str, pa.Array]]]:
+    number, tables = 0, source.read(unit)
     empty = pa.table({"id": pa.array([], pa.string())})  # says that an empty file was read
     table = next(tables, empty)
-    under_way: deque[Future[Record]] = deque()
-    with ThreadPoolExecutor(_COMMITS, thread_name_prefix="ingest") as pool:
-        while table is not None:
-            following = next(tables, None)
-            record = _part(_key(identity, unit, number), table, {"unit": Path(unit.name).name})
-            if following is None:
-                record = Record(**{**record.__dict__, "info": {**record.info, "last": True}})
-            columns = {name: one_chunk(table[name]) for name in record.columns}
-            under_way.append(pool.submit(store.commit, record, columns))
-            if len(under_way) > _COMMITS:
-                yield under_way.popleft().result()
-            table, number = following, number + 1
-        while under_way:
-            yield under_way.popleft().result()
+    while table is not None:
+        following = next(tables, None)
+        last = {"last": True} if following is None else {}
+        info = {"unit": Path(unit.name).name, **last}
+        record = _part(_key(identity, unit, number), table, info)
+        yield record, {name: one_chunk(table[name]) for name in record.columns}
+        table, number = following, number + 1
 
 
 def _cut(store: Store, record: Record, rows: int) -> Record:
@@ -99,7 +91,7 @@ def _cut(store: Store, record: Record, rows: int) -> Record:
     return store.commit(part, {name: one_chunk(table[name]) for name in part.columns})
 
 
-def _part(key: str, table: pa.Table, info: dict[str, str]) -> Record:
+def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Record:
     columns = {name: one_chunk(table[name]) for name in table.column_names}
     if DROP in columns and columns[DROP].null_count == table.num_rows:
         del columns[DROP]

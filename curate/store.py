@@ -14,8 +14,10 @@ import hashlib
 import os
 import re
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from curate.arrays import canonical, one_chunk
 from curate.errors import StoreError
 
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
+_COMMITS = 2  # at once: one waits for the disk while another is serialised
 FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
 
 
@@ -60,7 +63,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-serialisable data."""
-        return asdict(self)
+        return dict(self.__dict__)  # `asdict` would copy every value, which takes a while
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
@@ -153,6 +156,19 @@ class Store:
                 scratch.unlink(missing_ok=True)
         self._verified.add(record.key)
         return final
+
+    def commit_all(
+        self, parts: Iterable[tuple[Record, Mapping[str, pa.Array]]]
+    ) -> Iterator[Record]:
+        """Commit parts as they come, a few at once as each waits for the disk; yield in order."""
+        under_way: deque[Future[Record]] = deque()
+        with ThreadPoolExecutor(_COMMITS, thread_name_prefix="commit") as pool:
+            for record, columns in parts:
+                under_way.append(pool.submit(self.commit, record, columns))
+                if len(under_way) > _COMMITS:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
 
     def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
         """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""

@@ -22,7 +22,7 @@ BATCH_ROWS = 4096  # rows mapped at once; bounds memory and changes no output
 
 
 class Unit(NamedTuple):
-    """One input file: its name, and the SHA-256 of its content in hexadecimal."""
+    """One input file: its name, and a digest of its content in hexadecimal."""
 
     name: str
     digest: str

@@ -66,8 +66,8 @@ _SIGNS: dict[str, str] = {
     ),
     "no content": (  # what master-key attacks on judges look like (Zhao et al. 2025)
         # Unbounded repeats: bounded ones over Unicode classes take RE2 50 ms to compile.
-        r"(?i)^[^\pL\pN]*(?:[^\pL\pN\s]|thought process|solution|answer|explanation"
-        r"|let'?s (?:solve|think)[^.\n]{0,40})[^\pL\pN]*$"
+        r"^[^\pL\pN]*(?:[^\pL\pN\s]|(?i:thought process|solution|answer|explanation"
+        r"|let'?s (?:solve|think)[^.\n]{0,40}))[^\pL\pN]*$"
     ),
 }
 _ANY = "|".join(f"(?:{sign})" for sign in _SIGNS.values())

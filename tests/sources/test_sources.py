@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import ConfigError, InputError
-from curate.sources import Arrow, Columns, HuggingFace, Jsonl, Parquet, source_registry
+from curate.sources import Arrow, Columns, HuggingFace, Jsonl, Parquet, files, source_registry
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 
@@ -86,12 +86,25 @@ def test_unusable_prompts_are_kept_with_a_reason(tmp_path, line, reason, stored)
     assert row["prompt"] == [{"role": "user", "content": stored}]
 
 
+def test_a_files_digest_sees_every_byte_of_every_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_PIECE", 8)
+    monkeypatch.setattr(files, "_BLOCK", 4)
+    texts = ["", "abcdefgh", "abcdefghi", "abcdefghj", "abcdefghijklmnopq", "ijklmnopabcdefghq"]
+    found = []
+    for number, text in enumerate(texts):
+        (tmp_path / str(number)).write_text(text)
+        found.append(files.file_digest(str(tmp_path / str(number))))
+    assert len(set(found)) == len(texts)
+    assert found[4] == files.file_digest(str(tmp_path / "4"))
+
+
 def test_empty_file_no_file_and_units(tmp_path):
     assert load(Jsonl(path=write(tmp_path))) == []
     write(tmp_path, {"prompt": "b"}, name="b.jsonl")
     units = Jsonl(path=str(tmp_path / "*.jsonl")).units()
     assert [Path(u.name).name for u in units] == ["a.jsonl", "b.jsonl"]
-    assert units[1].digest == hashlib.sha256((tmp_path / "b.jsonl").read_bytes()).hexdigest()
+    whole = hashlib.sha256((tmp_path / "b.jsonl").read_bytes()).digest()
+    assert units[1].digest == hashlib.sha256(whole).hexdigest()
     with pytest.raises(InputError, match="no file matches"):
         Jsonl(path=str(tmp_path / "*.nothing")).units()
 
