@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -124,9 +124,10 @@ def load_template(name_or_path: str) -> Template:
     return _built_in(name_or_path)
 
 
-def template_names() -> list[str]:
+@cache
+def template_names() -> tuple[str, ...]:
     """Return the names of the built-in templates, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.md"))
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.md")))
 
 
 @lru_cache(maxsize=64)

@@ -229,7 +229,7 @@ def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.b
     import polars as pl  # Arrow's search takes one pattern for all rows
 
     found = pl.Series(texts).str.contains(pl.Series(hexadecimal(codes)), literal=True)
-    return np.asarray(found.fill_null(False).to_numpy(), dtype=bool)
+    return np.asarray(pc.fill_null(found.to_arrow(), False), dtype=bool)
 
 
 def shown_answers(
