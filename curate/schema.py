@@ -36,6 +36,8 @@ JUDGMENT = pa.struct(
         ("spread", pa.float32()),  # standard deviation of the score, where the judge gives one
         ("status", pa.string()),  # one of JudgmentStatus
         ("text", pa.string()),  # the raw answer
+        ("prompt_tokens", pa.int32()),  # of the call, which several judgments may share
+        ("tokens", pa.int32()),  # of its answer; both null where no call was made, or not told
     ]
 )
 JUDGMENTS = pa.list_(JUDGMENT)
@@ -53,6 +55,31 @@ PAIR = pa.struct(
 )
 PAIRS = pa.list_(PAIR)
 
+STEP = pa.struct(
+    [
+        ("candidate", pa.int32()),  # index of the solution; its steps stand in order
+        ("text", pa.string()),
+        ("right", pa.bool_()),
+        ("tries", pa.int32()),  # solutions that begin so and whose outcome is known
+        ("ended_right", pa.int32()),  # how many of them end right
+    ]
+)
+STEPS = pa.list_(STEP)
+
+STEP_PAIR = pa.struct(
+    [
+        ("prefix", pa.string()),  # what both solutions begin with; "" where they part at once
+        ("chosen", pa.string()),  # the better next step
+        ("rejected", pa.string()),
+        ("q_chosen", pa.float32()),  # share of the solutions through it that end right
+        ("q_rejected", pa.float32()),
+        ("n_chosen", pa.int32()),  # solutions through it
+        ("n_rejected", pa.int32()),
+        ("confidence", pa.float32()),  # n_chosen against n_rejected, see `label_confidence`
+    ]
+)
+STEP_PAIRS = pa.list_(STEP_PAIR)
+
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "prompt": PROMPT,
@@ -64,6 +91,9 @@ COLUMNS: dict[str, pa.DataType] = {
     "score_std": pa.list_(pa.float32()),
     "pairs": PAIRS,
     "rationales": pa.list_(pa.string()),
+    "steps": STEPS,
+    "step_pairs": STEP_PAIRS,
+    "other_prompt": PROMPT,
     "split": pa.string(),
 }
 """Columns with a fixed type. `embedding` (fixed_size_list of float16 or float32) and any

@@ -106,7 +106,7 @@ class Completions:
     """The answers to `Requests` as columns, in the order of the calls; see `Completion`.
 
     `choice_logprobs` has one row a call and one column a choice; a row of NaN says that the
-    engine had none. `prompt_tokens` and `cached_tokens` are sums.
+    engine had none. `cached_tokens` is a sum.
     """
 
     text: pa.Array
@@ -115,7 +115,7 @@ class Completions:
     tokens: pa.Array
     error: pa.Array
     choice_logprobs: npt.NDArray[np.float64]
-    prompt_tokens: int = 0
+    prompt_tokens: pa.Array
     cached_tokens: int = 0
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class Completions:
             tokens=pa.array([a.tokens for a in answers], pa.int32()),
             error=pa.array([a.error for a in answers], pa.string()),
             choice_logprobs=np.array(logprobs, dtype=np.float64).reshape(len(answers), choices),
-            prompt_tokens=sum(a.prompt_tokens for a in answers),
+            prompt_tokens=pa.array([a.prompt_tokens for a in answers], pa.int32()),
             cached_tokens=sum(a.cached_tokens for a in answers),
         )
 

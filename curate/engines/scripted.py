@@ -94,7 +94,7 @@ class ScriptedEngine:
             tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(4, pa.int32())),
             error=pc.if_else(bad, _FAILURE, pa.scalar(None, pa.string())),
             choice_logprobs=logprobs,
-            prompt_tokens=size - int(failed.sum()),
+            prompt_tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())),
         )
 
     def loglikelihood(self, requests: Sequence[Continuation]) -> list[Likelihood]:

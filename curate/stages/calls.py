@@ -120,7 +120,8 @@ def chat(
     answers = engine.chat(requests)
     if len(answers) != len(requests):
         raise StageError(f"{what}: {len(answers)} answers to {len(requests)} requests")
-    tally(ctx, len(answers), answers.prompt_tokens, pc.sum(answers.tokens).as_py() or 0)
+    sums = (pc.sum(column).as_py() or 0 for column in (answers.prompt_tokens, answers.tokens))
+    tally(ctx, len(answers), *sums)
     ctx.counts["cached_tokens"] += answers.cached_tokens
     if lost := pc.sum(pc.equal(answers.status, "api_error")).as_py():
         ctx.counts["errors"] += lost
@@ -133,6 +134,13 @@ def tally(ctx: Context, calls: int, prompt_tokens: int, tokens: int) -> None:
     ctx.counts["calls"] += calls
     ctx.counts["prompt_tokens"] += prompt_tokens
     ctx.counts["tokens"] += tokens
+
+
+def of_calls(answers: Completions, call: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
+    """Return the fields of JUDGMENT that the call `call[i]` of judgment i gives: text, tokens."""
+    at = pa.array(call)
+    names = ("text", "prompt_tokens", "tokens")
+    return {name: getattr(answers, name).take(at) for name in names}
 
 
 def check_errors(statuses: pa.Array, errors: pa.Array, max_error_rate: float, what: str) -> None:
@@ -228,7 +236,8 @@ def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.b
     """Return which texts hold the digits of the code beside them."""
     import polars as pl  # Arrow's search takes one pattern for all rows
 
-    found = pl.Series(texts).str.contains(pl.Series(hexadecimal(codes)), literal=True)
+    both = pl.DataFrame({"text": texts, "code": hexadecimal(codes)})
+    found = both.select(pl.col("text").str.contains(pl.col("code"), literal=True)).to_series()
     return np.asarray(pc.fill_null(found.to_arrow(), False), dtype=bool)
 
 

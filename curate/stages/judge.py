@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,30 +11,30 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.arrays import lists, mix, one_chunk, structs
-from curate.engines.contract import Capability, Completions, Requests, Sampling
+from curate.engines.contract import Completions, Requests, Sampling
 from curate.methods.verdicts import expected_score
 from curate.prompts import load_template
 from curate.schema import JUDGMENT
-from curate.stage import Context, EngineRole, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.calls import (
-    Greedy,
-    GreedySampling,
     LiveCandidates,
     chat,
     count_steering,
     fenced,
     live_candidates,
     material,
+    of_calls,
     readings,
     token_status,
 )
 from curate.stages.forms import checklist_form
+from curate.stages.judging import Judging
 from curate.stages.questions import Question, checked, expected, graded, row_items, several
 
 _SEVERAL_TEMPERATURE = 0.7
 
 
-class Judge(Stage, name="judge"):
+class Judge(Judging, name="judge"):
     """Append one judgment per live candidate, rubric and sample.
 
     "parsed" reads the number at the end of a written assessment (absolute grading of
@@ -47,8 +46,6 @@ class Judge(Stage, name="judge"):
     apart or average them later. An unusable answer is a status and a null score.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     rubric: str | tuple[str, ...] = "helpfulness"
     """A built-in rubric (helpfulness, correctness, honesty, instructions, truthfulness;
     checklist) or a path to a Markdown file, or several: UltraFeedback's four aspects are
@@ -62,28 +59,15 @@ class Judge(Stage, name="judge"):
     """The best score."""
     score: Literal["parsed", "expected", "checklist"] = "parsed"
     """Read the score from text, take the expectation over the score tokens, or count yeses."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
     items: str | None = None
     """"checklist": a column of lists of texts with each row's own questions, in place of a
     rubric's; rows without any get no judgment."""
     samples: int = Field(default=1, ge=1)
     """Calls per candidate; several need a temperature (0.7 where not given)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
     min_mass: float = Field(default=0.9, ge=0.0, le=1.0)
     """"expected": least probability that the score tokens hold together."""
-    use_reference: bool = True
-    """Show the judge the row's reference answer where there is one."""
-    name: str | None = None
-    """The judge's name in the judgments; by default `engine:rubric`, several joined by +."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     version = 3
-    needs = ("id", "prompt", "candidates")
-    appends = ("judgments",)
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Judge:
@@ -110,14 +94,9 @@ class Judge(Stage, name="judge"):
         """Id, prompt and candidates, and the column of `items`."""
         return self.needs if self.items is None else (*self.needs, self.items)
 
-    def used(self) -> tuple[str, ...]:
-        """The reference, unless `use_reference` is off."""
-        return ("reference",) if self.use_reference else ()
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The judge, with what `score: expected` and `structured` need."""
-        more: tuple[Capability, ...] = ("token_probs",) if self.score == "expected" else ()
-        yield self.engine, ("chat", *more, *(("structured",) if self.structured else ()))
+    def reads_probabilities(self) -> bool:
+        """Whether `score` is expected."""
+        return self.score == "expected"
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the judge is shown."""
@@ -160,7 +139,7 @@ class Judge(Stage, name="judge"):
             score=score.take(pa.array(at)),
             spread=None if spread is None else spread.take(pa.array(at)),
             status=status.take(pa.array(at)),
-            text=answers.text.take(pa.array(at // shape[3])),
+            **of_calls(answers, at // shape[3]),
         )
         return {"judgments": lists(live.counts * each, values)}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,24 +10,24 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.arrays import join_texts, lists, mix, structs
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.prompts import load_template
 from curate.schema import JUDGMENT
-from curate.stage import Context, EngineRole, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.calls import (
-    Greedy,
-    GreedySampling,
     LiveCandidates,
     chat,
     count_steering,
     live_candidates,
     material,
+    of_calls,
     paragraphs,
     readings,
     shown_answers,
     within,
 )
 from curate.stages.forms import Form, list_form
+from curate.stages.judging import Judging
 from curate.stages.questions import aspect_names, load_rubric
 
 
@@ -41,7 +40,7 @@ class Shown(NamedTuple):
     place: npt.NDArray[np.int64]  # (answers shown,) index within the row's candidates
 
 
-class JudgeList(Stage, name="judge_list"):
+class JudgeList(Judging, name="judge_list"):
     """Append one judgment per live candidate and order: its rank among the prompt's answers.
 
     The score is the share of the other answers that it beats, in [0, 1], an equal counting half.
@@ -51,42 +50,19 @@ class JudgeList(Stage, name="judge_list"):
     with fewer than two live candidates get none.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     rubric: str = "helpfulness"
     """A built-in rubric (helpfulness, correctness, honesty, instructions, truthfulness) or a
     path to a Markdown file."""
     orders: int = Field(default=1, ge=1)
     """Calls per prompt, each with the answers shuffled anew."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    use_reference: bool = True
-    """Show the judge the row's reference answer where there is one."""
-    name: str | None = None
-    """The judge's name in the judgments; by default `engine:rubric:list`."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     version = 2
-    needs = ("id", "prompt", "candidates")
-    appends = ("judgments",)
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgeList:
         load_rubric(self.rubric)
         self._form()
         return self
-
-    def used(self) -> tuple[str, ...]:
-        """The reference, unless `use_reference` is off."""
-        return ("reference",) if self.use_reference else ()
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The judge, with what `structured` needs."""
-        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the judge is shown."""
@@ -113,7 +89,7 @@ class JudgeList(Stage, name="judge_list"):
             a=pa.array(shown.place),
             score=score,
             status=status,
-            text=answers.text.take(pa.array(np.repeat(np.arange(len(answers)), shown.sizes))),
+            **of_calls(answers, np.repeat(np.arange(len(answers)), shown.sizes)),
         )
         return {"judgments": lists(np.bincount(shown.row, minlength=len(view)), values)}
 

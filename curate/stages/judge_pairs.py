@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +11,18 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from curate.arrays import lists, mix, structs
-from curate.engines.contract import Capability, Completions, Requests
+from curate.engines.contract import Completions, Requests
 from curate.methods.verdicts import slight_wins_tied
 from curate.prompts import load_template
 from curate.schema import JUDGMENT
-from curate.stage import Context, EngineRole, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.calls import (
-    Greedy,
-    GreedySampling,
     chat,
     count_steering,
     live_candidates,
     live_pairs,
     material,
+    of_calls,
     readings,
     shown_answers,
     text_lengths,
@@ -32,6 +30,7 @@ from curate.stages.calls import (
     within,
 )
 from curate.stages.forms import Comparison, Form, pair_form
+from curate.stages.judging import Judging
 from curate.stages.questions import aspect_names, load_rubric, several
 
 
@@ -48,7 +47,7 @@ class Asked(NamedTuple):
         return Asked(self.row[at], self.a[at], self.b[at], self.a_first[at])
 
 
-class JudgePairs(Stage, name="judge_pairs"):
+class JudgePairs(Judging, name="judge_pairs"):
     """Append two judgments per pair and rubric, one in each order; positive scores favour a.
 
     Judges the live pairs where the rows have pairs, else every two live candidates. "three"
@@ -58,33 +57,18 @@ class JudgePairs(Stage, name="judge_pairs"):
     contradicts itself and that it sees a tie mean different things.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     rubric: str | tuple[str, ...] = "helpfulness"
     """A built-in rubric (helpfulness, correctness, honesty, instructions, truthfulness) or a
     path to a Markdown file, or several, one call each."""
     verdict: Comparison = "three"
     """Three grades, five grades, or the log odds of the two answers."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
     max_longer: int | None = Field(default=None, ge=0)
     """"five": a slight win of an answer that is longer by more characters than this is a tie
     (WildBench, Lin et al. 2024)."""
     min_mass: float = Field(default=0.9, ge=0.0, le=1.0)
     """"log_odds": least probability that the two verdicts hold together."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    use_reference: bool = True
-    """Show the judge the row's reference answer where there is one."""
-    name: str | None = None
-    """The judge's name in the judgments; by default `engine:rubric:pairs`."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     version = 3
-    needs = ("id", "prompt", "candidates")
-    appends = ("judgments",)
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgePairs:
@@ -98,12 +82,11 @@ class JudgePairs(Stage, name="judge_pairs"):
 
     def used(self) -> tuple[str, ...]:
         """The pairs, and the reference unless `use_reference` is off."""
-        return ("pairs", "reference") if self.use_reference else ("pairs",)
+        return ("pairs", *super().used())
 
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The judge, with what `verdict: log_odds` and `structured` need."""
-        more: tuple[Capability, ...] = ("token_probs",) if self.verdict == "log_odds" else ()
-        yield self.engine, ("chat", *more, *(("structured",) if self.structured else ()))
+    def reads_probabilities(self) -> bool:
+        """Whether `verdict` is log_odds."""
+        return self.verdict == "log_odds"
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the judge is shown."""
@@ -137,7 +120,7 @@ class JudgePairs(Stage, name="judge_pairs"):
             order=pc.if_else(pa.array(shown.a_first), "ab", "ba"),
             score=pa.array(score + 0.0, mask=np.isnan(score)),
             status=status.take(pa.array(at)),
-            text=answers.text.take(pa.array(at)),
+            **of_calls(answers, at),
         )
         return {"judgments": lists(np.bincount(shown.row, minlength=len(view)), values)}
 

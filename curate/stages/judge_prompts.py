@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from curate.arrays import mix
 from curate.engines.contract import Capability, Completions, Requests
 from curate.methods.verdicts import expected_score
 from curate.prompts import load_template
-from curate.schema import COLUMNS, DROP, FAIL
+from curate.schema import DROP
 from curate.stage import Context, EngineRole, Result, Stage
 from curate.stages.calls import (
     Greedy,
@@ -28,6 +28,7 @@ from curate.stages.calls import (
 )
 from curate.stages.filters import below
 from curate.stages.forms import Form, expected_form, score_form
+from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
 
 
@@ -51,7 +52,7 @@ class JudgePrompts(Stage, name="judge_prompts"):
     """The best score."""
     score: Literal["parsed", "expected"] = "parsed"
     """Read the score from text, or take the expectation over the score tokens (`high` up to 9)."""
-    to: str = Field("prompt_score", min_length=1)
+    to: NewColumn = "prompt_score"
     """The column to write, of float32."""
     sampling: Greedy = GreedySampling()
     """How to draw; greedy where no temperature is given."""
@@ -63,13 +64,6 @@ class JudgePrompts(Stage, name="judge_prompts"):
     version = 2
     needs = ("id", "prompt")
     seeded = True
-
-    @field_validator("to")
-    @classmethod
-    def _free(cls, to: str) -> str:
-        if to in COLUMNS or to in (DROP, FAIL):
-            raise ValueError(f"{to!r} is a column of another type; choose another name")
-        return to
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgePrompts:

@@ -92,12 +92,6 @@ def _true(mask: pa.Array) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def suspicious(text: str) -> tuple[str, ...]:
-    """Return the reasons, of `REASONS`, to look at one text; none for most honest answers."""
-    signs = steering_signs(pa.array([text], pa.large_string()))
-    return tuple(reason for reason, mask in signs.items() if mask[0])
-
-
 class DropSuspicious(Stage, name="drop_suspicious"):
     """Drop candidates that show signs of steering a judge; the reason names the first sign.
 

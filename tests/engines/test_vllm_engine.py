@@ -53,7 +53,7 @@ def test_seeds_give_different_answers_that_repeat(engine):
     done = engine.chat(shared)
     first = done.text.to_pylist()
     assert len(set(first)) == 3
-    assert done.prompt_tokens > 15
+    assert min(done.prompt_tokens.to_pylist()) > 15
     again = ask(engine, *["Write a line about the sea."] * 3, seeds=seeds)
     assert [c.text for c in again] == first
 

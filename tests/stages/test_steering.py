@@ -3,7 +3,7 @@ import pytest
 from fake_engine import table
 
 from curate.stage import Context
-from curate.stages.steering import REASONS, DropSuspicious, steering_signs, suspicious
+from curate.stages.steering import REASONS, DropSuspicious, steering_signs
 
 
 def dropped(stage, view):
@@ -38,5 +38,7 @@ def test_a_null_text_shows_no_sign_and_each_sign_is_named():
     assert tuple(signs) == REASONS
     assert signs["verdict syntax"].tolist() == [False, False, True]
     assert not any(mask[:2].any() for mask in signs.values())
-    assert suspicious("x" * 40_001) == ("flood",)
-    assert suspicious("x" * 40_000) == ()
+    long = steering_signs(pa.array(["x" * 40_001, "x" * 40_000]))
+    assert {sign: mask.tolist() for sign, mask in long.items() if mask.any()} == {
+        "flood": [True, False]
+    }
