@@ -1,10 +1,11 @@
 """Embed prompts with curate's encoder and with plain sentence-transformers: speed, neighbours.
 
-    python benchmarks/embed.py PROMPTS.parquet COLUMN [prompts] [rounds]
+    python benchmarks/embed.py PROMPTS.parquet:COLUMN [PROMPTS.parquet:COLUMN ...] [rounds]
 
-The ways take turns, and the least CPU time of `rounds` counts, as the machine may be shared (with
-OMP_NUM_THREADS=1, so that no thread waits for another). Vectors of curate are compared as they
-are stored, in float16.
+512 prompts of each file, spread over it, are embedded together, a mix of their lengths. The ways
+take turns, and the least of `rounds` counts, on the clock and of the processors (where the machine
+is shared only the latter means something, with OMP_NUM_THREADS=1, so that no thread waits for
+another). Vectors of curate are compared as they are stored, in float16.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from curate.encoders import _local_path, load_encoder
 from curate.methods.vectors import unit
 
 NEIGHBOURS = 10
+PROMPTS = 512  # of a file
 
 
 def neighbours(vectors: np.ndarray) -> np.ndarray:
@@ -38,32 +40,44 @@ def kept(expected: np.ndarray, vectors: np.ndarray) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) for a, b in pairs]) / NEIGHBOURS)
 
 
+def prompts(name: str) -> list[str]:
+    """Return up to 512 distinct texts of a file's column, given as FILE:COLUMN."""
+    path, column = name.rsplit(":", 1)
+    every = pl.read_parquet(path)[column].unique(maintain_order=True)
+    return every.gather_every(max(1, len(every) // PROMPTS)).head(PROMPTS).to_list()
+
+
 def main() -> None:
     """Print one line a way of encoding."""
-    count, rounds = (int(sys.argv[k]) if len(sys.argv) > k else d for k, d in ((3, 2000), (4, 3)))
-    every = pl.read_parquet(sys.argv[1])[sys.argv[2]].unique(maintain_order=True)
-    texts = every.gather_every(max(1, len(every) // count)).head(count).to_list()
+    names = [name for name in sys.argv[1:] if ":" in name]
+    rounds = int(sys.argv[-1]) if ":" not in sys.argv[-1] else 3
+    texts = [text for name in names for text in prompts(name)]
     plain = SentenceTransformer(_local_path("packaged:minilm"), device="cpu")
+    sizes = [len(ids) for ids in plain.tokenizer(texts, truncation=True, max_length=256).input_ids]
+    print(
+        f"{len(texts)} texts, {torch.get_num_threads()} threads; tokens: mean {np.mean(sizes):.0f}"
+    )
     ways: dict[str, Callable[[], np.ndarray]] = {
         "sentence-transformers, fp32, batch 32": lambda: plain.encode(texts, batch_size=32)
     }
     for precision in ("fp32", "bf16"):
         encoder = load_encoder("packaged:minilm", precision)
         ways[f"curate, {precision}"] = lambda encoder=encoder: encoder.encode(texts)
-    least = dict.fromkeys(ways, np.inf)
+    least = {name: np.full(2, np.inf) for name in ways}  # wall, CPU
     vectors: dict[str, np.ndarray] = {}
     for _ in range(rounds):
         for name, encode in ways.items():
-            started = time.process_time()
+            wall, cpu = time.perf_counter(), time.process_time()
             vectors[name] = encode()
-            least[name] = min(least[name], time.process_time() - started)
+            taken = time.perf_counter() - wall, time.process_time() - cpu
+            least[name] = np.minimum(least[name], taken)
     first = next(iter(ways))
     expected = neighbours(unit(vectors[first]))
-    print(f"{len(texts)} texts, {torch.get_num_threads()} threads")
     for name, seconds in least.items():
         same = 1.0 if name == first else kept(expected, vectors[name])
-        rate, ratio = len(texts) / seconds, least[first] / seconds
-        print(f"| {name} | {rate:.0f} | {ratio:.2f} | {same:.4f} |", flush=True)
+        (wall, cpu), rate = least[first] / seconds, len(texts) / seconds
+        line = f"{rate[0]:.0f} | **{wall:.2f}** | {rate[1]:.0f} | {cpu:.2f} | {same:.4f}"
+        print(f"| {name} | {line} |", flush=True)
 
 
 if __name__ == "__main__":

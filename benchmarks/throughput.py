@@ -37,7 +37,7 @@ from paced_engine import Paced, pace
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
-from curate.engines.vllm import engine_options, set_environment
+from curate.engines.vllm_loading import engine_options, set_environment
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline

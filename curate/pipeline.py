@@ -15,13 +15,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from curate.engines.contract import EngineSpec, engine_registry
 from curate.errors import ConfigError, did_you_mean
 from curate.sources import Source, source_registry
 from curate.stage import Stage, stage_registry
 
+DEEPEST = 64  # lists and mappings within one another
 FIELDS = ("version", "name", "seed", "source", "engines", "stages", "export", "license")
 
 
@@ -146,10 +147,19 @@ class Pipeline:
 
 
 def read_yaml(text: str) -> Any:
-    """Read YAML 1.2 data. Raises ConfigError with the line; anchors and aliases are refused."""
+    """Read YAML 1.2 data. Raises ConfigError with the line; anchors and aliases are refused.
+
+    So is what is nested deeper than DEEPEST: a few thousand brackets keep the parser busy for half
+    a minute. The first pass stops at the first of these, before anything is built.
+    """
+    depth = 0
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             line = event.start_mark.line + 1
+            depth += isinstance(event, CollectionStartEvent)
+            depth -= isinstance(event, CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ConfigError(f"line {line}: nested deeper than {DEEPEST} levels")
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
                 raise ConfigError(f"line {line}: anchors and aliases are not allowed")
             if getattr(event, "tag", None) not in (None, "!"):  # `!` is a quoted text

@@ -75,7 +75,9 @@ def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
     `rows`, those still to be done, or, behind a stage with work to do, those expected if as
     many are dropped as in the last run; and where they can be told `calls`, `prompt_tokens`,
     `tokens` and `seconds` (of one worker), extrapolated from parts that are done. A stage that
-    is not waiting also has `shards` and `done`. The source is read; no stage runs.
+    needs all rows in one process has `memory`, the bytes of its columns as far as they are known
+    (from a few rows). A stage that is not waiting also has `shards` and `done`. The source is
+    read; no stage runs.
     """
     pipeline.check()
     store = Store(root / "store")
@@ -101,6 +103,8 @@ def line(step: Mapping[str, Any]) -> str:
     units = {"calls": "calls", "prompt_tokens": "tokens in", "tokens": "tokens out", "seconds": "s"}
     facts += [f"{step[name]} {unit}" for name, unit in units.items() if name in step]
     facts += [f"${step['cost']:.2f}"] if "cost" in step else []
+    if "memory" in step:
+        facts.append(f"all rows in one process: {step['memory'] / 1e9:.1f} GB of columns or more")
     text = f"{step['stage']:<16} {step['state']:<8} {done:<16} {', '.join(facts)}"
     return f"{text}  ({step['why']})" if step["why"] else text.rstrip()
 
@@ -118,7 +122,8 @@ def _left(
     store: Store,
 ) -> list[dict[str, Any]]:
     """Return the entries from the first stage with work to do."""
-    asked = calls_per_row(stages, _sample(store, shards))
+    sample = _sample(store, shards)
+    asked = calls_per_row(stages, sample)
     whole = stages[0].view_scope() == "dataset"
     rows = sum(s.rows for s, r in zip(shards, found, strict=True) if whole or r is None)
     behind = [stage.kind for stage in all_stages(pipeline)][: -len(stages)]
@@ -140,9 +145,20 @@ def _left(
             step |= {"shards": len(found), "done": sum(r is not None for r in found)}
             expected = float(sum(s.rows for s in shards))
         measured = bool(now.rows_in) or (bool(past.rows_in) and stage.identity() in _all(before))
-        steps.append(step | _cost(step["rows"], calls, past, measured))
+        steps.append(
+            step | _cost(step["rows"], calls, past, measured) | _memory(stage, sample, rows)
+        )
         expected *= past.rows_out / past.rows_in if past.rows_in else 1.0
     return steps
+
+
+def _memory(stage: Stage, sample: pa.Table, rows: int) -> dict[str, int]:
+    """Return the bytes of what a stage sees of all rows at once; nothing where it divides."""
+    if stage.view_scope() == "shard" or stage.division() is not None:
+        return {}
+    wanted = {*stage.needed(), *stage.used()}
+    known = sample.select([name for name in sample.column_names if name in wanted])
+    return {"memory": known.nbytes * rows // max(1, len(sample))}
 
 
 def _all(before: Earlier) -> list[dict[str, Any]]:

@@ -82,6 +82,8 @@ def write(folder: Path) -> None:
 
 def _columns(stage: type[Stage]) -> str:
     lines = [f"Scope: {stage.scope if isinstance(stage.scope, str) else 'shard'}."]
+    if stage.division is not Stage.division:
+        lines.append("It divides: over many rows it is done in pieces, on any number of workers.")
     for title, names in (
         ("Needs", stage.needs), ("Uses where there", stage.uses),
         ("Writes", stage.writes), ("Appends to", stage.appends),

@@ -22,6 +22,7 @@ import xxhash
 
 from curate.arrays import hashes
 from curate.component import Component, Registry, Runtime
+from curate.division import Division
 from curate.engines.contract import Capability, Engine
 from curate.errors import ConfigError
 from curate.schema import DROP, FAIL
@@ -87,6 +88,13 @@ class Stage(Component):
         `view` holds the needed columns of the rows still alive: of one shard, or of every
         shard where the scope is "dataset". Raises StageError where the shard cannot be done.
         """
+
+    def division(self) -> Division | None:
+        """How `apply` over all rows can be done in pieces on many workers, with the same result.
+
+        None: it needs the columns of all rows in one process.
+        """
+        return None
 
     # The four below exist for stages whose columns or scope depend on their fields.
 

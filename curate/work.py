@@ -1,4 +1,4 @@
-"""What runs on a worker: put a shard's view together, apply a stage, commit the part.
+"""What runs on a worker: put a shard's view together, apply a stage (or a piece), commit the part.
 
 A shard is its parts: the source's and one a stage. A part holds only the columns its stage
 wrote, for the rows that were alive then. The view of a stage is folded from the parts in
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import concat_lists, one_chunk
+from curate.division import Piece, Space
 from curate.engines.contract import Engine
 from curate.errors import StageError
 from curate.schema import COLUMNS, DROP, FAIL
@@ -56,10 +57,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class Task:
-    """A stage's work on one shard (or, of dataset scope, on all): paths, never rows."""
+    """A stage's work on one shard (or, of dataset scope, on all): paths, never rows.
+
+    Of a divided stage it is one `piece`, which commits nothing and so has no keys; or, without a
+    piece, the result of the shards of one `span`.
+    """
 
     shards: tuple[Shard, ...]
     keys: tuple[str, ...]
+    space: Space | None = None
+    span: int = 0
+    piece: Piece | None = None
 
 
 def view_columns(stage: Stage, shard: Shard) -> list[str]:
@@ -76,6 +84,8 @@ def view(store: Store, shard: Shard, columns: Sequence[str]) -> dict[str, pa.Arr
         reserved = [name for name in (DROP, FAIL) if lost and name in record.columns]
         new = store.read(record, [*columns, *reserved])
         for name in [n for n in new if n not in (DROP, FAIL)]:
+            if name in COLUMNS:  # an older store lacks fields that came later: they are null
+                new[name] = new[name].cast(COLUMNS[name])
             old = found.get(name) if name in record.appends else None
             found[name] = new[name] if old is None else concat_lists(old, new[name])
         if lost:
@@ -93,24 +103,50 @@ def live_tables(store: Store, shards: Iterable[Shard]) -> Iterator[pa.Table]:
 def run_task(
     store: Store, stage: Stage, task: Task, engines: Mapping[str, Engine], seed: int
 ) -> list[Record]:
-    """Apply the stage to the task's shards and commit one part for each."""
+    """Apply the stage to the task's shards and commit one part for each; a piece commits none."""
     started = time.perf_counter()
-    names = view_columns(stage, task.shards[0])
     sizes = [shard.rows for shard in task.shards]
     context = Context(seed=seed, engines=engines)
-    table = _stacked(store, task.shards, names)
-    result = check_result(stage, stage.apply(table, context), sum(sizes))
+    table = None
+    if task.shards:
+        table = _stacked(store, task.shards, view_columns(stage, task.shards[0]))
+    try:
+        given = _applied(stage, task, table, context)
+    except MemoryError as error:
+        raise StageError(
+            f"stage `{stage.kind}` ran out of memory over {sum(sizes)} rows ({error}); run the "
+            "same command again with fewer --workers or on a larger machine"
+        ) from error
+    if given is None:
+        return []
+    result = check_result(stage, given, sum(sizes))
     used = {role: dict(engines[role].describe()) for role, _ in stage.engine_roles()}
     seconds = time.perf_counter() - started
-    records, start = [], 0
-    for key, size in zip(task.keys, sizes, strict=True):
-        columns = {name: column.slice(start, size) for name, column in result.items()}
-        counts = context.counts if not start else Counter[str]()
-        records.append(
-            store.commit(_record(stage, key, columns, size, counts, seconds, used), columns)
-        )
-        start, seconds = start + size, 0.0
-    return records
+
+    def parts() -> Iterator[tuple[Record, dict[str, pa.Array]]]:
+        start, spent, counts = 0, seconds, context.counts
+        for key, size in zip(task.keys, sizes, strict=True):
+            mine = {name: column.slice(start, size) for name, column in result.items()}
+            columns = _own(mine, size)
+            yield _record(stage, key, columns, size, counts, spent, used), columns
+            start, spent, counts = start + size, 0.0, Counter()
+
+    if len(task.keys) == 1:  # the rule: no threads for it
+        return [store.commit(*next(parts()))]
+    return list(store.commit_all(parts()))
+
+
+def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context) -> Result | None:
+    """Return the stage's columns for the task's rows, or for a piece None."""
+    if task.space is None:
+        return stage.apply(table, context)
+    division = stage.division()
+    if division is None:
+        raise StageError(f"stage `{stage.kind}` does not divide")
+    if task.piece is None:
+        return division.result(task.span, table, task.space, context.counts)
+    division.work(task.piece, table, task.space)
+    return None
 
 
 def _stacked(store: Store, shards: Sequence[Shard], names: Sequence[str]) -> pa.Table:
@@ -149,14 +185,20 @@ def check_result(stage: Stage, result: Result, rows: int) -> dict[str, pa.Array]
         expected = pa.string() if name in (DROP, FAIL) else COLUMNS.get(name, array.type)
         if array.type != expected:
             raise StageError(f"stage `{stage.kind}`: {name!r} is {array.type}, not {expected}")
-        if name not in (DROP, FAIL) or array.null_count < rows:
-            columns[name] = array
+        columns[name] = array
     missing = {*stage.written(), *stage.appends} - set(columns)
     if missing:
         raise StageError(f"stage `{stage.kind}` did not return {sorted(missing)}")
-    if not columns:  # a filter that kept everything still has a part, and so a row count
-        columns[DROP] = pa.nulls(rows, pa.string())
-    return columns
+    return _own(columns, rows)
+
+
+def _own(columns: dict[str, pa.Array], rows: int) -> dict[str, pa.Array]:
+    """Leave out reasons where there are none; a part without columns keeps them, and a row count.
+
+    For each shard by itself, so that its part does not depend on what happened to other shards.
+    """
+    own = {n: c for n, c in columns.items() if n not in (DROP, FAIL) or c.null_count < rows}
+    return own or {DROP: pa.nulls(rows, pa.string())}
 
 
 def _alive(columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
@@ -192,6 +234,8 @@ def _record(
 
 def outcome(columns: Mapping[str, pa.Array], rows: int) -> dict[str, Any]:
     """Count rows in, rows out, and the reasons of the rest; a failed row is not also dropped."""
+    if DROP not in columns and FAIL not in columns:
+        return {"rows_in": rows, "rows_out": rows, "dropped": {}, "failed": {}}
     empty = pa.nulls(rows, pa.string())
     failed = columns.get(FAIL, empty)
     dropped = pc.if_else(failed.is_null(), columns.get(DROP, empty), pa.scalar(None, pa.string()))
@@ -206,6 +250,8 @@ def outcome(columns: Mapping[str, pa.Array], rows: int) -> dict[str, Any]:
 
 def tally(reasons: pa.Array) -> dict[str, int]:
     """Count reasons by kind: what follows a reason's first colon or parenthesis is detail."""
+    if reasons.null_count == len(reasons):
+        return {}
     kinds = pc.replace_substring_regex(reasons.drop_null(), r"(?s)( of |: | \().*$", "")
     counts = {c["values"]: c["counts"] for c in pc.value_counts(kinds).to_pylist()}
     return dict(sorted(counts.items()))

@@ -7,30 +7,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from small import SMALL
 
 settings.register_profile(  # shared machines are slow at times, and that is no failure
     "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared")
 
-SCRIPTED = """\
-version: 1
-name: small
-source:
-  jsonl: {path: PROMPTS, shard_rows: 8, columns: {id: id, prompt: prompt}}
-engines:
-  small: {scripted: {}}
-stages:
-  - exact_dedup
-  - generate: {engine: small, n: 3}
-  - likelihood: {engine: small}
-  - combine
-  - best_worst
-  - margin: {at_least: 0.01}
+SCRIPTED = (
+    SMALL
+    + """\
   - near_dedup
   - rationale: {engine: small}
   - split
 """
+)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from curate import encoders
+from curate import encoders, packed
 from curate.encoders import load_encoder
 from curate.errors import ConfigError, MissingExtra
+from curate.packed import Run, packs
 
 
 def has(module: str) -> bool:
@@ -38,10 +39,20 @@ def test_unit_vectors_in_the_order_given():
     assert back[::-1] == pytest.approx(vectors[:4], abs=1e-5)
 
 
+@pytest.fixture(params=["bf16", "fp32", "bf16 padded"])
+def each_way(request, monkeypatch):
+    precision, _, padded = request.param.partition(" ")
+    if not padded:
+        return load_encoder("packaged:minilm", precision)
+    monkeypatch.setattr(encoders, "fits", lambda model: False)
+    return encoders._load.__wrapped__("packaged:minilm", precision)
+
+
 @needs_model
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_vector_does_not_depend_on_the_texts_around_it(precision):
-    encoder = load_encoder("packaged:minilm", precision)
+def test_a_vector_does_not_depend_on_the_texts_around_it(each_way):
+    import torch
+
+    encoder = each_way
     rng = np.random.default_rng(0)
     vocabulary = ["dog", "market", "integral", "why", "compute", "river", "seven", "Vienna"]
     texts = [
@@ -54,16 +65,22 @@ def test_a_vector_does_not_depend_on_the_texts_around_it(precision):
     for step in (1, 5):  # shards
         parts = [encoder.encode(texts[at : at + step]) for at in range(0, len(texts), step)]
         assert (np.concatenate(parts) == whole).all()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if threads > 1 else 2)
+        assert (encoder.encode(texts) == whole).all()
+    finally:
+        torch.set_num_threads(threads)
 
 
 @needs_model
-def test_same_vectors_as_the_library():
+def test_same_vectors_as_the_library(each_way):
     texts = ["A dog runs.", "  Spaces around ", "The stock market fell sharply. " * 90, "", "\n"]
-    exact, fast = (load_encoder("packaged:minilm", p) for p in ("fp32", "bf16"))
+    exact = load_encoder("packaged:minilm", "fp32")
     plain = exact._model.encode(texts)
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
     assert exact.encode(texts) == pytest.approx(plain, abs=1e-5)
-    assert (fast.encode(texts) * plain).sum(axis=1).min() > 0.999
+    assert (each_way.encode(texts) * plain).sum(axis=1).min() > 0.999
 
 
 @needs_library
@@ -86,6 +103,36 @@ def test_models_that_are_no_plain_transformer_are_left_to_the_library():
 def test_batches_hold_texts_of_one_padded_length():
     found = list(encoders._batches([3, 16, 17, 300, 16], longest=250, batch_size=2, most=64))
     assert found == [(250, [3]), (32, [2]), (16, [0, 1]), (16, [4])]
+
+
+def test_packs_are_filled_up_with_what_still_fits():
+    found = list(packs([3, 300, 90, 300, 90, 122], most=512))
+    assert found == [
+        [Run(0, [3], 300), Run(300, [5], 122), Run(422, [4], 90)],
+        [Run(0, [1], 300), Run(300, [2], 90), Run(390, [0], 3)],
+    ]
+    assert list(packs([600, 5, 5], most=512)) == [[Run(0, [0], 600)], [Run(0, [2, 1], 5)]]
+    assert list(packs([])) == []
+    sizes = np.random.default_rng(0).integers(1, 256, size=500).tolist()
+    found = list(packs(sizes))
+    assert sorted(text for runs in found for run in runs for text in run.texts) == list(range(500))
+    filled = [sum(len(run.texts) * run.length for run in runs) for runs in found]
+    assert max(filled) <= packed.ROWS
+    assert sum(filled) / len(filled) > 0.97 * packed.ROWS
+
+
+@needs_library
+def test_only_a_plain_bert_on_a_processor_is_packed():
+    from torch import nn
+    from transformers import BertConfig, BertModel
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    bert = BertModel(BertConfig(**small, intermediate_size=16, vocab_size=20))
+    assert packed.fits(bert)
+    bert.encoder.layer[0].output.dense = nn.Sequential(nn.Linear(16, 16))  # as adapters do
+    assert not packed.fits(bert)
+    assert not packed.fits(BertModel(BertConfig(**small, vocab_size=20, is_decoder=True)))
+    assert not packed.fits(None)
 
 
 @needs_model

@@ -8,25 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from small import SMALL
 
 from curate import cli
 from curate.guard import locked
 
-PIPELINE = """\
-version: 1
-name: small
-source:
-  jsonl: {path: rows.jsonl, shard_rows: 8, columns: {id: id, prompt: prompt}}
-engines:
-  small: {scripted: {}}
-stages:
-  - exact_dedup
-  - generate: {engine: small, n: 3}
-  - likelihood: {engine: small}
-  - combine
-  - best_worst
-  - margin: {at_least: 0.01}
-"""
+PIPELINE = SMALL.replace("PROMPTS", "rows.jsonl")
 ROWS = [{"id": f"p{i}", "prompt": f"Tell me {i} facts about {i * i}."} for i in range(12)]
 OK = '{"id": "a", "prompt": "Hi there"}\n'
 OPENAI = "{openai: {model: m, base_url: 'http://127.0.0.1:9/v1', retries: 0}}"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from curate.garbage import sweep
 from curate.guard import OPEN, locked, open_run
 from curate.loop import run
 from curate.pipeline import Pipeline
-from curate.store import Store
+from curate.store import PIECES, Store
 
 
 def go(path: Path, root: Path, *changes: str, **more: object) -> None:
@@ -226,6 +227,44 @@ def test_sweeps_beside_a_live_run_and_after_its_death(
     assert files(root) == stale
     ours = {p.name.split(".")[0]: p.read_bytes() for p in files(root) if p.suffix == ".arrow"}
     assert ours == {p.name.split(".")[0]: raw for p, raw in calm.items()}
+
+
+def test_sweeps_beside_a_stage_that_is_done_in_pieces(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    """What its workers share stays while they work; what a killed run left of it goes."""
+    go(scripted_pipeline, tmp_path / "calm")
+    made = [p for p in files(tmp_path / "calm") if p.suffix == ".arrow"]
+    calm = {p.name.split(".")[0]: p.read_bytes() for p in made}
+    root = tmp_path / "root"
+    dead = root / "store" / PIECES / "dead"
+    dead.mkdir(parents=True)
+    (dead / "marks-0.npy").write_bytes(b"x" * 10)
+    for path in (dead / "marks-0.npy", dead):
+        os.utime(path, (0, 0))
+    assert sweep(root, dry_run=True).leftovers == 1
+    assert dead.exists()
+    ended, beside = threading.Event(), list[int]()
+
+    def keep_sweeping() -> None:
+        while not ended.is_set():
+            beside.append(len(list((root / "store" / PIECES).glob("*/*.npy"))))
+            sweep(root)
+
+    thread = threading.Thread(target=keep_sweeping)
+    thread.start()
+    try:
+        outcome = run(
+            Pipeline.load(scripted_pipeline), root, executor=Local(workers=2, divide_from=1)
+        )
+    finally:
+        ended.set()
+        thread.join()
+    assert outcome.finished
+    assert any(beside), "no sweep fell into a step"
+    assert not dead.exists()
+    ours = {p.name.split(".")[0]: p.read_bytes() for p in files(root) if p.suffix == ".arrow"}
+    assert ours == calm
 
 
 def test_a_stopped_run_keeps_its_claim_until_it_ends(

@@ -123,3 +123,17 @@ def test_the_second_stage_of_a_kind_is_compared_with_the_second(
     assert [s["state"] for s in last] == ["done", "todo"]
     assert last[1]["why"] == "n 1 -> 2"
     assert last[1]["calls"] == 59 * 2
+
+
+def test_a_stage_that_needs_all_rows_in_one_process_says_how_much(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    found = steps(scripted_pipeline, tmp_path)
+    text = sum(len(row) for row in (tmp_path / "prompts.jsonl").read_text().splitlines())
+    assert text / 4 < found["split"]["memory"] < text * 4
+    assert "memory" not in found["near_dedup"]  # it divides
+    assert "memory" not in found["generate"]  # it sees a shard at a time
+    large = {**found["split"], "memory": 31_000_000_000}
+    assert "all rows in one process: 31.0 GB of columns or more" in line(large)
+    by_vector = steps(scripted_pipeline, tmp_path, "near_dedup.method=minhash")
+    assert "memory" in by_vector["near_dedup"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from datasets import load_from_disk
 
 import curate.engines
 import curate.stages  # noqa: F401 - both register their classes
+from curate import history
 from curate.evaluation.dataset_lint import has_errors, lint_dataset
 from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.portion import Portion
 from curate.recipes import FOLDER, page, recipes
+from curate.work import live_tables
 
 GRADES = "scripted: {replies: ['Poor. Score: 1', 'Fair. Score: 2', 'Good. Score: 4', 'Score: 5']}"
 
@@ -44,6 +47,33 @@ def verdicts(role: str) -> list[str]:
     return says(role, "[[A]]", "[[B]]", "[[tie]]")
 
 
+CRITERIA = "specificity, domain knowledge, complexity, problem-solving, creativity, real-world use"
+MET = [json.dumps({"tags": CRITERIA.split(", ")[:k]}) for k in (4, 5, 6)]
+TAGS = [json.dumps({"tags": tags.split()}) for tags in ("advice home", "Advice! list tone", "plan")]
+OWN = [*says("policy", "No.", "I cannot say."), "rank_models.order=[policy, null]"]
+
+CLAIMS = [
+    json.dumps({"claims": [{"claim": f"It is {k}.", "question": f"{k}?", "answer": k} for k in ks]})
+    for ks in ("abc", "bcd", "defg", "")
+]
+SAME = [{"first": ["a", "b"], "second": ["b"], "same": same} for same in ([[2, 1]], [])]
+KIND = [
+    '{"tags": ["closed"]}',
+    "A tide is what the sea does.",
+    "Tides follow the moon.",
+    "The sea!",
+]
+
+DOMAINS = ['{"tags": ["safety", "chat"]}', '{"tags": ["reasoning"]}', "Keep it in a cool place."]
+ROUTED = told("route.to.safety.likelihood", "route.to.reasoning.likelihood")
+ROUTED += [*told("route.otherwise.likelihood"), "tag.structured=false"]
+
+MEETS = says("judge", "1: yes", "1: no")
+TAGGED = [json.dumps({"tags": [tag]}) for tag in ("moderate_intent", "severe_safety", "closed")]
+PERSON = [*MEETS, *plain("policy"), "consensus.min_agreement=0", "consensus.min_consistency=0"]
+COMPLAINT = [*MEETS, *plain("policy"), "judge_prompts.at_least=1"]
+COMPLAINT += ["rank_models.order=[policy, conversation]"]
+
 MODELS = ("large", "medium", "other", "small", "tiny")
 JURY = [*verdicts("one"), *verdicts("two"), *verdicts("three")]
 
@@ -54,6 +84,23 @@ KEEPS_TO_SOME = [
     "constrain.kinds=[no_commas, lowercase]",
     *plain("judge"),
 ]
+
+
+def in_lines(role: str, *replies: str) -> str:
+    """Return the change that gives this engine one of these answers of several lines."""
+    return f"engines.{role}={json.dumps({'scripted': {'model': role, 'replies': replies}})}"
+
+
+WRONG = "def digit_sum(n):\n    return n\ndef second_largest(numbers):\n    return 2"
+RIGHT = "def digit_sum(n):\n    return sum(map(int, str(abs(n))))\ndef rotate(items, k):"
+RIGHT += "\n    k = k % len(items) if items else 0\n    return items[-k:] + items[:-k]"
+CODE = [
+    in_lines("policy", WRONG, RIGHT),
+    *(f"{stage}.allow_code=true" for stage in ("check_tests", "run_tests")),
+    *(f"{stage}.isolation=machine" for stage in ("check_tests", "run_tests")),
+]
+
+SOLUTIONS = [f"Let us see.\nThat is {n}.\nA: {n}" for n in (26, 49, 6, 20, 120, 54, 18, 84)]
 
 # Name, the changes that make it scripted and small, and the columns that its records hold beside
 # prompt, chosen and rejected.
@@ -69,18 +116,39 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("fifa", [], {"margin"}),
     ("helpsteer2", [], {"margin", "weight"}),
     ("margin_weights", plain("reward"), {"margin", "weight"}),
+    ("math_steps", [in_lines("policy", *SOLUTIONS)], {"completions", "labels"}),
     ("mixed_preference", plain("reward"), {"margin", "curriculum_step"}),
     ("ranked_lists", [], {"answers"}),
     ("rationales", says("writer", "It counts.", "Answer A is better."), {"rationale"}),
     ("robust_dpo", [*verdicts("one"), *verdicts("two")], {"p_correct"}),
     ("skywork_v2", [*plain("gold", "best"), *verdicts("judge")], set()),
-    ("cdr", [*plain("policy", "strong", "weak"), *told("likelihood")], set()),
+    ("cdr", [*says("policy", *DOMAINS), *plain("strong", "weak"), *ROUTED], set()),
     ("bleuberi", plain("policy", "reward"), {"margin"}),
     ("coig_p", [*plain(*"abcdef"), *JUDGES], {"margin"}),
+    ("code_verified", CODE, {"margin"}),
     ("constraints", [*KEEPS_TO_SOME, "min_score.at_least=1"], {"margin", "weight"}),
+    ("instag", [*says("tagger", *TAGS), "merge_tags.min_rows=1", "cover.keep=8"], {"margin"}),
+    ("negatives_only", OWN, {"rejected", "samples"}),
+    ("prompts_benchbuilder", [*says("judge", *MET), "cluster.min_rows=2"], {"prompt"}),
     ("cream", [*plain("now", "before", "base"), *told("3", "4")], {"p_correct"}),
     ("delta", [*plain("strong", "weak"), "rank_models.order=[strong, weak]"], {"margin"}),
     ("flr", plain("policy"), set()),
+    (
+        "factuality",
+        [*says("policy", *"abcdef"), *says("reader", *CLAIMS), "claims.structured=false"],
+        {"margin"},
+    ),
+    ("relevance", [*says("policy", *KIND), "tag.structured=false"], {"margin"}),
+    (
+        "critiques",
+        [
+            *says("writer", "It counts.", "Answer A is better."),
+            *says("judge", "It counts.\n[[A]]", "It does not.\n[[B]]"),
+            *says("reader", *map(json.dumps, SAME)),
+            "critique_agreement.structured=false",
+        ],
+        {"rationale"},
+    ),
     ("pluralistic", [*plain("writer"), "generate_set.structured=false"], {"margin"}),
     ("pugc", [*plain("policy", "judge"), "backtranslate.at_least=0.2"], {"margin"}),
     ("raft", plain("policy", "reward"), {"messages", "score"}),
@@ -91,6 +159,13 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("self_rewarding", [grader("policy")], set()),
     ("spa", [*plain("policy", "sft"), *told("likelihood")], {"p_correct"}),
     ("ultrafeedback", [*plain(*MODELS), grader("judge")], {"margin"}),
+    ("hybrid_routing", [*says("tagger", *TAGGED), "tag.structured=false"], set()),
+    ("personas", [*says("writer", "- Is it short?"), *PERSON], {"margin"}),
+    ("fspo", [*plain("policy", "judge"), "consensus.min_agreement=0", "few_shot.n=1"], {"margin"}),
+    ("knowledge_conflict", [*plain("policy", "judge"), "margin.at_least=0.1"], {"margin"}),
+    ("mapl", [*KEEPS_TO_SOME, "min_score.at_least=1"], {"prompt_rejected", "completion"}),
+    ("wildfeedback", [*says("reader", "3: ignored", "3: style"), *COMPLAINT], {"margin"}),
+    ("ultrafeedback_repair", [], {"margin"}),
     ("upo", [*plain("policy", "reward"), *JURY], {"weight"}),
 ]
 
@@ -114,6 +189,23 @@ def test_it_runs_balances_and_is_clean(
     if pipeline.export != "preference":
         return  # no pairs to lint
     assert not has_errors(lint_dataset(str(folder), split="train"))
+
+
+def test_what_is_shown_of_a_person_is_in_the_persons_own_part(tmp_path: Path) -> None:
+    changes = next(row[1] for row in TABLE if row[0] == "fspo")
+    parts = "split.parts={train: 0.5, test: 0.5}"
+    ended = run(Pipeline.load(FOLDER / "fspo.yaml", [*changes, parts]), tmp_path)
+    store, shards = history.shards(tmp_path, history.manifest(tmp_path, "fspo"))
+    (rows,) = (table.to_pylist() for table in live_tables(store, shards))
+    part = {row["id"]: row["split"] for row in rows}
+    assert set(part.values()) == {"train", "test"}
+    assert len(rows) == ended.accounting["rows_exported"]
+    for row in rows:
+        assert row["shots"]
+        person = json.loads(row["meta"])["person"]
+        for shown in row["shots"]:
+            assert shown.startswith(f"{person}/")
+            assert part[shown] == row["split"]
 
 
 def test_every_recipe_is_complete_and_fits_together() -> None:

@@ -1,8 +1,9 @@
 """What the preferred answers have in common beyond what can be counted: embeddings say.
 
 Every feature of a sparse autoencoder over differences of embeddings is held against the
-preferences, with length held equal. Features have no names: the pairs in which they are
-strongest, the words on either side and the properties they go with are shown instead.
+preferences, with length held equal. Features have no names of their own: the pairs in which they
+are strongest, the words on either side and the properties they go with are shown; `naming` asks a
+language model for names.
 """
 
 from __future__ import annotations
@@ -38,18 +39,19 @@ def concepts(
     texts: Sequence[tuple[str, str, str]],
     prompts: npt.NDArray[np.int64],
     seed: int = 0,
-) -> dict[str, Any]:
-    """Return {explained, features: [...]}, the strongest leaning first.
+) -> tuple[dict[str, Any], Floats]:
+    """Return {explained, features: [...]}, the strongest leaning first, and their activations.
 
     `embedded` (pairs, d) and `properties` (pairs, PROPERTIES) are differences, chosen less
     rejected; `texts` are (prompt, chosen, rejected). A feature's `weight` is the log-odds of one
     typical activation, length held equal, with its 95 % interval; `leans` after Holm over all
     features. Its sign has no meaning of its own, so each feature is turned to the side that is
     preferred. The features were found without looking at the preferences, so the test is fair.
+    The activations (pairs, features) are in the features' order, and turned as they are.
     """
     model = train(embedded, min(FEATURES, len(embedded) // 20), ACTIVE, seed=seed)
     z = model.activations(embedded)
-    features = []
+    features, turned_columns = [], []
     length = properties[:, [PROPERTIES.index("words")]]
     active = np.flatnonzero((z != 0).sum(axis=0) >= 10)
     fits = [clustered_fit(np.hstack([z[:, [j]], length]), prompts) for j in active]
@@ -59,6 +61,7 @@ def concepts(
     leans = holm(p)
     for k, j in enumerate(active):
         turned = z[:, j] * (1.0 if weight[k] >= 0 else -1.0)
+        turned_columns.append(turned)
         features.append(
             {
                 "feature": int(j),
@@ -72,8 +75,9 @@ def concepts(
                 "examples": examples(turned, texts, prompts),
             }
         )
-    features.sort(key=lambda row: (row["p"], row["feature"]))
-    return {"explained": model.explained, "features": features}
+    order = sorted(range(len(features)), key=lambda k: (features[k]["p"], features[k]["feature"]))
+    activations = np.array([turned_columns[k] for k in order]).reshape(len(order), len(z)).T
+    return {"explained": model.explained, "features": [features[k] for k in order]}, activations
 
 
 def goes_with(z: Floats, properties: Floats, most: int = 2) -> dict[str, float]:

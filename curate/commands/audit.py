@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
+
+if TYPE_CHECKING:
+    from curate.engines.contract import Engine
 
 SHOWN = 6  # features of embeddings, and all that lean
 
@@ -22,22 +25,48 @@ def audit(
     encoder: Annotated[
         str, typer.Option(help="For features of embeddings; none: leave them out.")
     ] = "packaged:minilm",
+    engine: Annotated[
+        str, typer.Option(help="Name the features: an engine of the run, or {kind: {...}}; some "
+                          "140 calls for each feature that is named.")
+    ] = "",
     seed: int = 0,
     root: Annotated[
         Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")
     ] = Path(),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Say what the data prefer: length and other properties, circles, features of embeddings."""
     from curate.audit import audit as examine
 
     wanted = None if encoder == "none" else encoder
-    found = examine(name, root, mapping=mapping, split=split, encoder=wanted, seed=seed)
+    namer = _engine(engine, root / "runs" / name / "pipeline.yaml") if engine else None
+    try:
+        found = examine(
+            name, root, mapping=mapping, split=split, encoder=wanted, engine=namer, seed=seed
+        )
+    finally:
+        if namer is not None:
+            namer.close()
     if json:
         typer.echo(orjson.dumps(found).decode())
         return
     for line in audit_lines(found):
         typer.echo(line)
+
+
+def _engine(form: str, pipeline: Path) -> Engine:
+    """Load the engine that the run's pipeline calls so, or that the YAML form describes."""
+    import curate.engines
+    import curate.stages  # noqa: F401 - both register their classes
+    from curate.engines.contract import engine_registry
+    from curate.errors import ConfigError
+    from curate.pipeline import Pipeline, read_yaml
+
+    roles = Pipeline.load(pipeline, []).engines if pipeline.is_file() else {}
+    spec = roles.get(form) or engine_registry.parse(read_yaml(form), "--engine")
+    if "chat" not in spec.capabilities:
+        raise ConfigError(f"--engine {form}: a {spec.kind} engine does not answer in words")
+    return spec.load()
 
 
 def audit_lines(found: dict[str, Any]) -> list[str]:
@@ -57,12 +86,21 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     for row in shown:
         about = [f"{k} {v:+.2f}" for k, v in row["goes_with"].items()]
         lines.append(f"{row['feature']:<14} {_numbers(row)}")
+        lines += [f"{'':<14} {_name(row['name'])}"] if "name" in row else []
         lines.append(f"{'':<14} words: {', '.join(row['words']) or '-'}; "
                      f"goes with: {', '.join(about) or '-'}")  # fmt: skip
         if row["leans"]:
             lines += [_example(example) for example in row["examples"][:1]]
     left = len(embedded["features"]) - len(shown)
     return [*lines, f"and {left} more, none of which leans; --json has all"] if left else lines
+
+
+def _name(name: dict[str, Any]) -> str:
+    if "problem" in name:
+        return f"no name: {name['problem']}"
+    fits = "-" if name["r"] is None else f"r {name['r']:+.2f}, p {name['p']:.2g}"
+    word = "named" if name["holds"] else "perhaps, but its name did not hold"
+    return f"{word}: {name['text']} ({fits} on {name['n']} other pairs)"
 
 
 def _numbers(row: dict[str, Any]) -> str:

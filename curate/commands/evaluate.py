@@ -9,7 +9,11 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from curate.methods.evidence import Truth
+
+EVALUATED = ("id", "prompt", "reference", "meta", "candidates", "pairs", "judgments")
 
 judge = typer.Typer(no_args_is_help=True, help="Examine judges.")
 Data = Annotated[str, typer.Argument(help="A dataset folder, or a Parquet, JSONL or Arrow file.")]
@@ -50,7 +54,10 @@ def judge_eval(
     from curate.evaluation.judge_eval import Question, evaluate_judges, verdicts_of
 
     source = open_set(data, columns_of(mapping), split)
-    rows = read_rows(source) if pipeline is None else _judged(source, pipeline, changes, root)
+    if pipeline is None:
+        rows, models = read_rows(source), dict[str, str]()
+    else:
+        rows, models = _judged(source, pipeline, changes, root)
     question = Question(
         human,
         judges,
@@ -58,6 +65,7 @@ def judge_eval(
         verdicts_of(_pairs(verdict, "--verdict")),
         cast("Truth", truth),
         seed,
+        known_models=models,
     )
     report = evaluate_judges(rows, question)
     if json:
@@ -87,17 +95,20 @@ def lint(data: Data, mapping: Map = [], split: Split = "", json: Json = False) -
         raise typer.Exit(1)
 
 
-def _judged(source: Any, path: Path, changes: list[str], root: Path) -> Any:
-    """Run the pipeline's judge stages over the set, as a run that resumes; return its rows."""
-    import pyarrow as pa
+def _judged(
+    source: Any, path: Path, changes: list[str], root: Path
+) -> tuple[pa.Table, dict[str, str]]:
+    """Run the pipeline's judge stages over the set, as a run that resumes.
 
+    Return its rows, and the model of each judge that is one engine's.
+    """
     import curate.engines
     import curate.stages  # noqa: F401 - both register their classes
     from curate import history
     from curate.errors import ConfigError
     from curate.loop import run
     from curate.pipeline import Pipeline
-    from curate.work import live_tables
+    from curate.report.judges import judge_models
 
     given = Pipeline.load(path, changes)
     stages = [s for s in given.stages if "judgments" in s.appends and next(s.engine_roles(), None)]
@@ -106,7 +117,9 @@ def _judged(source: Any, path: Path, changes: list[str], root: Path) -> Any:
     name = f"{given.name}-judge-eval"
     run(Pipeline(name, source, stages, given.engines, given.seed, export=None), root)
     store, shards = history.shards(root, history.manifest(root, name))
-    return pa.concat_tables(live_tables(store, shards))
+    rows = history.live_table(store, shards, EVALUATED)
+    models = judge_models(store, shards)
+    return rows, {judge: model for judge, model in models.items() if model}
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,32 @@ def show(
     name: RunName,
     row: Annotated[str, typer.Option("--id", help="One row's whole history.")] = "",
     dropped: Annotated[bool, typer.Option(help="Rows that were dropped or failed.")] = False,
+    text: Annotated[
+        bool | None,
+        typer.Option("--text/--json", help="Text to read, or JSON lines; by default JSON lines "
+                     "where the output is no terminal.", show_default=False),
+    ] = None,
     root: Root = Path(),
-) -> None:
-    """Show one row's history, or what was dropped and why, as JSON lines."""
+) -> None:  # fmt: skip
+    """Show one row's history with every call that was made for it, or what was dropped and why."""
     from curate import history
 
-    store, shards = history.shards(root, history.manifest(root, name))
     if not row and not dropped:
         raise typer.BadParameter("give --id ID or --dropped")
-    steps = history.trace(store, shards, row) if row else history.dropped(store, shards)
+    if row:
+        from curate.commands.rows import history_lines
+        from curate.replay import show_row
+
+        steps = show_row(root, name, row)
+        if sys.stdout.isatty() if text is None else text:
+            for line in history_lines(steps):
+                typer.echo(line)
+            return
+    else:
+        from curate.store import Store
+
+        found = history.manifest(root, name)
+        steps = history.dropped(Store(root / "store"), history.with_losses(root, found))
     for step in steps:
         print_json(step)
 
@@ -67,7 +85,10 @@ def ask(
     most: Annotated[int, typer.Option(min=1, help="How many pairs.")] = 100,
     root: Root = Path(),
 ) -> None:
-    """Write the least certain pairs as tasks for people; the stage `people` reads the answers."""
+    """Write the least certain pairs, or those that `route_pairs` marked, as tasks for people.
+
+    The stage `people` reads the answers.
+    """
     from curate import history
     from curate.export.annotate import write_tasks
     from curate.work import live_tables

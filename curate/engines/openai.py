@@ -2,7 +2,7 @@
 
 All shards in flight share one event loop, one connection pool and one limit on concurrent
 calls. Only passing trouble (429, 5xx, timeouts, lost connections) is tried again. What a server
-does with control tokens inside messages is its own affair; `steering.suspicious` flags them.
+does with control tokens inside messages is its own affair; `steering_signs` flags them.
 """
 
 from __future__ import annotations

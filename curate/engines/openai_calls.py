@@ -47,6 +47,8 @@ def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
 def read_completion(answer: Any, choices: Sequence[str]) -> Completion:
     """Read a server's answer. Raises ValueError and the like where it has another shape."""
     choice = answer.choices[0]
+    if len(answer.choices) > 1:
+        raise ValueError(f"{len(answer.choices)} choices where one was asked for")
     text, reason = choice.message.content, choice.finish_reason
     if text is not None and not isinstance(text, str):
         raise ValueError("content is not a text")

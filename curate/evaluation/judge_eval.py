@@ -52,6 +52,7 @@ class Question:
     seed: int = 0
     folds: int = 10
     resamples: int = RESAMPLES
+    known_models: Mapping[str, str] = field(default_factory=dict)  # judge: the model that it is
 
 
 def evaluate_judges(table: pa.Table, question: Question) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def evaluate_judges(table: pa.Table, question: Question) -> dict[str, Any]:
         "prompts": len(set(groups_of(table, chosen).tolist())),
         "humans": _humans(ballots, human[labelled]),
         "judges": {
-            name: _judge(known, name, ballots, question.judge_models.get(name)) for name in judges
+            name: _judge(known, name, ballots, _own_answers(known, name, question))
+            for name in judges
         },
     }
     return report | filter_report(known, judges, question.folds, question.seed, question.resamples)
@@ -115,7 +117,7 @@ def _humans(ballots: Floats, human: Floats) -> dict[str, Any]:
     }
 
 
-def _judge(known: Labelled, name: str, ballots: Floats, own: str | None) -> dict[str, Any]:
+def _judge(known: Labelled, name: str, ballots: Floats, own: Floats | str) -> dict[str, Any]:
     vote, human, sample = known.voters[name], known.human, known.sample
     sign = np.sign(vote.value)
     readable, same = ~np.isnan(sign), sign == human
@@ -140,9 +142,8 @@ def _judge(known: Labelled, name: str, ballots: Floats, own: str | None) -> dict
         "style": _style(known, sign),
         "margin_calibration": margin_calibration(known, vote),
     }
-    if own:
-        report["self_preference"] = lean(sign, human, _own(known, own), sample)
-    return report
+    measured = lean(sign, human, own, sample) if not isinstance(own, str) else own
+    return report | {"self_preference": measured}
 
 
 def _style(known: Labelled, sign: Floats) -> dict[str, Any] | None:
@@ -182,13 +183,24 @@ def _longer(known: Labelled) -> Floats:
     return np.sign(length[known.pairs.a] - length[known.pairs.b])
 
 
-def _own(known: Labelled, prefix: str) -> Floats:
-    """Return 1 where only answer a is by a model whose name begins so, -1 where only b is."""
-    model = pc.fill_null(inner(known.table["candidates"], "model"), "")
-    mine = np.asarray(pc.starts_with(model, prefix).to_numpy(zero_copy_only=False), dtype=float)
-    if not mine.any():
+def _own_answers(known: Labelled, judge: str, question: Question) -> Floats | str:
+    """Return 1 where only answer a is the judge's own, -1 where only b is, or why that is unknown.
+
+    The user's prefix counts before the model that the judge is known to be. Raises ConfigError
+    where no model's name begins with the user's prefix.
+    """
+    prefix, model = question.judge_models.get(judge), question.known_models.get(judge)
+    if prefix is None and model is None:
+        return "not measurable: which model the judge is is not known; name it with --own"
+    wrote = pc.fill_null(inner(known.table["candidates"], "model"), "")
+    by = pc.equal(wrote, model) if prefix is None else pc.starts_with(wrote, prefix)
+    mine = np.asarray(by.to_numpy(zero_copy_only=False), dtype=float)
+    if not mine.any() and prefix is not None:
         raise ConfigError(f"no candidate is by a model whose name begins with {prefix!r}")
-    return np.asarray(mine[known.pairs.a] - mine[known.pairs.b])
+    if not mine.any():
+        return f"not measurable: none of the answers is by its model, {model}"
+    side = np.asarray(mine[known.pairs.a] - mine[known.pairs.b])
+    return side if side.any() else "not measurable: no comparison is with another model's answer"
 
 
 def _number(value: float) -> float | None:

@@ -18,6 +18,9 @@ def show_report(report: dict[str, Any], console: Console) -> None:
     )
     console.print(_agreement(report["judges"]))
     console.print(_biases(report["judges"]))
+    for name, found in report["judges"].items():
+        if isinstance(found["self_preference"], str):
+            console.print(f"{name}, its own answers: {found['self_preference']}", markup=False)
     console.print(_styles(report["judges"]))
     console.print(_filters(report))
     twice = report["order_consistency"]
@@ -68,14 +71,15 @@ def _biases(judges: dict[str, Any]) -> Table:
     kinds = {"position_bias": "first shown", "length_bias": "longer", "self_preference": "its own"}
     for name, found in judges.items():
         for key, words in kinds.items():
-            if key in found:
-                lean = found[key]
-                judge = lean.get("judge", lean.get("first_bias"))
-                human = lean.get("human")
-                table.add_row(
-                    name, words, str(lean["comparisons"]), _share(judge), _share(human),
-                    _percent(lean["excess"]), "yes" if lean["shown"] else "no",
-                )  # fmt: skip
+            lean = found[key]
+            if isinstance(lean, str):
+                continue
+            judge = lean.get("judge", lean.get("first_bias"))
+            human = lean.get("human")
+            table.add_row(
+                name, words, str(lean["comparisons"]), _share(judge), _share(human),
+                _percent(lean["excess"]), "yes" if lean["shown"] else "no",
+            )  # fmt: skip
     return table
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from curate.component import Component, Registry, Runtime
 from curate.engines.contract import EngineSpec
+from curate.executors.divided import in_pieces
 from curate.stage import Stage
 from curate.store import Record, Store
 from curate.work import Task
@@ -46,14 +47,29 @@ class Executor(Component):
 
     workers: Runtime[int] = Field(default=4, ge=1)
     """Shards in flight at once."""
+    divide_from: Runtime[int] = Field(default=1_000_000, ge=1)
+    """From so many rows on a stage that sees all rows is done in pieces, if it can be."""
 
-    @abstractmethod
     def map(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         """Run the tasks; yield each with its records as it is committed, in any order.
 
-        Hands out no new tasks once `job.stopping()`. Raises the first error, after the tasks in
-        flight have ended.
+        A task over all rows is divided where there are many and the stage says how. Hands out no
+        new tasks once `job.stopping()`. Raises the first error, after the tasks in flight have
+        ended.
         """
+        division = job.stage.division() if job.stage.view_scope() == "dataset" else None
+        rows = sum(shard.rows for task in tasks for shard in task.shards)
+        if division is None or rows < self.divide_from:
+            yield from self.each(job, tasks)
+            return
+        for task in tasks:
+            yield from in_pieces(
+                lambda pieces: self.each(job, pieces), division, job.store, task, 4 * self.workers
+            )
+
+    @abstractmethod
+    def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
+        """Run these tasks as they are; otherwise as `map`."""
 
     @abstractmethod
     def close(self) -> None:

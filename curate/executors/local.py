@@ -41,8 +41,8 @@ class Local(Executor, name="local"):
     _engines: dict[str, Engine] = PrivateAttr(default_factory=dict)
     _starting: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
-    def map(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
-        """Run the tasks; see `Executor.map`."""
+    def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
+        """Run the tasks; see `Executor.each`."""
         roles = {role for role, _ in job.stage.engine_roles()}
         light = replace(job, engines={role: job.engines[role] for role in sorted(roles)})
         if any(spec.isolated for spec in light.engines.values()):

@@ -1,9 +1,11 @@
 """Many machines: tasks run on a Ray cluster, and each worker commits its own parts.
 
 Ray Data schedules the tasks over a pool of actors, restarts an actor whose process or node was
-lost, and runs its task again. What travels is a task (a stage and the parts it reads), never a
-row: the store must lie on a file system that every node sees. Ray's own writers are not used,
-since after a kill and a rerun they leave files that belong to no manifest.
+lost, and runs its task again. The pieces of a divided stage are plain Ray tasks: there are many
+and short ones, in steps, and their processes stay between the steps. What travels is a task (a
+stage and the parts it reads), never a row: the store must lie on a file system that every node
+sees. Ray's own writers are not used, since after a kill and a rerun they leave files that belong
+to no manifest.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from pydantic import Field, PrivateAttr
 from curate.component import Runtime
 from curate.errors import MissingExtra, StageError
 from curate.executors.contract import Executor, Job
-from curate.executors.remote import Worker, records, request
+from curate.executors.local import in_flight
+from curate.executors.remote import Worker, answer_here, records, request
 from curate.store import Record
 from curate.work import Task
 
@@ -46,11 +49,14 @@ class Ray(Executor, name="ray"):
 
     _started: bool = PrivateAttr(False)
 
-    def map(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
-        """Run the tasks; see `Executor.map`."""
+    def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
+        """Run the tasks; see `Executor.each`."""
         ray = self._connect()
         roles = {role for role, _ in job.stage.engine_roles()}
         light = replace(job, engines={role: job.engines[role] for role in sorted(roles)})
+        if any(task.space is not None for task in tasks):
+            yield from self._as_pieces(ray, light, tasks)
+            return
         items = [{"task": request(light, task, number)} for number, task in enumerate(tasks)]
         data = self._scheduled(ray, light, items)
         first: Exception | None = None
@@ -63,6 +69,21 @@ class Ray(Executor, name="ray"):
                 break
         if first is not None:
             raise first
+
+    def _as_pieces(
+        self, ray: Any, job: Job, tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, list[Record]]]:
+        """Run each task as a Ray task: many short steps, with processes that stay between them."""
+        remote = ray.remote(num_cpus=self.num_cpus, max_retries=self.attempts - 1)(answer_here)
+
+        def run(task: Task) -> list[Record]:
+            try:
+                found: bytes = ray.get(remote.remote(request(job, task, 0)))
+            except ray.exceptions.RayError as error:
+                raise StageError(f"Ray gave a task up: {type(error).__name__}: {error}") from error
+            return records(orjson.loads(found))
+
+        yield from in_flight(run, tasks, self.workers, job.stopping)
 
     def _scheduled(self, ray: Any, job: Job, items: list[dict[str, bytes]]) -> Any:
         at_once = self.shards_per_actor if job.engines else 1

@@ -8,12 +8,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from curate import errors
+from curate.division import Piece, Space
 from curate.engines.contract import Engine, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
@@ -32,6 +34,9 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "engines": {r: {s.kind: s.model_dump(mode="json")} for r, s in job.engines.items()},
         "keys": task.keys,
         "shards": [asdict(shard) for shard in task.shards],
+        "space": task.space and {"folder": str(task.space.folder), "first": task.space.first},
+        "span": task.span,
+        "piece": task.piece and asdict(task.piece),
     }
     return orjson.dumps(message)
 
@@ -70,7 +75,10 @@ class Worker:
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")
         engines = {role: self._engine(form) for role, form in message["engines"].items()}
-        task = Task(tuple(map(_shard, message["shards"])), tuple(message["keys"]))
+        shards, keys = tuple(map(_shard, message["shards"])), tuple(message["keys"])
+        task = Task(
+            shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])
+        )
         return run_task(Store(Path(message["store"])), stage, task, engines, message["seed"])
 
     def _engine(self, form: dict[str, Any]) -> Engine:
@@ -79,6 +87,24 @@ class Worker:
             if key not in self._engines:
                 self._engines[key] = engine_registry.parse(form, "engine").load()
             return self._engines[key]
+
+
+@cache
+def _worker() -> Worker:
+    return Worker()
+
+
+def answer_here(request: bytes) -> bytes:
+    """Run one task in this process, as `Worker.answer`; the worker stays for the next one."""
+    return _worker().answer(request)
+
+
+def _space(data: dict[str, Any] | None) -> Space | None:
+    return Space(Path(data["folder"]), tuple(data["first"])) if data else None
+
+
+def _piece(data: dict[str, Any] | None) -> Piece | None:
+    return Piece(**data) if data else None
 
 
 def _shard(data: dict[str, Any]) -> Shard:

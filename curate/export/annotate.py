@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from curate.arrays import flat
 from curate.errors import ConfigError, did_you_mean
 from curate.export.pairs import plain
 from curate.export.uncertain import Least, doubt, live_places, pair_facts, pair_keys
+from curate.methods.judgments import floats, true
 from curate.schema import PROMPT
 from curate.stages.people import text_key
 from curate.store import replace_synced
@@ -39,10 +42,12 @@ LABEL_STUDIO_CONFIG = """\
 def write_tasks(tables: Iterable[pa.Table], path: Path, tool: str, most: int = 100) -> int:
     """Write the `most` least certain live pairs as tasks; return how many there are.
 
-    `tables` hold id, prompt, candidates and pairs. Label Studio gets a JSON list to import and,
-    beside it, its interface as `<path>.xml`; Argilla gets a JSON list of records with the fields
-    prompt, first and second, for a label question called `better`. Raises ConfigError where
-    there are no pairs to ask about, or for another tool.
+    `tables` hold id, prompt, candidates and pairs. Where they hold `for_people` and `gain` (the
+    stage `route_pairs`), the pairs marked there are asked about instead, those with the most to
+    gain first. Label Studio gets a JSON list to import and, beside it, its interface as
+    `<path>.xml`; Argilla gets a JSON list of records with the fields prompt, first and second, for
+    a label question called `better`. Raises ConfigError where there are no pairs to ask about, or
+    for another tool.
     """
     if tool not in TOOLS:
         raise ConfigError(f"unknown tool {tool!r}{did_you_mean(tool, TOOLS)}")
@@ -53,20 +58,31 @@ def write_tasks(tables: Iterable[pa.Table], path: Path, tool: str, most: int = 1
         ]
         if missing:
             raise ConfigError(f"there is nothing to ask people: no column {', '.join(missing)}")
-        live = live_places(table["pairs"])
-        keys, order = pair_keys(table["id"], table["pairs"])[live], doubt(table["pairs"])[live]
+        live, order = _asked(table)
+        keys = pair_keys(table["id"], table["pairs"])[live]
         for k in np.lexsort((keys, order))[:most].tolist():
             if held.wants(float(order[k]), int(keys[k])):
                 task = _task(pair_facts(table, int(live[k])), int(keys[k]))
                 held.add(float(order[k]), int(keys[k]), task)
     tasks = held.entries()
     if not tasks:
-        raise ConfigError("there is nothing to ask people: no pair is left in this run")
+        raise ConfigError(
+            "there is nothing to ask people: no pair is left in this run, or none is `for_people`"
+        )
     made = [_label_studio(t) if tool == "label-studio" else _argilla(t) for t in tasks]
     replace_synced(path, orjson.dumps(made, option=orjson.OPT_INDENT_2))
     if tool == "label-studio":
         replace_synced(path.with_name(path.name + ".xml"), LABEL_STUDIO_CONFIG.encode())
     return len(tasks)
+
+
+def _asked(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the flat places of the pairs to ask about, and a number for each, small for first."""
+    live = live_places(table["pairs"])
+    if "for_people" not in table.column_names:
+        return live, doubt(table["pairs"])[live]
+    live = live[true(flat(table["for_people"]))[live]]
+    return live, -floats(flat(table["gain"]))[live]
 
 
 def _task(facts: dict[str, Any], key: int) -> dict[str, Any]:

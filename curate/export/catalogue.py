@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from curate.errors import ConfigError, did_you_mean
+from curate.export import prompt_forms
+from curate.export import step_forms as steps
 from curate.export import trainer_forms as other
 from curate.export import trl_forms as trl
 from curate.export.forms import (
     NO_CANDIDATE,
     NO_PAIR,
     NO_PROMPT,
+    NO_PROMPTS,
     NO_RANKING,
     NO_REFERENCE,
     NO_SCORE,
+    NO_STEPS,
     Form,
 )
 
 _PAIRED = ("id", "prompt", "candidates", "pairs")
 _ANSWERED = ("id", "prompt", "candidates")
+_PROMPTS = (*_ANSWERED, "other_prompt")
+_STEPS = ("id", "prompt", "steps")
+_STEP_PAIRS = (*_PAIRED, "step_pairs")
+
+_ASKED = {"prompt": "instruction", "query": "input"}  # in LLaMA-Factory's words
 
 FORMS: dict[str, Form] = {
     "preference": Form("TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference),
@@ -27,10 +36,31 @@ FORMS: dict[str, Form] = {
     "ranked": Form("Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked),
     "best": Form("TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer),
     "scored": Form("TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored),
+    "prompts": Form("one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts),
+    "stepwise": Form("TRL and Axolotl stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),
+    "step-preference": Form("a step over a step", _STEP_PAIRS, NO_PAIR, steps.step_preference),
     "candidates": Form("nested rows as they are", _ANSWERED, NO_CANDIDATE, trl.candidates),
-    "sharegpt": Form("LLaMA-Factory sharegpt, ranking", _PAIRED, NO_PAIR, other.sharegpt),
-    "sharegpt-kto": Form("LLaMA-Factory sharegpt, KTO", _PAIRED, NO_PAIR, other.sharegpt_kto),
-    "alpaca": Form("LLaMA-Factory alpaca, ranking", _PAIRED, NO_PAIR, other.alpaca),
+    "negatives": Form("D2O, negatives and samples", _PAIRED, NO_PAIR, other.negatives),
+    "sharegpt": Form(
+        "LLaMA-Factory sharegpt, ranking", _PAIRED, NO_PAIR, other.sharegpt,
+        {"formatting": "sharegpt", "ranking": True,
+         "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}},
+    ),
+    "sharegpt-kto": Form(
+        "LLaMA-Factory sharegpt, KTO", _PAIRED, NO_PAIR, other.sharegpt_kto,
+        {"formatting": "sharegpt",
+         "columns": {"messages": "conversations", "kto_tag": "kto_tag"}},
+    ),
+    "alpaca": Form(
+        "LLaMA-Factory alpaca, ranking", _PAIRED, NO_PAIR, other.alpaca,
+        {"formatting": "alpaca", "ranking": True,
+         "columns": {**_ASKED, "chosen": "chosen", "rejected": "rejected"}},
+    ),
+    "alpaca-kto": Form(
+        "LLaMA-Factory alpaca, KTO", _PAIRED, NO_PAIR, other.alpaca_kto,
+        {"formatting": "alpaca",
+         "columns": {**_ASKED, "response": "output", "kto_tag": "kto_tag"}},
+    ),
     "openrlhf": Form("OpenRLHF reward model and DPO", _PAIRED, NO_PAIR, other.openrlhf),
     "axolotl": Form("Axolotl chat_template.default", _PAIRED, NO_PAIR, other.axolotl),
     "axolotl-chat": Form("Axolotl *.argilla_chat, *.ultra", _PAIRED, NO_PAIR, trl.implicit),
@@ -42,7 +72,7 @@ FORMS: dict[str, Form] = {
     "verl": Form("verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl),
     "verl-rm": Form("verl reward model", _PAIRED, NO_PAIR, other.verl_rm),
     "ultrafeedback": Form("UltraFeedback-binarized", _PAIRED, NO_PAIR, other.ultrafeedback),
-}
+}  # fmt: skip
 
 
 def form_named(name: str) -> Form:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,9 +90,11 @@ def export_dataset(
                 card, form, summary.splits, summary.rows_dropped, summary.rows_exported, trust
             ),
         )
-        if form == "sharegpt":
-            entry = llama_factory_entry(card.name, fresh / "data", list(summary.splits))
-            write_text(fresh / "dataset_info.json", json.dumps(entry, indent=2) + "\n")
+        if shape.llama_factory is not None:
+            paths = [fresh / "data"]
+            if len(summary.splits) > 1:
+                paths = sorted(paths[0].iterdir())
+            _describe_files(fresh, card.name, paths, shape.llama_factory)
     return summary
 
 
@@ -103,7 +105,8 @@ def write_form(
 
     A `path` that ends in `.parquet` or `.jsonl` becomes one file with all splits in source
     order; any other is a folder of `<split>-00000-of-0000N.<format>` files, which replaces an
-    earlier one. Raises as `export_dataset`.
+    earlier one; a form for LLaMA-Factory has its `dataset_info.json` beside them. Raises as
+    `export_dataset`.
     """
     if file_format not in FILE_FORMATS:
         hint = did_you_mean(file_format, FILE_FORMATS)
@@ -124,25 +127,26 @@ def write_form(
             tally,
         )
         summary = _summary(tally)
+        if shape.llama_factory is not None:
+            _describe_files(fresh, path.name, sorted(fresh.glob(f"*.{kind}")), shape.llama_factory)
         write_text(fresh / "export.json", json.dumps({"form": form, **summary._asdict()}) + "\n")
     return summary
 
 
-def llama_factory_entry(name: str, data: Path, splits: list[str]) -> dict[str, Any]:
-    """Return LLaMA-Factory's `dataset_info.json`.
+def _describe_files(
+    folder: Path, name: str, paths: Sequence[Path], facts: Mapping[str, Any]
+) -> None:
+    """Write LLaMA-Factory's `dataset_info.json` for the files, or the folder, in `paths`.
 
-    One split is one entry that names the folder; with several, each file is an entry of its
-    own, since an entry takes one file or a whole folder.
+    One path is one entry called `name`; several are an entry each, as an entry takes one file
+    or a whole folder.
     """
-    common = {
-        "formatting": "sharegpt",
-        "ranking": True,
-        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
+    names = [name] if len(paths) == 1 else [f"{name}-{path.stem}" for path in paths]
+    entries = {
+        entry: {"file_name": path.relative_to(folder).as_posix(), **facts}
+        for entry, path in zip(names, paths, strict=True)
     }
-    if len(splits) == 1:
-        return {name: {"file_name": "data", **common}}
-    files = [file for split in splits for file in sorted(data.glob(f"{split}-*.parquet"))]
-    return {f"{name}-{f.stem}": {"file_name": f"data/{f.name}", **common} for f in files}
+    write_text(folder / "dataset_info.json", json.dumps(entries, indent=2) + "\n")
 
 
 def _write_splits(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,8 +13,10 @@ from curate.export.pairs import Indexes, LivePairs, element, live_pairs, take
 NO_PROMPT = "export: prompt empty or incomplete"
 NO_PAIR = "export: no pair left"
 NO_CANDIDATE = "export: no candidate left"
+NO_PROMPTS = "export: no other prompt, or no candidate left"
 NO_RANKING = "export: fewer than two scored candidates left"
 NO_SCORE = "export: no scored candidate left"
+NO_STEPS = "export: no labelled step left"
 NO_REFERENCE = "export: no reference answer"
 
 
@@ -34,6 +36,8 @@ class Form:
     reason: str
     """Why a row with a good prompt yields no record."""
     build: Callable[[pa.Table], Records]
+    llama_factory: Mapping[str, Any] | None = None
+    """What LLaMA-Factory must be told of these records, where it is who reads them."""
 
 
 class Sides(NamedTuple):

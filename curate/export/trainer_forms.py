@@ -12,6 +12,7 @@ from curate.export.pairs import (
     alternating,
     answer,
     conversation,
+    element,
     has_prompt,
     live_pairs,
     message,
@@ -53,6 +54,19 @@ def alpaca(table: pa.Table) -> Records:
         "rejected": rejected,
     }
     return Records(pa.table(columns), live.rows)
+
+
+def alpaca_kto(table: pa.Table) -> Records:
+    """LLaMA-Factory KTO, `formatting: alpaca`: one answer a record, the chosen one first."""
+    live = live_pairs(table)
+    rows, text = alternating(table, live)
+    columns = {
+        "instruction": plain(take(table["prompt"], rows)),
+        "input": pa.repeat(pa.scalar(""), len(rows)),
+        "output": text,
+        "kto_tag": pa.array(np.tile([True, False], len(live.rows)).astype(bool)),
+    }
+    return Records(pa.table(columns), rows)
 
 
 def sharegpt_kto(table: pa.Table) -> Records:
@@ -116,6 +130,30 @@ def ultrafeedback(table: pa.Table) -> Records:
         "score_rejected": score(table, live.rows, live.rejected),
     }
     return Records(pa.table(columns), live.rows)
+
+
+def negatives(table: pa.Table) -> Records:
+    """D2O: each rejected answer once, with the answers that stand against it as `samples`.
+
+    No sample is called good; the loss sets the negative against all of them together.
+    """
+    live = live_pairs(table)
+    first, group = np.unique(
+        np.stack([live.rows, live.rejected], axis=1), axis=0, return_index=True, return_inverse=True
+    )[1:]
+    order = np.argsort(first)  # of the negatives, by their first pair
+    by_negative = np.argsort(np.argsort(order)[group.reshape(-1)], kind="stable")
+    rows, rejected = live.rows[first[order]], live.rejected[first[order]]
+    samples = element(table["candidates"], live.rows, live.chosen, "text")
+    columns = {
+        "id": take(table["id"], rows),
+        "prompt": take(table["prompt"], rows),
+        "rejected": element(table["candidates"], rows, rejected, "text"),
+        "samples": lists(
+            np.bincount(group.reshape(-1))[order], samples.take(pa.array(by_negative))
+        ),
+    }
+    return Records(pa.table(columns), rows)
 
 
 def bradley_terry(table: pa.Table) -> Records:

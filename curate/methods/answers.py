@@ -124,6 +124,17 @@ def json_object(text: str) -> tuple[dict[str, Any] | None, JudgmentStatus]:
     return None, "refused" if is_refusal(visible) else "parse_error"
 
 
+def unfenced(text: str) -> str:
+    """Return a text without the fenced code block that it as a whole stands in, if it does.
+
+    Chat models like to put JSON into one.
+    """
+    whole = text.strip()
+    if len(whole) > 6 and whole.startswith("```") and whole.endswith("```"):
+        return whole.partition("\n")[2].removesuffix("```")
+    return whole
+
+
 def _decoded(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)

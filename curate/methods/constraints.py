@@ -233,6 +233,30 @@ def drawn(seed: int, n: int, kinds: Sequence[str]) -> list[Constraint]:
     return found
 
 
+def broken(
+    seed: int, texts: Sequence[str], constraints: Sequence[Sequence[Any]], *, loose: bool = False
+) -> list[Constraint] | None:
+    """Return the constraints with one in place of another that none of the answers keeps to.
+
+    What is replaced, and by what, is drawn: the new one is of no group that the others have.
+    None where the answers keep to all that could be drawn.
+    """
+    asked = [tuple(one) for one in constraints]
+    for place in np.argsort(mix(seed, np.arange(len(asked))), kind="stable").tolist():
+        taken = {KINDS[one[0]].group for k, one in enumerate(asked) if k != place}
+        values = [
+            (name, *value)
+            for name, kind in KINDS.items()
+            if kind.group and kind.group not in taken
+            for value in kind.values
+        ]
+        order = np.argsort(mix(seed, place, np.arange(len(values)), 1), kind="stable")
+        for new in (values[k] for k in order.tolist()):
+            if new != asked[place] and not any(satisfied(t, new, loose=loose) for t in texts):
+                return [*asked[:place], new, *asked[place + 1 :]]
+    return None
+
+
 def _variants(text: str) -> Iterator[str]:
     lines = text.strip().split("\n")
     for part in (lines, lines[1:], lines[:-1], lines[1:-1]):

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.neighbours import DIGITS, Graph, half_square_norms
+from curate.methods.neighbours import DIGITS, Graph
 from curate.methods.similarity import Floats, Ints, Mask
+from curate.methods.tiles import half_square_norms
 
 Matrix = npt.NDArray[Any]
 Value = Callable[[Ints, Floats], Floats]

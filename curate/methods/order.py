@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,15 @@ def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return middle - half, middle + half
+
+
+def leaning(yes: int, no: int) -> dict[str, Any] | None:
+    """Return {n, share, low, high}: the share of `yes` with Wilson's 95 % interval, or None."""
+    n = yes + no
+    if not n:
+        return None
+    low, high = wilson(yes / n, n)
+    return {"n": n, "share": yes / n, "low": low, "high": high}
 
 
 def _tally(judges: pa.ChunkedArray, mask: npt.NDArray[np.bool_]) -> Counter[str]:

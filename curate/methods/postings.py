@@ -8,7 +8,7 @@ element's place must leave enough of both sets for the overlap that their sizes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,16 +55,20 @@ def group_sets(sets: ShingleSets, threshold: float, spill: Path | None = None) -
 
     With `spill`, an existing directory, the postings are sorted in parts on disk.
     """
-    total = int((sets.counts - least(sets.counts, threshold) + 1).sum())
-    layout = Layout(max(1, (len(sets.counts) - 1).bit_length()), (total // PART).bit_length())
+    layout = layout_of(sets.counts, threshold)
     piles = [Pile(spill, f"postings-{part}") for part in range(1 << layout.part_bits)]
-    level, pieces = _levels(sets.tokens), slices(np.cumsum(sets.counts), BATCH_TOKENS)
-    for keys in in_threads(lambda s: _postings(sets, s, threshold, level, layout), pieces):
+    level, pieces = levels(sets.tokens), slices(np.cumsum(sets.counts), BATCH_TOKENS)
+    for keys in in_threads(lambda s: postings(sets, s, threshold, level, layout), pieces):
         for pile, key in zip(piles, keys, strict=True):
             pile.add(key)
+    return groups_of((pile.array() for pile in piles), layout)
+
+
+def groups_of(piles: Iterable[Hashes], layout: Layout) -> Groups:
+    """Return the groups of the postings of each part, whose pieces come in the order of sets."""
     parts, starts, found = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)], 0
     for pile in piles:
-        part, first = _repeated(np.sort(pile.array()), layout)
+        part, first = _repeated(np.sort(pile), layout)
         parts.append(part)
         starts.append(first + found)
         found += len(part)
@@ -87,7 +91,15 @@ class Layout(NamedTuple):
         return self.number_bits + PLACE_BITS
 
 
-def _levels(tokens: Hashes) -> npt.NDArray[np.uint8]:
+def layout_of(counts: Ints, threshold: float, part_bits: int = 0) -> Layout:
+    """Return the layout for sets of these sizes (n), with at least 2**part_bits parts."""
+    total = int((counts - least(counts, threshold) + 1).sum())
+    return Layout(
+        max(1, (len(counts) - 1).bit_length()), max(part_bits, (total // PART).bit_length())
+    )
+
+
+def levels(tokens: Hashes) -> npt.NDArray[np.uint8]:
     """Return how common the elements are whose hashes begin with each of 2**b bit patterns."""
     bits = min(max((len(tokens) // 8).bit_length(), 10), 22)
     count = np.zeros(1 << bits, dtype=np.int64)
@@ -97,7 +109,7 @@ def _levels(tokens: Hashes) -> npt.NDArray[np.uint8]:
     return (2 * np.log2(count + 1)).clip(max=(1 << LEVEL_BITS) - 1).astype(np.uint8)
 
 
-def _postings(
+def postings(
     sets: ShingleSets, s: slice, threshold: float, level: npt.NDArray[np.uint8], layout: Layout
 ) -> list[Hashes]:
     """Return the postings of the prefixes of a few sets, apart by part."""

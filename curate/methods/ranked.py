@@ -111,6 +111,30 @@ def clusters(vectors: Matrix, count: int, seed: int = 0, rounds: int = 25) -> tu
     return number[own], away
 
 
+def gather_small(vectors: Matrix, own: Ints, least: int) -> Ints:
+    """Return the clusters (n) after those of fewer than `least` rows went to larger ones.
+
+    `own` (n) numbers the clusters of `vectors` (n, d). Each row of a small cluster goes to the
+    nearest mean of a large one; where none is large enough, all rows become one cluster. The
+    clusters are numbered anew, by their first rows.
+    """
+    sizes = np.bincount(own)
+    large = np.flatnonzero(sizes >= least)
+    if not len(large):
+        return np.zeros(len(own), dtype=np.int64)
+    moved, small = own.copy(), np.flatnonzero(sizes[own] < least)
+    means = np.stack([vectors[own == k].mean(axis=0, dtype=np.float64) for k in large])
+    norms = np.einsum("ij,ij->i", means, means)
+    for start in range(0, len(small), HELD):
+        rows = small[start : start + HELD]
+        away = np.round(norms - 2.0 * (vectors[rows].astype(np.float64) @ means.T), DIGITS)
+        moved[rows] = large[away.argmin(axis=1)]
+    first, number = np.unique(moved, return_index=True, return_inverse=True)[1:]
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(place[number], dtype=np.int64)
+
+
 def in_turn(group: Ints, better: Floats) -> Ints:
     """Return all rows (n): every group's best by `better` (n), then every second best, and so on.
 

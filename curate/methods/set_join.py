@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.methods.pieces import Ints, in_threads, local, slices
-from curate.methods.postings import GroupSearch, group_sets, overlap
+from curate.methods.postings import Groups, GroupSearch, group_sets, overlap
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -36,16 +36,34 @@ class Pairs(NamedTuple):
     similarity: Floats
 
 
+class Progress(NamedTuple):
+    """How far the comparisons are: the entries left, and each group's first not `done` yet.
+
+    Of each group, the next `most` entries are compared with all that follow them.
+    """
+
+    entries: Ints
+    done: Ints
+    most: int
+
+
 class JaccardJoin:
     """Finds which of the sets, ordered from best to worst, have a Jaccard index >= `threshold`.
 
     `threshold` is in (0, 1]. With `spill`, an existing directory, postings are sorted in parts
-    on disk, and memory holds only those of elements that several sets share.
+    on disk, and memory holds only those of elements that several sets share. `groups` are those
+    of `group_sets`, or some of them where others are searched elsewhere.
     """
 
-    def __init__(self, sets: ShingleSets, threshold: float, spill: Path | None = None) -> None:
+    def __init__(
+        self,
+        sets: ShingleSets,
+        threshold: float,
+        spill: Path | None = None,
+        groups: Groups | None = None,
+    ) -> None:
         self.sets, self.threshold = sets, threshold
-        self.groups = group_sets(sets, threshold, spill)
+        self.groups = group_sets(sets, threshold, spill) if groups is None else groups
         self._search = GroupSearch(self.groups, sets.counts, threshold)
 
     @property
@@ -63,30 +81,43 @@ class JaccardJoin:
         The sets of a group are compared with its best one, then with its next two, four and so
         on, leaving out those that are dropped by then: n near-copies cost n comparisons.
         """
-        starts, group, number, _ = self.groups
         state = np.full(self.size, KEPT, dtype=np.uint8)
-        state[number] = OPEN
-        done, ends = starts[:-1].copy(), starts[1:]  # the first entry not compared yet
-        found, unsettled = [], join_pairs([])
-        entries, most = np.arange(len(number)), 1
-        while len(entries):
-            ahead = entries[state[number[entries]] != DROPPED]
-            waits = self._waits(ahead, done, state, most)
-            ahead = ahead[~waits[group[ahead]]]
-            place = _place_in_run(group[ahead])
-            now = join_pairs(list(self._similar(ahead[place < most])))
+        state[self.groups.number] = OPEN
+        progress, found, unsettled = self.begin(), list[Pairs](), join_pairs([])
+        while len(progress.entries):
+            now, progress, waiting = self.advance(state, progress)
             found.append(now)
-            through = group[entries[~waits[group[entries]]]]
-            done[through] = ends[through]
-            beyond = ahead[place == most]
-            done[group[beyond]] = beyond
-            entries = entries[entries >= done[group[entries]]]
-            entries = entries[done[group[entries]] + 1 < ends[group[entries]]]
-            waiting = np.zeros(self.size, dtype=bool)
-            waiting[number[entries[entries > done[group[entries]]]]] = True
-            unsettled = _settle(state, waiting, join_pairs([unsettled, now]))
-            most *= 2
-        return _twins(state, join_pairs(found))
+            unsettled = settle(state, waiting, join_pairs([unsettled, now]))
+        return twins(state, join_pairs(found))
+
+    def begin(self) -> Progress:
+        """Return the progress before any comparison."""
+        return Progress(np.arange(len(self.groups.number)), self.groups.starts[:-1], 1)
+
+    def advance(
+        self, state: npt.NDArray[np.uint8], progress: Progress
+    ) -> tuple[Pairs, Progress, Ints]:
+        """Compare the next entries of each group, as `state` (n) has it.
+
+        Returns the similar pairs, the progress, and the sets that are still to be compared with
+        better ones.
+        """
+        starts, group, number, _ = self.groups
+        (entries, done, most), ends = progress, starts[1:]
+        done = done.copy()
+        ahead = entries[state[number[entries]] != DROPPED]
+        waits = self._waits(ahead, done, state, most)
+        ahead = ahead[~waits[group[ahead]]]
+        place = _place_in_run(group[ahead])
+        found = join_pairs(list(self._similar(ahead[place < most])))
+        through = group[entries[~waits[group[entries]]]]
+        done[through] = ends[through]
+        beyond = ahead[place == most]
+        done[group[beyond]] = beyond
+        entries = entries[entries >= done[group[entries]]]
+        entries = entries[done[group[entries]] + 1 < ends[group[entries]]]
+        waiting = number[entries[entries > done[group[entries]]]]
+        return found, Progress(entries, done, most * 2), waiting
 
     def _waits(self, ahead: Ints, done: Ints, state: npt.NDArray[np.uint8], most: int) -> Mask:
         """Return which groups should wait for a set they have compared already to be decided.
@@ -180,13 +211,15 @@ def join_pairs(parts: list[Pairs]) -> Pairs:
     return Pairs(*(np.concatenate(column) for column in zip(none, *parts, strict=True)))
 
 
-def _settle(state: npt.NDArray[np.uint8], waiting: Mask, pairs: Pairs) -> Pairs:
+def settle(state: npt.NDArray[np.uint8], waiting: Ints, pairs: Pairs) -> Pairs:
     """Decide which open sets are kept or dropped, in place; return the pairs of the others.
 
-    A set similar to a kept one is dropped. One that waits for no more comparisons, and whose
-    similar better ones are all dropped, is kept. The loop runs over similar pairs, not rows.
+    A set similar to a kept one is dropped. One that is not among those `waiting` for comparisons,
+    and whose similar better ones are all dropped, is kept. The loop runs over similar pairs.
     """
-    state[(state == OPEN) & ~waiting] = KEPT
+    idle = state == OPEN
+    idle[waiting] = False
+    state[idle] = KEPT
     order = np.argsort(pairs.later, kind="stable")
     now = bytearray(state.tobytes())
     for later, earlier in zip(
@@ -202,7 +235,7 @@ def _settle(state: npt.NDArray[np.uint8], waiting: Mask, pairs: Pairs) -> Pairs:
     return Pairs(*(column[still] for column in pairs))
 
 
-def _twins(state: npt.NDArray[np.uint8], pairs: Pairs) -> tuple[Ints, Floats]:
+def twins(state: npt.NDArray[np.uint8], pairs: Pairs) -> tuple[Ints, Floats]:
     """Return each dropped set's most similar kept set, -1 for the kept, and the similarity."""
     twin, similarity = np.full(len(state), -1, dtype=np.int64), np.zeros(len(state))
     use = (state[pairs.later] == DROPPED) & (state[pairs.earlier] == KEPT)

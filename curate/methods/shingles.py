@@ -133,6 +133,15 @@ def shingle_sets(
     numbered by it. Texts of different `salt` (n) share nothing. With `spill`, an existing
     directory, the shingles lie in a file there and not in memory.
     """
+    pile = Pile(spill, "shingles")
+    counts, marks = count_shingles(texts, width, salt, pile)
+    return distinct(counts, marks, order, pile.array())
+
+
+def count_shingles(
+    texts: Iterable[pa.Array], width: int, salt: Hashes | None, pile: Pile
+) -> tuple[Ints, Hashes]:
+    """Add the shingles of each text to `pile`; return how many (n) and their marks (3, n)."""
 
     def work(batch: tuple[int, pa.Array]) -> tuple[Hashes, Ints, Hashes]:
         start, part = batch
@@ -140,17 +149,22 @@ def shingle_sets(
         tokens, counts = tokenize(fold(part), width, own)
         return tokens, counts, _marks(tokens, counts)
 
-    count_parts, mark_parts, pile = [], [], Pile(spill, "shingles")
+    count_parts, mark_parts = [np.zeros(0, np.int64)], [np.zeros((3, 0), np.uint64)]
     for tokens, counts, marks in in_threads(work, batches(texts)):
         pile.add(tokens)
         count_parts.append(counts)
         mark_parts.append(marks)
-    counts = np.concatenate([np.zeros(0, dtype=np.int64), *count_parts])
-    marks = np.concatenate([np.zeros((3, 0), dtype=np.uint64), *mark_parts], axis=1)
+    return np.concatenate(count_parts), np.concatenate(mark_parts, axis=1)
+
+
+def distinct(
+    counts: Ints, marks: Hashes, order: Ints | None, tokens: Hashes
+) -> tuple[Ints, ShingleSets]:
+    """Return each text's set (n) and the distinct sets, from the results of `count_shingles`."""
     rank = np.arange(len(counts)) if order is None else order
     set_of, best = number_equal(marks[:2], rank[counts[rank] > 0])
     begin = np.cumsum(counts) - counts
-    return set_of, ShingleSets(begin[best], counts[best], marks[2, best], pile.array())
+    return set_of, ShingleSets(begin[best], counts[best], marks[2, best], tokens)
 
 
 def _marks(tokens: Hashes, counts: Ints) -> Hashes:

@@ -22,6 +22,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 BLOCK = 1024  # rows looked up at a time
+UNIT_SLACK = 5e-7  # of a squared length: within it a vector counts as one of unit length
 COSINE_SLACK = 1e-6  # float32 rounding: equal vectors can have a cosine of 0.9999999
 
 
@@ -32,7 +33,7 @@ class CosineSearch:
     """
 
     def __init__(self, vectors: npt.NDArray[Any], threshold: float) -> None:
-        self._unit = unit(vectors)
+        self._unit, self._nonzero = _unit_and_nonzero(vectors)
         self._radius = threshold - COSINE_SLACK
         self._index = load_faiss().IndexFlatIP(self._unit.shape[1])
         self._indexed = np.zeros(0, dtype=np.int64)  # the item behind each indexed vector
@@ -49,7 +50,7 @@ class CosineSearch:
         Pairs whose two items have one `group` may be left out. Calls come in order of `start`,
         and `alive` and `group` may be changed in place between two pieces.
         """
-        nonzero: Mask = np.abs(self._unit).max(axis=1, initial=0) > 0
+        nonzero = self._nonzero
         new = self._done + np.flatnonzero((alive & nonzero)[self._done : start])
         self._index.add(np.ascontiguousarray(self._unit[new]))
         self._indexed = np.concatenate([self._indexed, new])
@@ -65,6 +66,17 @@ class CosineSearch:
         later, earlier = np.nonzero(inside)
         cosines = np.einsum("ij,ij->i", block[later], block[earlier]).astype(np.float64)
         yield Pairs(later + start, earlier + start, cosines)
+
+
+def _unit_and_nonzero(vectors: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], Mask]:
+    """Return the vectors (n, d) at unit length, copied if they are not, and which are not zero."""
+    full = np.asarray(vectors, dtype=np.float32)
+    square = np.einsum("ij,ij->i", full, full)
+    there: Mask = square > 0
+    if (np.abs(square - 1) < UNIT_SLACK)[there].all():
+        return full, there
+    full = unit(full)
+    return full, np.einsum("ij,ij->i", full, full) > 0
 
 
 def keep_greedily(search: CosineSearch) -> tuple[Ints, Floats]:

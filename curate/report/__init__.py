@@ -15,11 +15,22 @@ from curate.history import manifest, shards
 from curate.report import charts
 from curate.report.coverage import coverage_map
 from curate.report.figures import Figures, tables
+from curate.report.judges import MOST_ROWS, Leanings, judge_models
 from curate.report.samples import Samples
 from curate.store import Store
 from curate.work import Shard
 
+MOST_AUDITED = 50_000  # rows whose pairs are looked at closely; `curate audit` takes all
 _COLUMNS = ("id", "prompt", "candidates", "scores", "judgments", "pairs")
+_MEANINGS = {
+    "score": "of each answer, all judges combined",
+    "margin": "score of the chosen answer less the rejected one’s",  # noqa: RUF001
+    "p_correct": "estimated chance that the right answer was chosen",
+    "weight": "of each pair in training",
+    "chosen length": "characters",
+    "rejected length": "characters",
+    "chosen minus rejected length": "characters",
+}
 # Invisible characters that turn text around, or hide it, would deceive whoever reads a sample.
 _DECEPTIVE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 
@@ -41,12 +52,23 @@ def report(root: Path, name: str, against: str | None = None) -> str:
 
 
 def gather(store: Store, parts: Sequence[Shard], texts: bool = True) -> dict[str, Any]:
-    """Return what a page shows of a run, as plain data; one pass over its live rows."""
+    """Return what a page shows of a run, as plain data.
+
+    Shards are looked at one after another, and none of their files stays open. Judges' leanings
+    and the audit come from rows drawn by lot where there are very many.
+    """
     figures, samples = Figures(), Samples()
-    wanted = _COLUMNS if texts else tuple(c for c in _COLUMNS if c not in ("id", "prompt"))
+    rows = sum(shard.rows for shard in parts)
+    leanings = Leanings(judge_models(store, parts), min(1.0, MOST_ROWS / max(rows, 1)))
+    wanted = _COLUMNS if texts else tuple(c for c in _COLUMNS if c != "prompt")
     for table in tables(store, parts, wanted):
         figures.add(table)
-        samples.add(table)
+        if texts:
+            samples.add(table)
+            leanings.add(table)
+    summary = figures.summary()
+    for judge in summary["judges"] if texts else ():
+        judge |= leanings.summary(judge["judge"])
     steps = funnel(parts)
     for place, step in enumerate(steps):
         step["seconds"] = sum(shard.parts[place].seconds for shard in parts)
@@ -54,11 +76,12 @@ def gather(store: Store, parts: Sequence[Shard], texts: bool = True) -> dict[str
     return {
         "funnel": steps,
         "engines": engines_used(parts),
-        "summary": figures.summary(),
+        "summary": summary,
+        "leanings": {"rows": leanings.rows, "agreement": leanings.agreement()},
         "selections": selections(steps),
         "samples": samples.summary(),
         "coverage": coverage_map(store, parts) if texts else None,
-        "audit": audit_shards(store, parts) if texts else None,
+        "audit": audit_shards(store, parts, MOST_AUDITED) if texts else None,
     }
 
 
@@ -86,15 +109,16 @@ def render(name: str, facts: dict[str, Any], against: dict[str, Any] | None = No
     except ImportError:
         raise MissingExtra("jinja2", "report") from None
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"share": _share, "short": _short}
+    environment.filters |= {"share": _share, "short": _short, "number": _number, "points": _points}
     environment.finalize = _visible
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     summary = facts["summary"]
     others = against["summary"]["spreads"] if against else {}
     drawn = [
-        (title, Markup(charts.histogram(title, found)), found, others.get(title))  # noqa: S704
+        (title, _MEANINGS.get(title, ""), Markup(charts.histogram(title, found)), found,  # noqa: S704
+         others.get(title))
         for title, found in summary["spreads"].items()
-    ]
+    ]  # fmt: skip
     steps = facts["funnel"]
     return template.render(
         name=name,
@@ -122,8 +146,22 @@ def _share(found: dict[str, Any] | None) -> str:
     return f"{found['share']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
 
 
+def _points(found: dict[str, Any] | None) -> str:
+    """Return a difference of shares in percentage points, with a star where it leaves out 0."""
+    if not found:
+        return "not measurable: no other judge"
+    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{' *' if low > 0 or high < 0 else ''}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 __all__ = ["gather", "render", "report"]

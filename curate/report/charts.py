@@ -51,7 +51,7 @@ def histogram(name: str, found: dict[str, Any]) -> str:
         "encoding": {
             "x": {"field": "from", "bin": "binned", "type": "quantitative", "title": name},
             "x2": {"field": "to"},
-            "y": {"field": "rows", "type": "quantitative", "title": None},
+            "y": {"field": "rows", "type": "quantitative", "title": "how many"},
         },
     }
     return draw(spec, what)

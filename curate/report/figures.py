@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths, owners
-from curate.methods.order import Orders, wilson
+from curate.methods.order import Orders, leaning
+from curate.report.duels import Duels
 from curate.store import Store
 from curate.work import Shard, view
 
@@ -64,7 +65,7 @@ class Figures:
 
     spreads: dict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
-    duels: Counter[tuple[str, str]] = field(default_factory=Counter)  # (winner, loser) models
+    duels: Duels = field(default_factory=Duels)
     orders: Orders = field(default_factory=Orders)
     longer: Counter[str] = field(default_factory=Counter)
 
@@ -83,7 +84,7 @@ class Figures:
         return {
             "spreads": {name: found for name, found in shown.items() if found is not None},
             "judges": self._judge_rows(),
-            "models": win_rates(self.duels),
+            "models": self.duels.rows(),
             "longer": leaning(self.longer["chosen"], self.longer["rejected"]),
         }
 
@@ -112,8 +113,7 @@ class Figures:
         self.spreads["chosen minus rejected length"].add(difference)
         self.longer["chosen"] += int((difference > 0).sum())
         self.longer["rejected"] += int((difference < 0).sum())
-        both = zip(side["chosen"][1].to_pylist(), side["rejected"][1].to_pylist(), strict=True)
-        self.duels.update((w, r) for w, r in both if w is not None and r is not None and w != r)
+        self.duels.add(side["chosen"][1], side["rejected"][1], difference)
 
     def _judge_rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -131,25 +131,6 @@ class Figures:
                 }
             )
         return rows
-
-
-def leaning(yes: int, no: int) -> dict[str, Any] | None:
-    """Return {n, share, low, high}: the share of `yes` with Wilson's 95 % interval, or None."""
-    n = yes + no
-    if not n:
-        return None
-    low, high = wilson(yes / n, n)
-    return {"n": n, "share": yes / n, "low": low, "high": high}
-
-
-def win_rates(duels: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return each model's share of its pairs against other models, best first."""
-    won, lost = Counter[str](), Counter[str]()
-    for (winner, loser), n in duels.items():
-        won[winner] += n
-        lost[loser] += n
-    rows = [{"model": name, **(leaning(won[name], lost[name]) or {})} for name in {*won, *lost}]
-    return sorted(rows, key=lambda row: (-row["share"], row["model"]))
 
 
 def columns_of(shards: Sequence[Shard], wanted: Sequence[str]) -> list[str]:

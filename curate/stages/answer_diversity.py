@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Column, flat, lengths, owners
-from curate.errors import StageError
+from curate.arrays import flat, lengths, owners
 from curate.methods.vectors import unit, vectors_of
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.filters import below
+from curate.stages.relevance import aligned_vectors
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -60,7 +60,7 @@ class AnswerDiversity(Stage, name="answer_diversity"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the column. Raises StageError where the vectors are not the candidates'."""
         counts = lengths(view["candidates"])
-        flat_vectors = _vectors(view[self.vectors], counts, self.vectors)
+        flat_vectors = aligned_vectors(view[self.vectors], counts, self.kind, self.vectors)
         live = pc.and_(pc.is_null(flat(view["candidates"], "drop")), pc.is_valid(flat_vectors))
         keep = np.flatnonzero(live.to_numpy(zero_copy_only=False))
         vectors = unit(vectors_of(flat_vectors.take(pa.array(keep))))
@@ -72,18 +72,3 @@ class AnswerDiversity(Stage, name="answer_diversity"):
         reason = pc.if_else(low, f"answer diversity below {self.at_least:g}", None)
         few = pc.if_else(pc.is_null(column), "fewer than two answers with a vector", reason)
         return {"answer_diversity": column, DROP: few.cast(pa.string())}
-
-
-def _vectors(column: Column, counts: Ints, name: str) -> pa.Array:
-    kind = column.type
-    if not pa.types.is_list(kind) or not pa.types.is_fixed_size_list(kind.value_type):
-        raise StageError(
-            f"answer_diversity: {name!r} holds no vector a candidate; write it with "
-            f"`embed: {{on: candidates, to: {name}}}`"
-        )
-    if not np.array_equal(lengths(column), counts):
-        raise StageError(
-            f"answer_diversity: {name!r} is not aligned with the candidates; run `embed` after "
-            "the stage that changed them"
-        )
-    return flat(column)

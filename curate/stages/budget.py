@@ -91,7 +91,7 @@ def _numbers(column: Column) -> Ints:
     try:
         values = one_chunk(column).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise StageError(f"a group column must hold single values, not {column.type}") from None
+        raise StageError(f"groups and topics must be single values, not {column.type}") from None
     ranks = pc.rank(values, sort_keys="ascending", tiebreaker="dense")
     return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.int64) - 1
 
@@ -105,12 +105,22 @@ def account(n: int, pool: Pool, chosen: Ints, why_not: str, unusable: dict[str, 
     return pa.array(why, pa.string())
 
 
-def tally_report(ctx: Context, pool: Pool, chosen: Ints) -> None:
-    """Count how the rows chosen compare with random ones, in ten-thousandths."""
+def tally_report(ctx: Context, pool: Pool, chosen: Ints, topic: Column | None = None) -> None:
+    """Count how the rows chosen compare with random ones, in ten-thousandths.
+
+    With `topic`, a column of the view, also how many of its values they reach; null is one.
+    """
     if not 1 < len(chosen) < len(pool.rows):
         return
-    report = selection_report(pool.vectors, chosen, trials=20)
-    for name in ("neighbour_cosine", "coverage_cosine", "radius"):
-        measure = getattr(report, name)
+    labels = None if topic is None else _numbers(topic)[pool.rows].tolist()
+    report = selection_report(pool.vectors, chosen, labels, trials=20)
+    measures = {
+        "neighbour_cosine": report.neighbour_cosine,
+        "coverage_cosine": report.coverage_cosine,
+        "radius": report.radius,
+    }
+    if report.labels is not None:
+        measures["topics_reached"] = report.labels
+    for name, measure in measures.items():
         for part, value in measure._asdict().items():
             ctx.counts[f"{name}_{part}_e4"] = round(value * 10_000)

@@ -82,7 +82,7 @@ class CheckConstraints(Stage, name="check_constraints"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises StageError for constraints that cannot be read."""
         live = live_candidates(view["candidates"])
-        asked = [_read(row) for row in one_chunk(view["constraints"]).to_pylist()]
+        asked = [read_constraints(row) for row in one_chunk(view["constraints"]).to_pylist()]
         keep = np.array([bool(asked[row]) for row in live.row.tolist()], dtype=bool)
         row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
         try:
@@ -105,7 +105,8 @@ class CheckConstraints(Stage, name="check_constraints"):
         return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
 
 
-def _read(row: Sequence[str | None] | None) -> list[list[Any]]:
+def read_constraints(row: Sequence[str | None] | None) -> list[list[Any]]:
+    """Return a row's constraints, each as [kind, value...]. Raises StageError for other texts."""
     found = []
     for text in row or ():
         try:
@@ -113,6 +114,6 @@ def _read(row: Sequence[str | None] | None) -> list[list[Any]]:
         except (ValueError, RecursionError):
             one = None
         if not (isinstance(one, list) and one and isinstance(one[0], str)):
-            raise StageError(f"check_constraints: {str(text)[:80]!r} is no JSON list [kind, value]")
+            raise StageError(f"constraints: {str(text)[:80]!r} is no JSON list [kind, value]")
         found.append(one)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from curate.arrays import Column, flat, large, lengths, owners, text_of
+from curate.division import Division, Piece, Space
 from curate.encoders import Precision, load_encoder
 from curate.errors import StageError
 from curate.methods.benchmarks import Benchmark, Items, Texts, load, resolve
@@ -19,6 +20,9 @@ from curate.methods.overlap import Floats, Ints, Matches, OverlapIndex
 from curate.methods.vectors import nearest, unit, vectors_of
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
+
+OVERLAPS = "overlaps {} (item {}, {:.0%} of its words)"
+ANSWERS = "answer overlaps {} (item {}, {:.0%})"
 
 
 class Decontaminate(Stage, name="decontaminate"):
@@ -72,25 +76,34 @@ class Decontaminate(Stage, name="decontaminate"):
         response = ("candidates",) if self.where != "prompt" else ()
         return (*prompt, *response, *((self.embedding,) if self.embedding else ()))
 
+    def division(self) -> Division | None:
+        """Each span looks for the items by itself; vectors are compared with all rows' at once."""
+        return None if self.embedding else BenchmarkCounts(self)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return, for each row that holds an item, the benchmark, the item and how alike."""
         names = [b.name for b in resolve(self.benchmarks)]
         items = [load(b) for b in resolve(self.benchmarks)]
+        findings = self.findings(view, items)
+        ctx.counts.update(report(names, items, [found for _, found in findings]))
+        return {DROP: reasons_of(len(view), names, findings)}
+
+    def findings(self, view: pa.Table, items: Sequence[Items]) -> list[tuple[str, Found]]:
+        """Return a text to fill with benchmark, item and score, and the matches of its kind."""
         questions = gather([one.questions for one in items])
         findings: list[tuple[str, Found]] = []
         if self.where != "response":
             prompts = [large(text_of(chunk)) for chunk in view["prompt"].chunks]
             hits = self._overlap(questions.texts, pa.chunked_array(prompts, pa.large_string()))
-            findings.append(("overlaps {} (item {}, {:.0%} of its words)", questions.found(hits)))
+            findings.append((OVERLAPS, questions.found(hits)))
         if self.where != "prompt":
             answers = gather([one.answers for one in items])
             hits = self._answers(answers.texts, view["candidates"])
-            findings.append(("answer overlaps {} (item {}, {:.0%})", answers.found(hits)))
+            findings.append((ANSWERS, answers.found(hits)))
         if self.embedding:
             hits = self._resemblance(questions.texts, view[self.embedding])
             findings.append(("resembles {} (item {}, cosine {:.2f})", questions.found(hits)))
-        ctx.counts.update(report(names, items, [found for _, found in findings]))
-        return {DROP: reasons_of(len(view), names, findings)}
+        return findings
 
     def _overlap(self, items: pa.Array, rows: Column) -> Matches:
         return OverlapIndex(items, self.n, self.coverage, self.contain_from).matches(rows)
@@ -115,6 +128,45 @@ class Decontaminate(Stage, name="decontaminate"):
             )
         row, item, score = nearest(rows, questions, self.cosine)
         return Matches(row, item, score)
+
+
+class BenchmarkCounts(Division):
+    """`Decontaminate.apply` in pieces: only the counts are about all rows."""
+
+    def __init__(self, stage: Decontaminate) -> None:
+        self.stage = stage
+        self.names = [b.name for b in resolve(stage.benchmarks)]
+        self.items = [load(b) for b in resolve(stage.benchmarks)]
+
+    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
+        """Look for the items in every span."""
+        yield space.reading("find")
+
+    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
+        """Keep what is found in the span, its rows numbered among all."""
+        assert view is not None  # noqa: S101 - `find` is the one step, and it reads
+        span, start = piece.number, space.first[piece.number]
+        for text, found in self.stage.findings(view, self.items):
+            name = "answers" if text == ANSWERS else "questions"
+            moved = np.stack([found.row + start, found.benchmark, found.item])
+            space.save(name, span, moved)
+            space.save(f"{name} score", span, found.score)
+
+    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+        """Return the reasons for the span's rows; with span 0 the counts over all rows."""
+        where = self.stage.where
+        texts = {"questions": OVERLAPS} if where != "response" else {}
+        texts |= {"answers": ANSWERS} if where != "prompt" else {}
+        if not span:
+            kinds = [space.all_of(name, space.spans) for name in texts]
+            whole = [Found(a, b, c, np.zeros(len(a))) for a, b, c in kinds]
+            counts.update(report(self.names, self.items, whole))
+        findings = []
+        for name, text in texts.items():
+            row, benchmark, item = space.load(name, span)
+            score = space.load(f"{name} score", span)
+            findings.append((text, Found(row - space.first[span], benchmark, item, score)))
+        return {DROP: reasons_of(len(view), self.names, findings)}
 
 
 class Found(NamedTuple):

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from curate.arrays import hashes, join_texts, mix
 from curate.component import Runtime
+from curate.division import Division
 from curate.methods.minhash import minhash_greedily
 from curate.methods.pieces import Hashes
 from curate.methods.set_join import JaccardJoin
@@ -66,6 +67,12 @@ class ExactDedup(Stage, name="exact_dedup"):
     def written(self) -> tuple[str, ...]:
         """Return the column whose elements may get a reason; rows get theirs anyway."""
         return (LISTED[self.on],) if self.on in LISTED else ()
+
+    def division(self) -> Division | None:
+        """Texts become hashes wherever they lie, and those are compared in one place."""
+        from curate.stages.dedup_division import ExactCopies
+
+        return ExactCopies(self.on, self.normalize, self.keep_by)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each later copy; it names the one that stays."""
@@ -124,6 +131,14 @@ class NearDedup(Stage, name="near_dedup"):
     def written(self) -> tuple[str, ...]:
         """Return the column whose elements may get a reason; rows get theirs anyway."""
         return (LISTED[self.on],) if self.on in LISTED else ()
+
+    def division(self) -> Division | None:
+        """N-grams and their postings are made and searched in parts; vectors and minhashes not."""
+        from curate.stages.dedup_division import NearCopies
+
+        if self.on == "embedding" or self.method != "exact":
+            return None
+        return NearCopies(self.on, self.threshold, self.ngram, self.keep_by)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each near-copy: the one that stays, and the similarity to it."""
@@ -210,6 +225,13 @@ def near_text(
         set_twin, set_similarity = minhash_greedily(sets, threshold)
     else:
         set_twin, set_similarity = JaccardJoin(sets, threshold, spill).keep_greedily()
+    return text_twins(set_of, order, set_twin, set_similarity)
+
+
+def text_twins(
+    set_of: Ints, order: Ints, set_twin: Ints, set_similarity: Floats
+) -> tuple[Ints, Floats]:
+    """Return each text's twin (n) and their similarity, from its set's and those of equal texts."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     there = set_of >= 0

@@ -138,8 +138,13 @@ def item_order(view: pa.Table, on: str, items: Items, keep_by: str | None) -> In
     """
     if keep_by is None:
         return np.arange(len(items.row))
+    return np.argsort(-item_value(view, on, keep_by), kind="stable")
+
+
+def item_value(view: pa.Table, on: str, keep_by: str) -> Floats:
+    """Return the number (n) that ranks each item: the highest is the best."""
     if on not in LISTED:
-        return np.argsort(-best_of(view, keep_by), kind="stable")
+        return best_of(view, keep_by)
     column = view[LISTED[on]]
     if on == "pair" and keep_by in PAIR_NUMBERS:
         number = flat(column, PAIR_NUMBERS[keep_by]).cast(pa.float64())
@@ -148,8 +153,7 @@ def item_order(view: pa.Table, on: str, items: Items, keep_by: str | None) -> In
         value = aligned_scores(view[keep_by], lengths(column))
     else:
         raise StageError(f"keep_by: {keep_by!r} holds no number for each of the {LISTED[on]}")
-    value = np.where(np.isnan(value), -np.inf, value)[live_in(column)]
-    return np.argsort(-value, kind="stable")
+    return np.asarray(np.where(np.isnan(value), -np.inf, value)[live_in(column)])
 
 
 def with_ranking(columns: tuple[str, ...], keep_by: str | None) -> tuple[str, ...]:

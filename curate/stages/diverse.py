@@ -73,6 +73,9 @@ class Diverse(Stage, name="diverse"):
     min_recall: float = Field(
         0.95, ge=0.0, le=1.0, description="stop where ivf finds a smaller share of neighbours"
     )
+    topic: str | None = Field(
+        None, description="column whose values the report counts among the rows kept, and by chance"
+    )
     embedding: str = "embedding"
     """The column of vectors."""
 
@@ -85,7 +88,7 @@ class Diverse(Stage, name="diverse"):
     def needed(self) -> tuple[str, ...]:
         """Return the columns of id, embedding, quality and group."""
         columns = with_ranking((*self.needs, self.embedding), self.quality)
-        return with_ranking(columns, self.group)
+        return with_ranking(with_ranking(columns, self.group), self.topic)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each row that is not chosen."""
@@ -103,7 +106,7 @@ class Diverse(Stage, name="diverse"):
             chosen = self._choose(pool, min(keep, len(pool.rows)), quota, ctx)
         else:
             chosen = np.arange(len(pool.rows))
-        tally_report(ctx, pool, chosen)
+        tally_report(ctx, pool, chosen, view[self.topic] if self.topic else None)
         why = f"not among the {len(chosen)} most diverse"
         return {DROP: account(len(view), pool, chosen, why, unusable)}
 

@@ -1,4 +1,4 @@
-"""Embed each prompt, or each of its answers, as one unit vector."""
+"""Embed each prompt, its reference, or each of its answers, as one unit vector."""
 
 from __future__ import annotations
 
@@ -6,45 +6,39 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from curate.arrays import flat, last_turn, lengths, lists, text_of
+from curate.arrays import flat, last_turn, lengths, lists, one_chunk, text_of
 from curate.component import Runtime
 from curate.encoders import Precision, load_encoder
 from curate.errors import StageError
-from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result, Stage
+from curate.stages.new_column import NewColumn
 
 
 class Embed(Stage, name="embed"):
-    """Write one unit vector a row, of the prompt or its last turn, or one an answer.
+    """Write one unit vector a row, of the prompt, its last turn or the reference, or one an answer.
 
     `model` is "packaged:minilm" (works offline) or a sentence-transformers name. What has no
     text gets a null. The encoder cuts texts at its own window (256 tokens for MiniLM). A text's
     vector does not depend on its shard or batch.
     """
 
-    version = 2
+    version = 3
     needs = ("prompt",)
     model: str = "packaged:minilm"
     """"packaged:minilm", or a sentence-transformers name."""
-    on: Literal["prompt", "last_turn", "candidates"] = "prompt"
-    """Encode the whole prompt, its last turn, or each candidate's text: then the column is a
-    list, aligned with the candidates."""
+    on: Literal["prompt", "last_turn", "reference", "candidates"] = "prompt"
+    """Encode the whole prompt, its last turn, the reference, or each candidate's text: then the
+    column is a list, aligned with the candidates."""
     precision: Precision = "bf16"
     """Of the matrix products: bf16, or fp32 for processors that do not multiply bfloat16."""
     dtype: Literal["float16", "float32"] = "float16"
     """Of the column: what is stored."""
-    to: str = Field("embedding", min_length=1, description="the column to write")
+    to: NewColumn = "embedding"
+    """The column to write."""
     batch_size: Runtime[int] = Field(64, ge=1)
-    """Most texts in a batch."""
-
-    @field_validator("to")
-    @classmethod
-    def _free(cls, to: str) -> str:
-        if to in COLUMNS or to in (DROP, FAIL):
-            raise ValueError(f"{to!r} is a column of another type; choose another name")
-        return to
+    """Most texts in a batch, where a batch is padded (on a GPU, and models other than BERT)."""
 
     @model_validator(mode="after")
     def _apart(self) -> Embed:
@@ -54,7 +48,7 @@ class Embed(Stage, name="embed"):
 
     def needed(self) -> tuple[str, ...]:
         """Need the column that is encoded."""
-        return ("candidates",) if self.on == "candidates" else self.needs
+        return (self.on,) if self.on in ("candidates", "reference") else self.needs
 
     def written(self) -> tuple[str, ...]:
         """Return the column that `to` names."""
@@ -65,6 +59,8 @@ class Embed(Stage, name="embed"):
         if self.on == "candidates":
             found = self._encoded(flat(view["candidates"], "text"))
             return {self.to: lists(lengths(view["candidates"]), found)}
+        if self.on == "reference":
+            return {self.to: self._encoded(one_chunk(view["reference"]))}
         column = text_of(view["prompt"]) if self.on == "prompt" else last_turn(view["prompt"])
         return {self.to: self._encoded(column)}
 

@@ -61,13 +61,16 @@ class Fifa(Stage, name="fifa"):
     )
     group: str | None = Field(None, description="column whose values share the places")
     split: Split = Field("equal", description="equal, proportional, or most rows a group")
+    topic: str | None = Field(
+        None, description="column whose values the report counts among the rows kept, and by chance"
+    )
     embedding: str = "embedding"
     """The column of vectors."""
 
     def needed(self) -> tuple[str, ...]:
         """Return the columns of id, pairs, embedding, quality and group."""
         columns = with_ranking((*self.needs, self.embedding), self.quality)
-        return with_ranking(columns, self.group)
+        return with_ranking(with_ranking(columns, self.group), self.topic)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each row that is not chosen, and what each was ranked by."""
@@ -94,7 +97,7 @@ class Fifa(Stage, name="fifa"):
             chosen = fifa_greedy(pool.vectors, *parts, keep, *weights, quota=quota)
         else:
             chosen = quota.first(np.argsort(-score, kind="stable"), keep)
-        tally_report(ctx, pool, chosen)
+        tally_report(ctx, pool, chosen, view[self.topic] if self.topic else None)
         why = f"not among the {len(chosen)} of highest FiFA score"
         numbers = margin, pool.quality, np.log(distance + FLOOR), score
         return {

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix, one_chunk, structs
 from curate.engines.contract import Capability, Requests
-from curate.methods.answers import json_object
+from curate.methods.answers import json_object, unfenced
 from curate.prompts import load_template
 from curate.schema import CANDIDATE, FAIL, PROMPT
 from curate.stage import Context, EngineRole, Result, Stage
@@ -25,10 +25,7 @@ def answer_set(text: str, n: int) -> list[str] | None:
 
     The object may stand in a fenced block, as chat models like to put it.
     """
-    whole = text.strip()
-    if whole.startswith("```") and whole.endswith("```"):
-        whole = whole.partition("\n")[2].removesuffix("```")
-    found, _ = json_object(whole)
+    found, _ = json_object(unfenced(text))
     answers = None if found is None else found.get("answers")
     if not isinstance(answers, list) or len(answers) != n:
         return None

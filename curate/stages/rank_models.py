@@ -15,7 +15,7 @@ from curate.stage import Context, Result, Stage
 from curate.stages.calls import live_candidates
 
 
-def _distinct(order: tuple[str, ...]) -> tuple[str, ...]:
+def _distinct(order: tuple[str | None, ...]) -> tuple[str | None, ...]:
     if len(set(order)) < len(order):
         raise ValueError("a model stands in the order twice")
     return order
@@ -33,8 +33,9 @@ class RankModels(Stage, name="rank_models"):
     needs = ("candidates",)
     appends = ("judgments",)
 
-    order: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(min_length=2)
-    """The models' names as the candidates carry them, the strongest first."""
+    order: Annotated[tuple[str | None, ...], AfterValidator(_distinct)] = Field(min_length=2)
+    """The models' names as the candidates carry them, the strongest first; null stands for answers
+    that name none."""
     values: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = None
     """What the answers of each model score, in the same order: a class's reward or weight."""
     name: str = "model_order"

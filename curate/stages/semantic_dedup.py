@@ -21,10 +21,17 @@ from curate.methods.similarity import (
     Mask,
     keep_greedily,
 )
-from curate.methods.vectors import load_faiss, nearest, unit, vectors_of
+from curate.methods.vectors import load_faiss, nearest, unit_rows
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import percent, reorder
-from curate.stages.dedup_items import drop_items, item_order, items_of, names_of, with_ranking
+from curate.stages.dedup_items import (
+    Items,
+    drop_items,
+    item_order,
+    items_of,
+    names_of,
+    with_ranking,
+)
 
 SAMPLE = 1000  # rows of which the approximate search's recall is measured
 
@@ -73,25 +80,28 @@ class SemanticDedup(Stage, name="semantic_dedup"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each duplicate: the row that stays, and the cosine to it."""
-        vectors = unit(vectors_of(view[self.embedding]))
         items = items_of(view, "prompt")
-        order = item_order(view, "prompt", items, self.keep_by)
-        if self.keep != "first":
-            order = centroid_order(vectors, self._count(len(view)), self.keep)
-        ranked = vectors[order]
-        if len(view) <= self.exact_up_to:
-            search = CosineSearch(ranked, self.threshold)
-        else:
-            middle = centroids(ranked, self._count(len(view)))
-            search = ClusteredSearch(ranked, self.threshold, middle, self.probes)
-            there, found = sampled_recall(ranked, self.threshold, middle, self.probes)
-            ctx.counts["similar pairs of sampled rows"] = there
-            ctx.counts["similar pairs of sampled rows that clusters find"] = found
+        search, order = self._search(view, items, ctx)
         twin, cosine = reorder(*keep_greedily(search), order)
         which = np.flatnonzero(twin >= 0)
         name = names_of(view, "prompt", items, twin[which])
         why = join_texts("semantic duplicate of ", name, percent(cosine[which]))
         return drop_items(view, "prompt", items, which, why)
+
+    def _search(self, view: pa.Table, items: Items, ctx: Context) -> tuple[CosineSearch, Ints]:
+        """Return the search, and the order in which its items stand, best first."""
+        order = item_order(view, "prompt", items, self.keep_by)
+        ranked = unit_rows(view[self.embedding], order)
+        if self.keep != "first":
+            inner = centroid_order(ranked, self._count(len(view)), self.keep)
+            ranked, order = ranked[inner], order[inner]
+        if len(view) <= self.exact_up_to:
+            return CosineSearch(ranked, self.threshold), order
+        middle = centroids(ranked, self._count(len(view)))
+        there, found = sampled_recall(ranked, self.threshold, middle, self.probes)
+        ctx.counts["similar pairs of sampled rows"] = there
+        ctx.counts["similar pairs of sampled rows that clusters find"] = found
+        return ClusteredSearch(ranked, self.threshold, middle, self.probes), order
 
     def _count(self, rows: int) -> int:
         return min(self.clusters or max(1, round(rows**0.5)), max(rows, 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import Column, flat
+from curate.division import Division, Piece, Space
 from curate.methods.crowd import logistic
 from curate.methods.judgments import Floats
 from curate.stage import Context, Result, Stage
@@ -143,16 +146,66 @@ class StyleControl(Stage, name="style_control"):
 
     form: Form = Field("length", description="which differences, and how they are measured")
 
+    def division(self) -> Division:
+        """A few numbers of each pair are fitted in one place; texts stay where they are."""
+        return StyleOfPairs(self.form)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs with what is left of their margins."""
-        pairs = read_pairs(view)
-        margin = pairs.floats("margin")
-        known = pairs.live & ~np.isnan(margin)
-        # Shard by shard: the texts of a dataset do not fit into one array.
-        shards = view["candidates"].chunks
-        style = np.vstack([text_style(flat(s, "text")) for s in shards] or [np.empty((0, 5))])
-        first, second = style[pairs.chosen[known]], style[pairs.rejected[known]]
-        difference = style_difference(first, second, self.form)
-        margin = margin.copy()
-        margin[known] -= style_effect(difference, margin[known], self.form)
-        return edited(pairs, set_floats(pairs.values, "margin", margin, known))
+        known, difference, margin = styles_of(view, self.form)
+        return less(view, known, style_effect(difference, margin, self.form))
+
+
+class StyleOfPairs(Division):
+    """`StyleControl.apply` in pieces."""
+
+    def __init__(self, form: Form) -> None:
+        self.form: Form = form
+
+    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
+        """Measure the pairs of every span, then fit them all."""
+        yield space.reading("style")
+        difference = np.ascontiguousarray(space.all_of("difference", space.spans).T)
+        margin = space.all_of("margin", space.spans)
+        space.save("effect", 0, style_effect(difference, margin, self.form))
+
+    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
+        """Keep how the two texts of each of the span's pairs differ, and the margins."""
+        assert view is not None  # noqa: S101 - `style` is the one step, and it reads
+        _, difference, margin = styles_of(view, self.form)
+        space.save("difference", piece.number, difference.T)
+        space.save("margin", piece.number, margin)
+
+    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+        """Return the span's pairs with what is left of their margins."""
+        start = sum(len(space.load("margin", before)) for before in range(span))
+        known = known_pairs(view)
+        return less(view, known, space.load("effect")[start : start + int(known.sum())])
+
+
+def styles_of(view: pa.Table, form: Form) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
+    """Return which pairs are live and have a margin, those pairs' differences and margins."""
+    pairs, known = read_pairs(view), known_pairs(view)
+    # Shard by shard: the texts of a dataset do not fit into one array.
+    shards = view["candidates"].chunks
+    style = np.vstack([text_style(flat(s, "text")) for s in shards] or [np.empty((0, 5))])
+    first, second = style[pairs.chosen[known]], style[pairs.rejected[known]]
+    return (
+        known,
+        np.ascontiguousarray(style_difference(first, second, form)),
+        pairs.floats("margin")[known],
+    )
+
+
+def known_pairs(view: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return which pairs are live and have a margin."""
+    pairs = read_pairs(view)
+    return np.asarray(pairs.live & ~np.isnan(pairs.floats("margin")))
+
+
+def less(view: pa.Table, known: npt.NDArray[np.bool_], effect: Floats) -> Result:
+    """Return the pairs with the effects (one for each of the known pairs) off their margins."""
+    pairs = read_pairs(view)
+    margin = pairs.floats("margin").copy()
+    margin[known] -= effect
+    return edited(pairs, set_floats(pairs.values, "margin", margin, known))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
-from curate.arrays import one_chunk
+from curate.arrays import hashes, one_chunk
+from curate.division import Division, Piece, Space
 from curate.errors import InputError
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
@@ -25,6 +31,10 @@ class UniqueId(Stage, name="unique_id"):
     needs = ("id", "prompt")
     uses = ("candidates", "reference", "meta")
 
+    def division(self) -> Division:
+        """Hashes of the ids tell which rows need a second look; each span looks at its own."""
+        return RepeatedIds()
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return drop reasons; see the class."""
         ids = one_chunk(view["id"])
@@ -34,15 +44,69 @@ class UniqueId(Stage, name="unique_id"):
         repeated = np.flatnonzero(origin != np.arange(len(ids)))
         for row in repeated:
             if _row(view, int(row)) != _row(view, int(origin[row])):
-                raise InputError(
-                    f"rows {origin[row] + 1} and {row + 1} of the source share the id "
-                    f"{ids[int(row)].as_py()!r} but differ; map another column as id, or none to "
-                    "have ids made from the rows' content"
-                )
+                raise _differ(int(origin[row]), int(row), ids[int(row)].as_py())
         mask = np.zeros(len(ids), dtype=bool)
         mask[repeated] = True
-        reason = pc.binary_join_element_wise("exact repetition of ", ids, "")
-        return {DROP: pc.if_else(pa.array(mask), reason, pa.scalar(None, pa.string()))}
+        return _dropped(ids, mask)
+
+
+class RepeatedIds(Division):
+    """`UniqueId.apply` in pieces: 16 bytes a row come together, and the rows of repeated ids."""
+
+    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
+        """Hash every id; then compare the rows of those that are there twice."""
+        yield space.reading("hash")
+        # Two hashes as one number of 128 bits: equal ones are one id.
+        pairs = np.ascontiguousarray(space.all_of("hash", space.spans).T).view("u8,u8")[:, 0]
+        _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
+        origin = first[number]
+        again = np.flatnonzero(origin != np.arange(len(origin)))
+        look = np.union1d(again, origin[again])
+        space.save("look", 0, look)
+        here = np.unique(np.searchsorted(space.first, look, side="right") - 1)
+        yield [Piece("row", span, reads=True) for span in here.tolist()]
+        rows = [space.load("row", span) for span in here.tolist()]
+        content = np.concatenate([np.zeros((0, 2), np.uint64), *rows])
+        differ = (
+            content[np.searchsorted(look, again)] != content[np.searchsorted(look, origin[again])]
+        )
+        for row in again[differ.any(axis=1)][:1].tolist():
+            ids = space.texts("id")
+            raise _differ(int(origin[row]), row, ids[row].as_py())
+        space.save("again", 0, again)
+
+    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
+        """Keep the ids and their hashes, or the hashes of the rows that have to be looked at."""
+        assert view is not None  # noqa: S101 - both steps read
+        if piece.step == "hash":
+            ids = one_chunk(view["id"])
+            space.save("id", piece.number, ids)
+            space.save("hash", piece.number, np.stack([hashes(ids, seed) for seed in (0, 1)]))
+            return
+        look, start = space.load("look"), space.first[piece.number]
+        look = look[(look >= start) & (look < space.first[piece.number + 1])] - start
+        texts = [orjson.dumps(_row(view, int(row)), option=orjson.OPT_SORT_KEYS) for row in look]
+        content = [[xxhash.xxh3_64_intdigest(text, seed) for seed in (0, 1)] for text in texts]
+        space.save("row", piece.number, np.array(content, dtype=np.uint64).reshape(-1, 2))
+
+    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+        """Return the reason for each row of the span that repeats another."""
+        again = space.load("again") - space.first[span]
+        mask = np.zeros(len(view), dtype=bool)
+        mask[again[(again >= 0) & (again < len(view))]] = True
+        return _dropped(one_chunk(view["id"]), mask)
+
+
+def _dropped(ids: pa.Array, mask: npt.NDArray[np.bool_]) -> Result:
+    reason = pc.binary_join_element_wise("exact repetition of ", ids, "")
+    return {DROP: pc.if_else(pa.array(mask), reason, pa.scalar(None, pa.string()))}
+
+
+def _differ(first: int, second: int, name: str) -> InputError:
+    return InputError(
+        f"rows {first + 1} and {second + 1} of the source share the id {name!r} but differ; map "
+        "another column as id, or none to have ids made from the rows' content"
+    )
 
 
 def _row(view: pa.Table, row: int) -> dict[str, Any]:

@@ -188,12 +188,14 @@ def test_a_preferred_direction_leans_and_a_lot_does_not():
     properties = draws.normal(size=(len(x), len(PROPERTIES)))
     won = draws.random(len(x)) < 1 / (1 + np.exp(-1.5 * code[:, 0]))
     signs = np.where(won, 1.0, -1.0)[:, None]
-    found = concepts(x * signs, properties, texts, np.arange(len(x)))
+    found, activations = concepts(x * signs, properties, texts, np.arange(len(x)))
+    assert activations.shape == (len(x), len(found["features"]))
+    assert (np.sign(activations[:, 0]) != 0).sum() == found["features"][0]["pairs"]
     assert found["features"][0]["leans"]
     assert found["features"][0]["low"] > 0
     assert len(found["features"][0]["examples"]) == 3
     lot = np.where(draws.random(len(x)) < 0.5, 1.0, -1.0)[:, None]
-    nothing = concepts(x * lot, properties, texts, np.arange(len(x)))
+    nothing, _ = concepts(x * lot, properties, texts, np.arange(len(x)))
     assert not [row for row in nothing["features"] if row["leans"]]
 
 

@@ -82,6 +82,10 @@ def test_judge_eval_asks_a_pipeline_s_judge_once(
     assert found.returncode == 0, found.stderr
     judge = json.loads(found.stdout)["judges"]["small:helpfulness:pairs"]
     assert judge["asked"] == 60
+    assert judge["self_preference"] == (
+        "not measurable: none of the answers is by its model, scripted"
+    )
+    assert "none of the answers is by its model" in " ".join(curate(*command).stdout.split())
     parts = sorted((tmp_path / "store").rglob("*.json"))
     again = curate(*command, "--json")
     assert again.stdout == found.stdout

@@ -158,6 +158,20 @@ def test_self_preference_needs_the_models_and_is_compared_with_the_humans():
         evaluate_judges(made(), Question(["h"], judge_models={"j": "other"}))
 
 
+def test_self_preference_of_a_judge_whose_model_is_known_needs_no_prefix():
+    table = made(both=False, position=0.4)
+    wrote = {m for row in table["candidates"].to_pylist() for m in (c["model"] for c in row)}
+    (own,) = [model for model in wrote if model.startswith("j-")]
+    known = evaluate_judges(table, Question(["h"], known_models={"j": own}, resamples=100))
+    named = evaluate_judges(table, Question(["h"], judge_models={"j": "j-"}, resamples=100))
+    preferred = known["judges"]["j"]["self_preference"]
+    assert preferred == named["judges"]["j"]["self_preference"]
+    other = evaluate_judges(table, Question(["h"], known_models={"j": "x"}, resamples=100))
+    assert "none of the answers is by its model, x" in other["judges"]["j"]["self_preference"]
+    nobody = evaluate_judges(table, Question(["h"], resamples=100))
+    assert "which model the judge is is not known" in nobody["judges"]["j"]["self_preference"]
+
+
 def test_few_labels_give_no_p_correct():
     report = evaluate_judges(made(50), Question(["h"], resamples=50))
     assert report["p_correct"] is None

@@ -13,6 +13,16 @@ from curate.schema import COLUMNS
 CARD = CardFacts("demo", "name: demo\n", license="apache-2.0", seed=7)
 
 
+STEPS = [
+    {"candidate": c, "text": text, "right": right, "tries": 2, "ended_right": int(right)}
+    for c, text, right in [(0, "one", True), (0, "two", False), (2, "three", True)]
+]
+STEP_PAIR = {
+    "prefix": "one", "chosen": "two", "rejected": "three", "q_chosen": 1.0, "q_rejected": 0.0,
+    "n_chosen": 1, "n_rejected": 4, "confidence": 0.25,
+}  # fmt: skip
+
+
 def candidate(text, drop=None):
     return {"text": text, "model": "m", "finish_reason": "stop", "tokens": 1, "drop": drop}
 
@@ -33,6 +43,9 @@ def row(key, texts=("good", "bad"), pairs=None, turns=1, split=None):
         "scores": [float(len(texts) - i) for i in range(len(texts))],
         "pairs": [pair(0, 1)] if pairs is None else pairs,
         "rationales": ["because"],
+        "steps": STEPS,
+        "step_pairs": [STEP_PAIR],
+        "other_prompt": [{"role": "user", "content": f"another {key}"}],
         "reference": f"truth of {key}" if turns == 1 else None,
         "split": split,
     }
@@ -40,6 +53,7 @@ def row(key, texts=("good", "bad"), pairs=None, turns=1, split=None):
 
 def table(rows):
     names = ["id", "prompt", "candidates", "scores", "pairs", "rationales", "reference", "split"]
+    names += ["steps", "step_pairs", "other_prompt"]
     return pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
 
 
@@ -116,6 +130,14 @@ EXPECTED = {
     },
     "best": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},
     "scored": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},
+    "negatives": {"id": "a", "prompt": [U], "rejected": "bad", "samples": ["good"]},
+    "stepwise": {
+        "id": "a", "prompt": "a0", "completions": ["one", "two"], "labels": [True, False],
+    },
+    "step-preference": {
+        "id": "a", "prompt": "a0\none\n",
+        **{k: v for k, v in STEP_PAIR.items() if k != "prefix"},
+    },
     "candidates": {k: v for k, v in row("a").items() if k != "split"},
     "sharegpt": {
         "conversations": [{"from": "human", "value": "a0"}],
@@ -143,7 +165,36 @@ def test_form_gives_exact_record(tmp_path, form):
     if form == "preference-text":
         first = {k: first[k] for k in EXPECTED[form]}
     assert first == EXPECTED[form]
-    assert summary.records == (2 if form in ("unpaired", "scored") else 1)
+    assert summary.records == (2 if form in ("unpaired", "scored", "stepwise") else 1)
+
+
+def test_every_answer_stands_under_both_prompts():
+    given = [row("a"), row("e", turns=0), row("b") | {"other_prompt": None}]
+    given += [row("c", ("x", candidate("y", "too long")))]
+    found = FORMS["prompts"].build(table(given))
+    assert found.rows.tolist() == [0, 0, 3]
+    one = found.table.to_pylist()[1]
+    assert one["prompt_chosen"] == [say("user", "a0")]
+    assert one["prompt_rejected"] == [say("user", "another a")]
+    assert one["completion"] == [say("assistant", "bad")]
+    assert one["chosen"] == [say("user", "a0"), say("assistant", "bad")]
+    assert one["rejected"] == [say("user", "another a"), say("assistant", "bad")]
+
+
+def test_a_prompt_ends_where_the_steps_part(tmp_path):
+    begun = row("a") | {"step_pairs": [STEP_PAIR | {"prefix": ""}]}
+    assert FORMS["step-preference"].build(table([begun])).table["prompt"].to_pylist() == ["a0\n"]
+    lost = row("a", pairs=[pair(0, 1, "margin"), pair(0, 1)])
+    lost |= {"step_pairs": [STEP_PAIR | {"chosen": "other"}, STEP_PAIR]}
+    assert FORMS["step-preference"].build(table([lost])).table["chosen"].to_pylist() == ["two"]
+
+
+def test_steps_without_a_prompt_or_label_are_left_out():
+    unknown = [STEPS[0] | {"right": None}, *STEPS[1:]]
+    given = [row("a") | {"steps": unknown}, row("e", turns=0), row("b") | {"steps": []}]
+    found = FORMS["stepwise"].build(table(given))
+    assert found.table["completions"].to_pylist() == [["two"], ["three"]]
+    assert found.rows.tolist() == [0, 0]
 
 
 def test_ties_share_a_rank_and_unscored_is_left_out():
@@ -156,6 +207,19 @@ def test_ties_share_a_rank_and_unscored_is_left_out():
     each = FORMS["scored"].build(table([row("b") | {"scores": [None, None, None]}, tied]))
     assert [m[-1]["content"] for m in each.table["messages"].to_pylist()] == ["x", "y", "w"]
     assert each.rows.tolist() == [1, 1, 1]
+
+
+def test_a_negative_stands_once_against_all_that_it_lost_to():
+    lost = [pair(3, 2), pair(0, 1), pair(3, 1), pair(1, 2, "margin too small"), pair(0, 2)]
+    given = [row("a", ("s", "no", "never", "t"), lost), row("b"), row("c", pairs=[])]
+    found = FORMS["negatives"].build(table(given))
+    assert found.table.select(["id", "rejected", "samples"]).to_pylist() == [
+        {"id": "a", "rejected": "never", "samples": ["t", "s"]},
+        {"id": "a", "rejected": "no", "samples": ["s", "t"]},
+        {"id": "b", "rejected": "bad", "samples": ["good"]},
+    ]
+    assert found.rows.tolist() == [0, 0, 1]
+    assert FORMS["negatives"].build(table([])).table.num_rows == 0
 
 
 @pytest.mark.parametrize("tables", [[], [table([])], [table([row("e", turns=0)])]])

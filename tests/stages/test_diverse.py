@@ -135,6 +135,18 @@ def test_counts_compare_with_random():
     assert ctx.counts["neighbour_cosine_value_e4"] < ctx.counts["neighbour_cosine_random_e4"]
 
 
+def test_counts_topics_against_random():
+    rng = np.random.default_rng(5)
+    topic = rng.integers(0, 30, 300) * rng.integers(0, 2, 300)  # half of the rows are of one
+    vectors = 3 * rng.normal(size=(30, 16))[topic] + rng.normal(size=(300, 16))
+    view, ctx = rows(vectors, topic=[f"t{number}" for number in topic]), Context()
+    chosen = kept(Diverse(keep=30, topic="topic"), view, ctx)
+    assert ctx.counts["topics_reached_value_e4"] == len(set(topic[chosen])) * 10_000
+    assert ctx.counts["topics_reached_value_e4"] > ctx.counts["topics_reached_high_e4"]
+    assert "topic" in Diverse(keep=30, topic="topic").needed()
+    assert kept(Diverse(keep=30), view) == chosen
+
+
 def test_mean_distance_of_a_lone_row():
     assert mean_distance(exact_graph(np.ones((1, 2)), 5)).tolist() == [0.0]
 

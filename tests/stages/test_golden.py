@@ -29,6 +29,7 @@ from curate.arrays import lists
 from curate.engines.scripted import Scripted
 from curate.schema import COLUMNS
 from curate.stage import Context, Stage, stage_registry
+from curate.stages.claims import CLAIM
 from curate.work import check_result
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -41,9 +42,35 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
     "diverse": {"keep": 5},
     "near_dedup": {"threshold": 0.6},
     "min_score": {"at_least": 1.5},
+    "bound": {"column": "tags", "mean_by": "reference", "at_least": 2, "to": "mean_tags"},
+    "cluster": {"clusters": 3, "min_rows": 2},
+    "cover": {"keep": 6},
+    "merge_tags": {"min_rows": 2, "confidence": 0.9, "support": 2},
+    "tag": {"choices": {"amber": "it shines", "basin": "it holds"}},
     "split": {"parts": {"train": 0.5, "test": 0.5}},
+    "route": {
+        "by": "tags",
+        "to": {
+            "tide": {"relevance": {"per_words": 5}},
+            "Poem": {"judge": {"engine": "small", "score": "expected"}},
+        },
+        "otherwise": "relevance",
+    },
+    "route_pairs": {
+        "coefficients": {"tide": 0.5, "Poem": 0.2, "longer_words=low": 0.1, "C++": -1.0},
+        "tags": "tags",
+        "budget": 0.3,
+    },
+    "drop_quotes": {"of": ["reference"], "words": 3},
+    "overrule": {"judge": "duel"},
+    "system_message": {"column": "reference"},
+    "write": {"template": "write_criteria", "to": "criteria", "form": "list"},
     "margin": {"at_least": 1.0},
     "cap_pairs": {"most": 3},
+    "check_scores": {"value": 5},
+    "continue_steps": {"n": 2},
+    "label_steps": {"min_tries": 2},
+    "pair_steps": {"min_tries": 1},
     "fifa": {"keep": 4},
     "judge": {"rubric": ["helpfulness", "honesty"], "score": "expected"},
     "judge_pairs": {"verdict": "log_odds", "min_mass": 0.0},
@@ -83,13 +110,20 @@ def usual(rows: int = 12) -> pa.Table:
         lost = {**pair, "chosen": (i + 2) % 4, "drop": "margin below 1.0"}
         data["pairs"].append([pair, lost] if i % 2 else [pair])
         data["rationales"].append(["because it says more"] * len(data["pairs"][-1]))
+        data["steps"].append([{"candidate": 0, "text": answers[0], "right": True, "tries": 2}])
+        data["step_pairs"].append([{"chosen": "a", "rejected": "b"}] * len(data["pairs"][-1]))
         data["split"].append("train")
+        data["other_prompt"].append([{"role": "user", "content": f"Explain {topic} again"}])
     columns = {name: pa.array(values, COLUMNS[name]) for name, values in data.items()}
     vectors = [round(noise("vector", i % 9, j) - 0.5, 3) for i in range(rows) for j in range(4)]
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors, pa.float32()), 4)
     each = [round(noise("answer", i, j) - 0.5, 3) for i in range(rows) for j in range(16)]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(each, pa.float32()), 4)
     columns["answer_vectors"] = lists([4] * rows, vectors)
+    tags = ("Poem", "poems", "tide", "tide table", "bee-keeping", "C++")
+    given = [None if i == 5 else [t for t in tags if noise(t, i) < 0.4] for i in range(rows)]
+    columns["tags"] = pa.array(given, pa.list_(pa.string()))
+    columns["claims"] = pa.array([claimed(i) for i in range(rows)], pa.list_(CLAIM))
     asked = [[], ['["no_commas"]', '["words_at_least", 6]'], ['["no_digits"]']]
     columns["constraints"] = pa.array([asked[i % 3] for i in range(rows)], pa.list_(pa.string()))
     return pa.table(columns)
@@ -116,6 +150,21 @@ def judged(row: int) -> list[dict[str, object]]:
     return found
 
 
+def claimed(row: int) -> list[dict[str, object]]:
+    """A claim or two of each answer, one question twice; one answer's could not be read."""
+    found: list[dict[str, object]] = []
+    for a in range(4):
+        if noise("claims", row, a) < 0.1:
+            found.append({"a": a, "status": "parse_error"})
+            continue
+        found += [
+            {"a": a, "text": f"It is {n}.", "question": f"What is {n}?", "answer": "amber",
+             "status": "ok"}
+            for n in ({row, a} if a else ())
+        ]  # fmt: skip
+    return found
+
+
 def repeated() -> pa.Table:
     """The usual rows, and two of them again."""
     return pa.concat_tables([usual(), usual().slice(4, 2)])
@@ -131,10 +180,56 @@ def leaked() -> pa.Table:
     return table.set_column(place, "prompt", pa.array(prompts, COLUMNS["prompt"]))
 
 
+def talks() -> pa.Table:
+    """The usual rows, with an answer and another turn in every other conversation."""
+    table, more = usual(), [{"role": "assistant", "content": "Because."}]
+    more.append({"role": "user", "content": "That says nothing."})
+    prompts = table["prompt"].to_pylist()
+    prompts = [turns + more if k % 2 else turns for k, turns in enumerate(prompts)]
+    place = table.column_names.index("prompt")
+    return table.set_column(place, "prompt", pa.array(prompts, COLUMNS["prompt"]))
+
+
+def tested() -> pa.Table:
+    """The usual rows, some with tests, and answers in code that pass, fail or do not end well."""
+    table = usual(3)
+    programs = ["def f(x): return x + 1", "def f(x): return 2", "import os; os._exit(0)"]
+    texts = ["No code.", *(f"```python\n{program}\n```" for program in programs)]
+    candidates = [[{"text": text, "model": "m"} for text in texts]] * 3
+    meta = [{"tests": ["assert f(1) == 2", "assert f(2) == 3"]}, {"tests": "f(1)"}, {}]
+    for name, values in (("candidates", candidates), ("meta", [json.dumps(m) for m in meta])):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, COLUMNS[name]))
+    return table
+
+
+def solved() -> pa.Table:
+    """The usual rows with solutions in steps, some of which begin alike."""
+    table = usual(4)
+    texts = ["3 + 4 = 7\n7 * 2 = 14\nA: 14", "3 + 4 = 7\n7 + 2 = 9\nA: 9", "3 * 4 = 12\n\nA: 12"]
+    texts.append("3 + 4 = 7\nand so on")
+    candidates = [[{"text": text, "model": "m"} for text in texts]] * 4
+    references = ["7 * 2 = 14\n#### 14", "14.0", None, "9 tides"]
+    scores = [[1.0, 0.0, 0.0, None], [1.0, 0.0, 0.0, 0.0], [None] * 4, [0.0, 1.0, 0.0, None]]
+    for name, values in (
+        ("candidates", candidates), ("reference", references), ("scores", scores),
+    ):  # fmt: skip
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, COLUMNS[name]))
+    return table
+
+
 ROWS: Mapping[str, Callable[[], pa.Table]] = {
     "embed": lambda: usual(2),
     "unique_id": repeated,
     "decontaminate": leaked,
+    "check_tests": tested,
+    "run_tests": tested,
+    "check_answer": solved,
+    "continue_steps": solved,
+    "label_steps": solved,
+    "pair_steps": solved,
+    "find_feedback": talks,
 }
 """Rows that differ from `usual`."""
 

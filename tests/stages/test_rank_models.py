@@ -37,6 +37,21 @@ def test_classes_score_what_their_values_say():
         RankModels(order=("a", "b"), values=(1.0,))
 
 
+def test_answers_that_name_no_model_can_have_a_place():
+    view = table([["x", "y", "z"]])
+    rows = view["candidates"].to_pylist()
+    rows[0] = [c | {"model": m} for c, m in zip(rows[0], [None, "own", "o"], strict=True)]
+    view = view.set_column(
+        view.column_names.index("candidates"), "candidates", pa.array(rows, CANDIDATES)
+    )
+    ctx = Context()
+    found = RankModels(order=("own", None)).apply(view, ctx)["judgments"].to_pylist()[0]
+    assert [(j["a"], j["score"]) for j in found] == [(0, 0.0), (1, 1.0)]
+    assert ctx.counts["answers of other models"] == 1
+    found = RankModels(order=("own", "o")).apply(view, ctx)["judgments"].to_pylist()[0]
+    assert [(j["a"], j["score"]) for j in found] == [(1, 1.0), (2, 0.0)]
+
+
 def test_an_order_names_two_models_once_each():
     with pytest.raises(ValueError, match="twice"):
         RankModels(order=("a", "a"))

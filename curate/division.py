@@ -1,0 +1,161 @@
+"""How a stage that sees every row divides its work among workers that share only a folder.
+
+Most stages that see the whole dataset need few of its bytes at once: a reduced form of each row
+(hashes, counts), then whatever lies under one key. A stage that can be taken apart like this says
+so by a `Division`: steps one after another, each of pieces that may run at once and anywhere. A
+piece is handed the rows of one span of shards, or reads what earlier steps left in the folder. It
+leaves files there, and it may run twice: after the loss of its worker it is run again. Between two
+steps the division itself runs, in one process. At the end each span gets its result. Pieces are
+numbers and files, so an executor can run them wherever the folder is seen.
+
+The result must be, byte for byte, that of the stage's `apply` over all rows, however many spans
+there are.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.arrays import one_chunk
+from curate.errors import StoreError
+from curate.store import writing
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a step: the step's name and the piece's number in it, from 0.
+
+    With `reads` it is handed the rows of the span of that number.
+    """
+
+    step: str
+    number: int
+    reads: bool = False
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the pieces of one stage meet: a folder that every worker sees, and the spans of rows.
+
+    `first` holds the number of each span's first row among all, and then that of all rows.
+    """
+
+    folder: Path
+    first: tuple[int, ...]
+
+    @property
+    def spans(self) -> int:
+        """Number of spans."""
+        return len(self.first) - 1
+
+    def reading(self, step: str) -> list[Piece]:
+        """Return the pieces of a step that reads every row: one a span."""
+        return [Piece(step, number, reads=True) for number in range(self.spans)]
+
+    def save(self, name: str, number: int, values: npt.NDArray[Any] | pa.Array) -> None:
+        """Keep an array of numbers or an Arrow array for later steps; a second time replaces it.
+
+        Raises StoreError where the disk refuses.
+        """
+        scratch = self.folder / f".{uuid.uuid4().hex}"
+        with writing(self.folder):
+            if isinstance(values, np.ndarray):
+                with scratch.open("wb") as file:
+                    np.save(file, values, allow_pickle=False)
+            else:
+                batch = pa.record_batch({"values": values})
+                with pa.ipc.new_file(str(scratch), batch.schema) as file:
+                    file.write_batch(batch)
+            scratch.replace(self._path(name, number, values))
+
+    def load(self, name: str, number: int = 0) -> npt.NDArray[Any]:
+        """Return an array of numbers as it was kept, mapped from its file."""
+        path = self.folder / f"{name}-{number}.npy"
+        try:
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+
+    def all_of(self, name: str, count: int) -> npt.NDArray[Any]:
+        """Return the arrays of pieces 0 to `count` - 1, at least one, joined at their last axis."""
+        return np.concatenate([self.load(name, number) for number in range(count)], axis=-1)
+
+    def join(self, name: str) -> npt.NDArray[Any]:
+        """Put the spans' one-dimensional arrays into one file, number 0 of their name; return it.
+
+        They go one by one, so that memory holds one of them at most.
+        """
+        sizes = [len(self.load(name, number)) for number in range(self.spans)]
+        kind = self.load(name).dtype
+        scratch = self.folder / f".{uuid.uuid4().hex}"
+        with writing(self.folder):
+            with scratch.open("wb") as file:
+                head = {"shape": (sum(sizes),), "fortran_order": False, "descr": kind.str}
+                np.lib.format.write_array_header_1_0(file, head)  # type: ignore[no-untyped-call]
+                for number in range(self.spans):
+                    file.write(np.ascontiguousarray(self.load(name, number)).data)
+            scratch.replace(self.folder / f"{name}-0.npy")
+            for number in range(1, self.spans):
+                (self.folder / f"{name}-{number}.npy").unlink(missing_ok=True)
+        return self.load(name)
+
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """Return the Arrow arrays of every span, one chunk each, mapped from their files."""
+        chunks = []
+        for number in range(self.spans):
+            path = self.folder / f"{name}-{number}.arrow"
+            try:
+                with pa.memory_map(str(path)) as source:
+                    table = pa.ipc.open_file(source.read_buffer()).read_all()
+            except (OSError, pa.ArrowInvalid) as error:
+                raise StoreError(f"cannot read {path}: {error}") from error
+            chunks.append(one_chunk(table["values"]))
+        return pa.chunked_array(chunks)
+
+    def _path(self, name: str, number: int, values: object) -> Path:
+        ending = "npy" if isinstance(values, np.ndarray) else "arrow"
+        return self.folder / f"{name}-{number}.{ending}"
+
+
+def pick(column: pa.ChunkedArray, index: npt.NDArray[np.int64]) -> pa.Array:
+    """Return the values at `index` (n); Arrow's own `take` would join all chunks first."""
+    order = np.argsort(index, kind="stable")
+    ends = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+    cuts = np.searchsorted(index[order], ends)
+    parts = [
+        chunk.take(pa.array(index[order[start:stop]] - first))
+        for chunk, first, start, stop in zip(
+            column.chunks, ends[:-1], cuts[:-1], cuts[1:], strict=True
+        )
+    ]
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    return pa.concat_arrays(parts).take(pa.array(back))
+
+
+class Division(ABC):
+    """A stage's work, taken apart; see the module's docstring."""
+
+    @abstractmethod
+    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
+        """Yield the pieces of one step after another; a step's files are there after its yield."""
+
+    @abstractmethod
+    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
+        """Do one piece; `view` holds the rows of its span if it reads them."""
+
+    @abstractmethod
+    def result(
+        self, span: int, view: pa.Table, space: Space, counts: Counter[str]
+    ) -> Mapping[str, pa.Array | pa.ChunkedArray]:
+        """Return what `apply` would for the rows of one span; span 0 counts for all of them."""

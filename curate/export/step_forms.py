@@ -1,0 +1,60 @@
+"""The shapes that hold steps of solutions: for process reward models, and pairs of steps.
+
+As in `trl_forms`: pure functions from canonical rows to records, row by row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.arrays import flat, lengths, lists, owners
+from curate.export.forms import Records
+from curate.export.pairs import element, has_prompt, live_pairs, plain, take, true_where
+
+
+def stepwise(table: pa.Table) -> Records:
+    """TRL stepwise supervision (PRM), Axolotl `stepwise_supervised`: a record a solution.
+
+    `completions` are its steps and `labels` whether each is right.
+    """
+    counts = lengths(table["steps"])
+    row = owners(counts)
+    candidate, text, right = (flat(table["steps"], name) for name in ("candidate", "text", "right"))
+    usable = has_prompt(table)[row] & true_where(pc.is_valid(right)) & true_where(text.is_valid())
+    kept = pa.array(np.flatnonzero(usable))
+    row, solution = row[usable], candidate.take(kept).to_numpy(zero_copy_only=False)
+    fresh = np.ones(len(row), dtype=bool)
+    fresh[1:] = (row[1:] != row[:-1]) | (solution[1:] != solution[:-1])
+    first = np.flatnonzero(fresh)
+    sizes = np.diff(first, append=len(row))
+    columns = {
+        "id": take(table["id"], row[first]),
+        "prompt": plain(take(table["prompt"], row[first])),
+        "completions": lists(sizes, text.take(kept)),
+        "labels": lists(sizes, right.take(kept)),
+    }
+    return Records(pa.table(columns), row[first])
+
+
+def step_preference(table: pa.Table) -> Records:
+    """TRL preference in strings, a step against a step (Step-DPO): the prompt ends where they part.
+
+    The counts that made one better stand beside it.
+    """
+    live = live_pairs(table)
+    given = {
+        name: element(table["step_pairs"], live.rows, live.position, name)
+        for name in ("prefix", "chosen", "rejected", "q_chosen", "q_rejected",
+                     "n_chosen", "n_rejected", "confidence")
+    }  # fmt: skip
+    prefix = pc.fill_null(given.pop("prefix"), "")
+    begun = pc.if_else(pc.equal(prefix, ""), "", pc.binary_join_element_wise(prefix, "\n", ""))
+    asked = plain(take(table["prompt"], live.rows))
+    columns = {
+        "id": take(table["id"], live.rows),
+        "prompt": pc.binary_join_element_wise(asked, begun, "\n"),
+        **given,
+    }
+    return Records(pa.table(columns), live.rows)

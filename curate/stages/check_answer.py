@@ -1,0 +1,60 @@
+"""Final answers against the reference, by reading them: exact, and without a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from curate.arrays import lists, one_chunk, structs
+from curate.methods.solutions import final_answer, same_answer
+from curate.schema import JUDGMENT
+from curate.stage import Context, Result, Stage
+from curate.stages.calls import live_candidates
+
+
+class CheckAnswer(Stage, name="check_answer"):
+    r"""Append whether each live candidate's final answer is the reference's, as 1 or 0.
+
+    An answer is what the last `\boxed{...}`, `#### ...`, `A: ...`, `Answer: ...` or `the answer is
+    ...` marks; the reference is one itself, or a solution that marks one. Numbers are compared as
+    exact fractions, other texts but for case and spaces; algebra is not done. A solution that marks
+    no answer (cut off, as a rule) is a `parse_error` without a score. Rows without a reference get
+    no judgment.
+    """
+
+    needs = ("reference", "candidates")
+    appends = ("judgments",)
+
+    name: str = "answer"
+    """The judge's name in the judgments."""
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the new judgments."""
+        live = live_candidates(view["candidates"])
+        wanted = reference_answers(view)
+        keep = np.array([wanted[row] is not None for row in live.row.tolist()], dtype=bool)
+        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        scores = [ends_right(text, wanted[i]) for text, i in zip(texts, row.tolist(), strict=True)]
+        values = structs(
+            JUDGMENT,
+            len(row),
+            judge=self.name,
+            aspect="correct",
+            a=pa.array(live.place[keep]),
+            score=pa.array([None if s is None else float(s) for s in scores], pa.float32()),
+            status=["parse_error" if s is None else "ok" for s in scores],
+            text="",
+        )
+        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+
+
+def reference_answers(view: pa.Table) -> list[str | None]:
+    """Return each row's reference answer: what it marks, or all of it where it marks none."""
+    texts = one_chunk(view["reference"]).to_pylist()
+    return [(final_answer(text) or text) if text and text.strip() else None for text in texts]
+
+
+def ends_right(text: str, wanted: str | None) -> bool | None:
+    """Whether a solution's final answer is the wanted one; None where one of them is not there."""
+    found = final_answer(text)
+    return None if found is None or wanted is None else same_answer(found, wanted)

@@ -1,0 +1,148 @@
+"""Conversations in which the user reacts to an answer: the reaction becomes evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from curate.arrays import lists, messages_of, structs
+from curate.engines.contract import Requests
+from curate.methods.feedback import CONTENT, DISCONTENT, KINDS, asked_turns, first_signal
+from curate.methods.labels import read_labels
+from curate.prompts import load_template
+from curate.schema import CANDIDATE, DROP, PROMPT
+from curate.stage import Context, EngineRole, Result, Stage
+from curate.stages.calls import Greedy, GreedySampling, chat, fenced
+
+_WANTED = {"content": tuple(CONTENT), "discontent": tuple(DISCONTENT), "any": KINDS[:-1]}
+NOTHING = "no turn that could react to an answer"
+
+
+class Found(NamedTuple):
+    """What a conversation gives: where its feedback stands, or why there is none."""
+
+    turn: int | None
+    kind: str | None
+    why: str | None
+
+
+class FindFeedback(Stage, name="find_feedback"):
+    """Find the user's first reaction to an answer in each conversation, and cut there.
+
+    An engine names the kind of each later user turn: one of nine of content, nine of discontent,
+    or none (WildFeedback, Shi et al. 2024). The answer before the first turn of the wanted kinds
+    becomes a candidate, and the prompt ends before that answer: the user's words about it are in
+    `feedback` and never in the prompt. `answer` is the answer's text, `feedback_kind` the kind,
+    `cut_turn` how many turns the prompt keeps, `reactions` the kind of every turn of the whole
+    conversation (null: not asked about, or not read). Other conversations are dropped.
+    """
+
+    engine: Annotated[str, EngineRole(("chat",))]
+    """The engine's name."""
+    wanted: Literal["content", "discontent", "any"] = "discontent"
+    """Which reactions count."""
+    model: str = Field(default="conversation", min_length=1)
+    """What the candidate's `model` is to be: who gave these answers."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
+    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of failed calls above which the shard is given up."""
+
+    needs = ("id", "prompt")
+    writes = ("prompt", "answer", "feedback", "feedback_kind", "cut_turn", "reactions")
+    appends = ("candidates",)
+    seeded = True
+
+    def identity(self) -> dict[str, Any]:
+        """The fields, and the text and the kinds that the engine is shown."""
+        texts = [load_template("tag_feedback").text, _kinds()]
+        return super().identity() | {"templates": texts}
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the columns and who is dropped. Raises StageError above `max_error_rate`."""
+        rows = messages_of(view["prompt"])
+        asked = [asked_turns([turn["role"] for turn in turns]) for turns in rows]
+        where = np.flatnonzero([bool(turns) for turns in asked])
+        requests = self._requests(rows, asked, where, ctx.row_seeds(view["id"], self.kind))
+        what = f"{self.kind} with {self.engine}"
+        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        said, status = answers.text.to_pylist(), answers.status.to_pylist()
+        found = [Found(None, None, NOTHING)] * len(rows)
+        reactions: list[list[str | None]] = [[None] * len(turns) for turns in rows]
+        for place, row in enumerate(where.tolist()):
+            keys = {str(turn + 1): KINDS for turn in asked[row]}
+            kinds, why = read_labels(said[place], keys) if status[place] == "ok" else ({}, None)
+            for turn in asked[row]:
+                reactions[row][turn] = kinds.get(str(turn + 1))
+            found[row] = self._found(reactions[row], why or status[place])
+        ctx.counts.update(f"feedback: {one.kind or one.why}" for one in found)
+        return _columns(rows, found, reactions, self.model)
+
+    def _found(self, kinds: Sequence[str | None], status: str) -> Found:
+        turn = first_signal(kinds, _WANTED[self.wanted])
+        if turn is not None:
+            return Found(turn, kinds[turn], None)
+        said = "neither content nor discontent" if self.wanted == "any" else f"no {self.wanted}"
+        return Found(None, None, said if status == "ok" else f"reactions not read: {status}")
+
+    def _requests(
+        self,
+        rows: Sequence[Sequence[dict[str, str]]],
+        asked: Sequence[Sequence[int]],
+        where: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.uint64],
+    ) -> Requests:
+        """Return one call for each of the rows `where`, with its turns numbered from 1."""
+        shown, wanted = [], []
+        for row in where.tolist():
+            turns = enumerate(rows[row], start=1)
+            shown.append("\n\n".join(f"[{k}: {t['role']}]\n{t['content'] or ''}" for k, t in turns))
+            wanted.append(", ".join(str(turn + 1) for turn in asked[row]))
+        conversations = load_template("tag_feedback").conversations(
+            len(where),
+            kinds=_kinds(),
+            conversation=fenced(pa.array(shown, pa.large_string()), "conversation", seeds[where]),
+            turns=pa.array(wanted, pa.large_string()),
+        )
+        own = seeds[where] if self.sampling.temperature > 0 else None
+        return Requests(conversations, self.sampling, seeds=own)
+
+
+def _columns(
+    rows: Sequence[list[dict[str, str]]],
+    found: Sequence[Found],
+    reactions: Sequence[Sequence[str | None]],
+    model: str,
+) -> Result:
+    """Cut each conversation before the answer that its feedback is about."""
+    there = np.array([one.turn is not None for one in found], dtype=bool)
+    cuts = [None if one.turn is None else one.turn - 1 for one in found]
+    prompts, answer, feedback = [], [], []
+    for turns, cut in zip(rows, cuts, strict=True):
+        prompts.append(turns[:cut])  # a dropped row keeps its whole conversation
+        answer.append(None if cut is None else turns[cut]["content"])
+        feedback.append(None if cut is None else turns[cut + 1]["content"])
+    texts = pa.array(answer, pa.string())
+    given = texts.filter(pa.array(there))
+    return {
+        "prompt": pa.array(prompts, PROMPT),
+        "candidates": lists(
+            there.astype(np.int64), structs(CANDIDATE, len(given), text=given, model=model)
+        ),
+        "answer": texts,
+        "feedback": pa.array(feedback, pa.string()),
+        "feedback_kind": pa.array([one.kind for one in found], pa.string()),
+        "cut_turn": pa.array(cuts, pa.int32()),
+        "reactions": pa.array(reactions, pa.list_(pa.string())),
+        DROP: pa.array([one.why for one in found], pa.string()),
+    }
+
+
+def _kinds() -> str:
+    named = {**CONTENT, **DISCONTENT}
+    return "\n".join(f"{name}: {meaning}" for name, meaning in named.items())

@@ -1,0 +1,120 @@
+"""Which pairs go to people: those whose labels are worth the most, as many as the budget says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, field_validator, model_validator
+
+from curate.arrays import flat, large, lists, mix, one_chunk
+from curate.errors import did_you_mean
+from curate.methods.judgments import Floats, Ints
+from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
+from curate.stage import Context, Result, Stage
+from curate.stages.budget import Keep, rows_to_keep
+from curate.stages.calls import transcripts
+from curate.stages.pair_edits import Pairs, read_pairs
+
+
+class RoutePairs(Stage, name="route_pairs"):
+    """Mark the pairs whose labels by people are worth the most, as many as the `budget` says.
+
+    A pair's features are its row's tags (from `tag`) and what its texts measure (`prompt_words`,
+    `shorter_words`, `longer_words`, `length_gap`, `words_in_common`, each =low, =middle or
+    =high). Its gain is the sum of its features' coefficients, which come from a regression of
+    trained models' scores on which features people had labelled (`routing.fit_gains`; hybrid
+    preferences, Miranda et al. 2024). Without coefficients it is the label's doubt: the entropy
+    of its `p_correct`, over the root of how many pairs are in its `group`. Writes `gain`, each
+    pair's, and `for_people`, whether it is within the budget; a pair with nothing to gain never
+    is. `curate ask` then asks about those pairs, and `overrule` puts people's verdicts in.
+    """
+
+    scope = "dataset"
+    needs = ("id", "prompt", "candidates", "pairs")
+    writes = ("gain", "for_people")
+    seeded = True
+
+    budget: Keep
+    """Pairs for people, or a share of the live ones in (0, 1)."""
+    coefficients: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    """What each feature adds; one that is not named adds nothing. Empty: doubt counts."""
+    tags: str | None = None
+    """The column of tags; only the texts' features count where not given."""
+    group: str | None = None
+    """Without coefficients: a column of rows' kinds, such as a cluster, of which rare ones count
+    more."""
+
+    @field_validator("coefficients")
+    @classmethod
+    def _known(cls, coefficients: dict[str, float]) -> dict[str, float]:
+        for name in coefficients:
+            measure, _, level = name.partition("=")
+            if measure in CUTS and level not in LEVELS:
+                raise ValueError(
+                    f"{name!r}: a level of {measure} is one of {', '.join(LEVELS)}"
+                    f"{did_you_mean(level, LEVELS)}"
+                )
+            if "=" in name and measure not in CUTS:
+                hint = did_you_mean(measure, CUTS)
+                raise ValueError(f"{name!r}: the texts have no measure {measure!r}{hint}")
+        return coefficients
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RoutePairs:
+        if self.coefficients and self.group is not None:
+            raise ValueError("group is for doubt; with coefficients leave it out")
+        if not self.coefficients and self.tags is not None:
+            raise ValueError("tags count by their coefficients; give some, or leave tags out")
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """Need the tags or the kinds too where they count."""
+        more = self.tags if self.coefficients else self.group
+        return self.needs if more is None else (*self.needs, more)
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return each pair's gain and whether it is for people."""
+        pairs = read_pairs(view)
+        live = np.flatnonzero(pairs.live)
+        gains = np.full(len(pairs.row), np.nan)
+        gains[live] = self._gains(view, pairs, live, ctx)
+        seeds = ctx.row_seeds(view["id"], self.kind)[pairs.row]
+        place = np.arange(len(pairs.row)) - (np.cumsum(pairs.sizes) - pairs.sizes)[pairs.row]
+        size = rows_to_keep(self.budget, len(live))
+        chosen = within_budget(gains, size, mix(seeds, place))
+        ctx.counts["pairs for people"] = int(chosen.sum())
+        ctx.counts["pairs for models"] = len(live) - int(chosen.sum())
+        column = pa.array(gains.astype(np.float32), mask=np.isnan(gains))
+        return {
+            "gain": lists(pairs.sizes, column),
+            "for_people": lists(pairs.sizes, pa.array(chosen)),
+        }
+
+    def _gains(self, view: pa.Table, pairs: Pairs, live: Ints, ctx: Context) -> Floats:
+        """Return what each of the live pairs has to gain, NaN where that is not known."""
+        if not self.coefficients:
+            group = None
+            if self.group is not None:
+                kinds = one_chunk(view[self.group]).dictionary_encode(null_encoding="encode")
+                group = np.asarray(kinds.indices)[pairs.row[live]]
+            return doubt(pairs.floats("p_correct")[live], group)
+        every = self._features(view, pairs)
+        features = [every[k] for k in live.tolist()]
+        met = {name for names in features for name in names}
+        ctx.counts["coefficients that no pair meets"] = len(self.coefficients.keys() - met)
+        return np.array([gain(names, self.coefficients) for names in features], dtype=np.float64)
+
+    def _features(self, view: pa.Table, pairs: Pairs) -> list[list[str]]:
+        """Return the names of each pair's features."""
+        texts = pc.fill_null(large(flat(view["candidates"], "text")), "")
+        prompts = transcripts(view["prompt"]).take(pa.array(pairs.row)).to_pylist()
+        sides = [texts.take(pa.array(end)).to_pylist() for end in (pairs.chosen, pairs.rejected)]
+        tags = [[]] * len(view) if self.tags is None else one_chunk(view[self.tags]).to_pylist()
+        found = [list(dict.fromkeys(tags[row] or ())) for row in pairs.row.tolist()]
+        for name, values in measures(prompts, *sides).items():
+            for names, level in zip(found, levels(values, CUTS[name]).tolist(), strict=True):
+                names.append(f"{name}={LEVELS[level]}")
+        return found

@@ -1,0 +1,204 @@
+"""Code that models wrote, run against the row's tests in a sandbox, where the pipeline says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from pydantic import Field
+
+from curate.arrays import lists, one_chunk, structs
+from curate.errors import ConfigError, StageError
+from curate.methods.code import hash_of_tests, python_of
+from curate.sandbox import Ended, Isolation, Limits, run_tests
+from curate.schema import DROP, JUDGMENT, JudgmentStatus
+from curate.stage import Context, Result, Runtime, Stage
+from curate.stages.calls import live_candidates
+
+Program = tuple[str | None, str]
+"""A solution (None: stubs in its place) and its tests."""
+
+_SCORES = {"passed": 1.0, "failed": 0.0}
+
+
+class CheckTests(Stage, name="check_tests"):
+    """Drop rows without tests, or whose tests test nothing; put it before answers are paid for.
+
+    Tests are Python, with asserts as a rule, and run after the solution in one module. Here they
+    run with a stub in the place of every name that they do not define, which returns None: tests
+    that pass so say nothing about a solution (the check that SelfCodeAlign's self-written tests
+    want, Wei et al. 2024). Code is run, see `run_tests`.
+    """
+
+    needs = ("id",)
+    writes = ("tests_hash",)
+
+    tests: str = "meta.tests"
+    """The column that holds a row's tests, one text or a list of them; "meta.KEY" is a key of the
+    source's own columns."""
+    allow_code: Runtime[bool] = False
+    """Must be true: this stage runs code that others wrote on this machine."""
+    isolation: Runtime[Isolation] = "namespaces"
+    """How code is kept from harm; with "machine" you say that this machine is itself a sandbox."""
+    limits: Limits = Limits()
+    """What a program may use: seconds (of CPU), wall_seconds, memory_mb, file_mb, processes,
+    open_files."""
+    at_once: Runtime[int] = Field(4, ge=1)
+    """Programs that run beside each other."""
+
+    def needed(self) -> tuple[str, ...]:
+        """Need the column of the tests."""
+        return (*self.needs, _column(self.tests))
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the tests' hashes and who is dropped. Raises ConfigError without permission."""
+        permitted(self.kind, self.allow_code)
+        tests = row_tests(view, self.tests)
+        found = ended([(None, t) for t in tests if t], self.limits, self.isolation, self.at_once)
+        return {
+            "tests_hash": pa.array([hash_of_tests(t) if t else None for t in tests], pa.string()),
+            DROP: pa.array([_fault(t, found.get((None, t or ""))) for t in tests], pa.string()),
+        }
+
+
+class RunTests(Stage, name="run_tests"):
+    """Append whether each live candidate's program passes its row's tests, as 1 or 0.
+
+    The program is the answer's last Python block that defines something. It runs with the tests in
+    a process of its own: without network, files, secrets or privileges, within `limits`, and is
+    killed for sure (docs/sandbox.md says what this keeps out and what not). A raised
+    exception is a 0. What gave no verdict has no score: a program that ran out of time or memory
+    or was killed is `truncated`, and an answer without a program, or whose program ends before
+    its tests, is a `parse_error`; the judgment's text says which.
+
+    A pair of an answer that passes and one that fails on the same tests is preference data
+    without a judge (as in SelfCodeAlign, Wei et al. 2024): `combine` and
+    `best_worst`. One that sets out to deceive its tests can do so, as both share a process.
+    """
+
+    needs = ("id", "candidates")
+    appends = ("judgments",)
+
+    tests: str = "meta.tests"
+    """The column that holds a row's tests, one text or a list of them; "meta.KEY" is a key of the
+    source's own columns."""
+    allow_code: Runtime[bool] = False
+    """Must be true: this stage runs code that models wrote on this machine."""
+    isolation: Runtime[Isolation] = "namespaces"
+    """How code is kept from harm; with "machine" you say that this machine is itself a sandbox."""
+    limits: Limits = Limits()
+    """What a program may use: seconds (of CPU), wall_seconds, memory_mb, file_mb, processes,
+    open_files."""
+    at_once: Runtime[int] = Field(4, ge=1)
+    """Programs that run beside each other."""
+    name: str = "tests"
+    """The judge's name in the judgments."""
+
+    def needed(self) -> tuple[str, ...]:
+        """Need the column of the tests."""
+        return (*self.needs, _column(self.tests))
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the new judgments. Raises ConfigError without permission."""
+        permitted(self.kind, self.allow_code)
+        tests, live = row_tests(view, self.tests), live_candidates(view["candidates"])
+        keep = np.array([tests[row] is not None for row in live.row.tolist()], dtype=bool)
+        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        programs = [
+            (python_of(t), tests[i] or "") for t, i in zip(texts, row.tolist(), strict=True)
+        ]
+        some = [program for program in programs if program[0] is not None]
+        found = ended(some, self.limits, self.isolation, self.at_once)
+        endings = [found.get(program) for program in programs]
+        for one in endings:
+            ctx.counts[f"programs: {one.how if one else 'none'}"] += 1
+        score = [_score(one) for one in endings]
+        values = structs(
+            JUDGMENT,
+            len(row),
+            judge=self.name,
+            aspect="passed",
+            a=pa.array(live.place[keep]),
+            score=pa.array(score, pa.float32()),
+            status=[_status(one) for one in endings],
+            text=["no program" if one is None else said(one) for one in endings],
+        )
+        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+
+
+def permitted(kind: str, allowed: bool) -> None:
+    """Raise ConfigError where the pipeline does not say that code may be run."""
+    if not allowed:
+        raise ConfigError(
+            f"`{kind}` runs code that others wrote on this machine, and does so only where the "
+            "pipeline says `allow_code: true`; docs/sandbox.md says what that means"
+        )
+
+
+def ended(
+    programs: Sequence[Program], limits: Limits, isolation: Isolation, at_once: int
+) -> dict[Program, Ended]:
+    """Run each distinct program once, `at_once` beside each other, and return how each ended."""
+    distinct = list(dict.fromkeys(programs))
+    with ThreadPoolExecutor(at_once) as pool:
+        found = pool.map(lambda one: run_tests(one[0], one[1], limits, isolation), distinct)
+        return dict(zip(distinct, found, strict=True))
+
+
+def row_tests(view: pa.Table, name: str) -> list[str | None]:
+    """Return each row's tests as one text, None where it has none.
+
+    Raises StageError where what the column holds is neither a text nor a list of texts.
+    """
+    key = name.removeprefix("meta.")
+    column = one_chunk(view[_column(name)]).to_pylist()
+    values = [_member(text, key) for text in column] if name.startswith("meta.") else column
+    return [_joined(value, name) for value in values]
+
+
+def said(one: Ended) -> str:
+    """Return how a program ended as one line, which never differs between runs."""
+    return f"{one.how}: {one.detail}" if one.detail else one.how
+
+
+def _column(name: str) -> str:
+    return "meta" if name.startswith("meta.") else name
+
+
+def _member(meta: str | None, key: str) -> Any:
+    loaded = orjson.loads(meta) if meta else None
+    return loaded.get(key) if isinstance(loaded, dict) else None
+
+
+def _joined(value: Any, name: str) -> str | None:
+    given = [value] if isinstance(value, str) else value
+    if given is None:
+        return None
+    if not (isinstance(given, list) and all(isinstance(text, str) for text in given)):
+        raise StageError(f"run_tests: `{name}` must hold a text or a list of texts a row")
+    joined = "\n".join(given)
+    return joined if joined.strip() else None
+
+
+def _fault(tests: str | None, stubbed: Ended | None) -> str | None:
+    """Return why a row's tests are of no use; a stub that never ends says nothing about them."""
+    if tests is None or stubbed is None:
+        return "no tests"
+    if stubbed.how == "passed":
+        return "the tests pass without a solution"
+    wrong = stubbed.how == "failed" and stubbed.detail in ("SyntaxError", "IndentationError")
+    return f"the tests are no Python: {stubbed.detail}" if wrong else None
+
+
+def _score(one: Ended | None) -> float | None:
+    return None if one is None else _SCORES.get(one.how)
+
+
+def _status(one: Ended | None) -> JudgmentStatus:
+    if one is None or one.how == "no_verdict":
+        return "parse_error"
+    return "ok" if one.how in _SCORES else "truncated"

@@ -1,0 +1,128 @@
+"""Tags of prompts: what a model says that they are about or ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from curate.arrays import map_distinct, mix
+from curate.engines.contract import Capability, Requests
+from curate.methods.tags import LONGEST, folded, read_tags
+from curate.prompts import load_template
+from curate.stage import Context, EngineRole, Result, Stage
+from curate.stages.calls import Greedy, GreedySampling, chat, fenced, transcripts
+from curate.stages.new_column import NewColumn
+from curate.stages.questions import load_rubric
+
+_TAGS = pa.list_(pa.string())
+_READ = pa.struct([("tags", _TAGS), ("status", pa.string())])
+
+
+class Tag(Stage, name="tag"):
+    """Write to a column the list of tags that a model gives each prompt, in one call.
+
+    Open tags, in the model's own words, say what prompts want and how much of it (InsTag, Lu et
+    al. 2024); `merge_tags` makes those one that mean the same, `cover` chooses prompts by them.
+    With `choices` the tags are those that are true of the prompt: criteria that it meets
+    (BenchBuilder, Li et al. 2024), topics, languages. What cannot be read is null, and an empty
+    list says that the model found none; `bound` drops prompts by the number of their tags.
+    """
+
+    engine: Annotated[str, EngineRole(("chat",))]
+    """The engine's name."""
+    rubric: str = "tags"
+    """What a tag is, for open tags: a built-in text, or a path to a Markdown file."""
+    choices: dict[str, str] | None = None
+    """The only tags there are, in place of `rubric`, each with what is true of a prompt that has
+    it."""
+    most: int = Field(default=12, ge=1, le=100)
+    """Most open tags of a prompt; what comes after them is left out."""
+    to: NewColumn = "tags"
+    """The column to write, of lists of texts."""
+    structured: bool = False
+    """Hold the engine to an answer in JSON (needs an engine that can)."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
+    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of failed calls above which the shard is given up."""
+
+    needs = ("id", "prompt")
+    seeded = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tag:
+        names = self.choices
+        if names is not None and len({folded(name) for name in names} - {""}) < max(len(names), 1):
+            raise ValueError("choices: give at least one tag, and none that reads like another")
+        if names is not None and max(map(len, names)) > LONGEST:
+            raise ValueError(f"choices: a tag has at most {LONGEST} characters")
+        load_rubric(self.rubric)
+        return self
+
+    def written(self) -> tuple[str, ...]:
+        """The column that `to` names."""
+        return (self.to,)
+
+    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
+        """The engine, with what `structured` needs."""
+        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields and the texts that the model is shown."""
+        texts = [load_template("tag_prompt").text, self._criterion(), self._ending()]
+        return super().identity() | {"templates": texts}
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the tags. Raises StageError above `max_error_rate`."""
+        seeds = ctx.row_seeds(view["id"], self.kind)
+        asked = load_template("tag_prompt").conversations(
+            len(view),
+            prompt=fenced(transcripts(view["prompt"]), "request", seeds),
+            criterion=self._criterion(),
+            ending=self._ending(),
+        )
+        own = mix(seeds, 1) >> np.uint64(1) if self.sampling.temperature > 0 else None
+        schema = self._schema() if self.structured else None
+        requests = Requests(asked, self.sampling, seeds=own, json_schema=schema)
+        what = f"tag with {self.engine}"
+        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        found = map_distinct(answers.text, self._read, _READ)
+        whole = pc.equal(answers.status, "ok")
+        tags = pc.if_else(whole, pc.struct_field(found, "tags"), pa.scalar(None, _TAGS))
+        status = pc.if_else(whole, pc.struct_field(found, "status"), answers.status)
+        for name, count in zip(*np.unique(status.to_pylist(), return_counts=True), strict=True):
+            ctx.counts[f"prompts: {name}"] += int(count)
+        return {self.to: tags}
+
+    def _read(self, text: str | None) -> tuple[list[str] | None, str]:
+        names = self.choices and {folded(name): name for name in self.choices}
+        return read_tags(text or "", self._most(), names)
+
+    def _most(self) -> int:
+        return self.most if self.choices is None else len(self.choices)
+
+    def _criterion(self) -> str:
+        if self.choices is None:
+            return load_rubric(self.rubric).render()
+        listed = "\n".join(f"- {name}: {said}" for name, said in self.choices.items())
+        return load_template("tag_choices").render(choices=listed)
+
+    def _ending(self) -> str:
+        return load_template("end_tags").render(most=str(self._most()))
+
+    def _schema(self) -> dict[str, Any]:
+        one: dict[str, Any] = {"type": "string"}
+        if self.choices is not None:
+            one["enum"] = list(self.choices)
+        listed = {"type": "array", "items": one, "maxItems": self._most()}
+        return {
+            "type": "object",
+            "properties": {"tags": listed},
+            "required": ["tags"],
+            "additionalProperties": False,
+        }

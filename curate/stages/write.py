@@ -1,0 +1,128 @@
+"""Texts that an engine writes about a row: a system message, a list of wishes, another prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, field_validator, model_validator
+
+from curate.engines.contract import Capability, Requests
+from curate.methods.labels import read_list
+from curate.prompts import Template, load_template
+from curate.schema import COLUMNS, DROP, FAIL
+from curate.stage import Context, EngineRole, Result, Stage
+from curate.stages.calls import Greedy, GreedySampling, chat, fenced
+from curate.stages.row_texts import row_texts, source_of
+
+
+class Write(Stage, name="write"):
+    """Write a text for each row to a column, by an engine that is shown what the template names.
+
+    Every placeholder of the template is a column of that name: `{prompt}` is the whole
+    conversation, `{last_turn}` its last turn, and `show` says which column another placeholder
+    stands for. What is shown stands between tags that it cannot close. A row whose text is
+    missing (the call failed, the text was cut off or refused, the list is empty) is dropped with
+    the reason, or keeps a null. The built-in templates write a system message for a person
+    (`write_system`), what to check an answer against (`write_criteria`), and what a user turned
+    out to want (`write_wishes`).
+    """
+
+    engine: Annotated[str, EngineRole(("chat",))]
+    """The engine's name."""
+    template: str
+    """A built-in template's name, or a path to a Markdown file."""
+    to: str = Field(min_length=1)
+    """The column to write."""
+    form: Literal["text", "list"] = "text"
+    """A text, or a list of texts, which the engine writes one a line."""
+    most: int = Field(default=8, ge=1)
+    """"list": the most entries kept."""
+    show: dict[str, str] = {}
+    """Columns for placeholders of other names; "meta.KEY" is a key of the source's own columns."""
+    required: bool = True
+    """Drop the rows without a text."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
+    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of failed calls above which the shard is given up."""
+
+    needs = ("id",)
+    seeded = True
+
+    @field_validator("to")
+    @classmethod
+    def _free(cls, to: str) -> str:
+        if (to in COLUMNS and to != "reference") or to in (DROP, FAIL):
+            raise ValueError(f"{to!r} is a column of another meaning; choose another name")
+        return to
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Write:
+        if self.to == "reference" and self.form == "list":
+            raise ValueError("`reference` holds one text a row; choose another column")
+        fields = self._template().fields
+        for name in self.show:
+            if name not in fields:
+                raise ValueError(f"show: the template has no placeholder {{{name}}}")
+        if not fields:
+            raise ValueError("the template shows nothing of the row; name a column in braces")
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """The columns that the template shows."""
+        return tuple(dict.fromkeys((*self.needs, *map(source_of, self._shown().values()))))
+
+    def written(self) -> tuple[str, ...]:
+        """The column that `to` names."""
+        return (self.to,)
+
+    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
+        """The engine."""
+        yield self.engine, ("chat",)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields and the template's text."""
+        return super().identity() | {"templates": [self._template().text]}
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the column and who is dropped. Raises StageError above `max_error_rate`."""
+        seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}\0{self.to}")
+        shown: dict[str, str | pa.Array] = {
+            field: fenced(pc.fill_null(row_texts(view, name), ""), field.replace("_", "-"), seeds)
+            for field, name in self._shown().items()
+        }
+        asked = self._template().conversations(len(view), **shown)
+        own = seeds if self.sampling.temperature > 0 else None
+        what = f"{self.kind} with {self.engine}"
+        requests = Requests(asked, self.sampling, seeds=own)
+        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        said = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
+        found = [self._read(text, status) for text, status in said]
+        kind = pa.list_(pa.string()) if self.form == "list" else pa.string()
+        column = pa.array(found, kind)
+        lost = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+        ctx.counts[f"rows without {self.to}"] += int(lost.sum())
+        if not self.required:
+            return {self.to: column}
+        status = pc.if_else(pc.equal(answers.status, "ok"), "empty", answers.status)
+        why = pc.binary_join_element_wise(pa.scalar(f"no {self.to}"), status, ": ")
+        return {self.to: column, DROP: pc.if_else(pa.array(lost), why, None)}
+
+    def _read(self, text: str, status: str) -> str | list[str] | None:
+        """Return what an answer gives; of a list that was cut off the lines that are whole."""
+        if self.form == "text":
+            return text.strip() or None if status == "ok" else None
+        if status == "truncated":
+            text = text.rpartition("\n")[0]
+        return read_list(text, self.most) or None if status in ("ok", "truncated") else None
+
+    def _template(self) -> Template:
+        return load_template(self.template)
+
+    def _shown(self) -> dict[str, str]:
+        """Return the column that each placeholder stands for, sorted by placeholder."""
+        return {name: self.show.get(name, name) for name in sorted(self._template().fields)}

@@ -1,0 +1,76 @@
+"""The rows that other trainers document, to the letter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from curate.export import write_form
+from curate.schema import CANDIDATES, PAIRS, PROMPT
+
+USER, GOOD, BAD = (
+    {"role": role, "content": text}
+    for role, text in (("user", "Why?"), ("assistant", "good"), ("assistant", "bad"))
+)
+WHOLE = {"chosen": [USER, GOOD], "rejected": [USER, BAD], "margin": 1.5}
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "alpaca": [{"instruction": "Why?", "input": "", "chosen": "good", "rejected": "bad"}],
+    "alpaca-kto": [
+        {"instruction": "Why?", "input": "", "output": "good", "kto_tag": True},
+        {"instruction": "Why?", "input": "", "output": "bad", "kto_tag": False},
+    ],
+    "sharegpt-kto": [
+        {
+            "conversations": [
+                {"from": "human", "value": "Why?"},
+                {"from": "gpt", "value": text},
+            ],
+            "kto_tag": tag,
+        }
+        for text, tag in (("good", True), ("bad", False))
+    ],
+    "unpaired": [
+        {"prompt": [USER], "completion": [GOOD], "label": True},
+        {"prompt": [USER], "completion": [BAD], "label": False},
+    ],
+    "axolotl-chat": [WHOLE],
+    "torchtune": [WHOLE],
+    "bradley-terry": [{"input": "Why?", "chosen": "good", "rejected": "bad"}],
+    "nemo-aligner": [
+        {
+            "prompt": "Why?", "chosen_response": "good", "rejected_response": "bad",
+            "chosen_reward": 2.0, "rejected_reward": 0.5,
+        }
+    ],
+    "nemo-aligner-rm": [{"text": "Why?\n\ngood"}, {"text": "Why?\n\nbad"}],
+    "verl": [
+        {
+            "data_source": "curate", "prompt": [USER], "ability": "general",
+            "reward_model": {"style": "rule", "ground_truth": "because"},
+            "extra_info": {"id": "r"},
+        }
+    ],
+    "verl-rm": [{"prompt": "Why?", "chosen": "good", "rejected": "bad"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", sorted(ROWS))
+def test_a_trainer_finds_the_row_it_documents(tmp_path: Path, form: str) -> None:
+    answers = [{"text": text, "model": "m", "drop": None} for text in ("good", "bad")]
+    table = pa.table(
+        {
+            "id": ["r"],
+            "prompt": pa.array([[USER]], PROMPT),
+            "reference": ["because"],
+            "candidates": pa.array([answers], CANDIDATES),
+            "scores": pa.array([[2.0, 0.5]], pa.list_(pa.float32())),
+            "pairs": pa.array([[{"chosen": 0, "rejected": 1, "margin": 1.5}]], PAIRS),
+        }
+    )
+    path = tmp_path / "rows.jsonl"
+    write_form([table], path, form, "jsonl")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS[form]

@@ -1,0 +1,299 @@
+"""The report as a browser shows it: light, dark, printed, narrow, and by keyboard.
+
+Needs Chromium (on PATH, or named by CHROME) and Pillow; the test talks to it over two pipes, so no
+other package is needed. Set KEEP_SCREENSHOTS to a folder to look at the pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import curate.engines
+import curate.stages  # noqa: F401 - registers the stages
+from curate.executors import Local
+from curate.loop import run
+from curate.pipeline import Pipeline
+from curate.report import report
+
+pytest.importorskip("vl_convert", reason="needs the extra `report`")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow to read screenshots")
+
+LONG = "an-unbroken-name-" * 12
+PIPELINE = """
+name: NAME
+source: {jsonl: {path: PATH, shard_rows: 50, columns: {id: id, prompt: prompt}}}
+engines:
+  a: {scripted: {model: "org/model-a", replies: REPLIES}}
+  b: {scripted: {model: "LONG", replies: REPLIES}}
+  j: {scripted: {model: "org/model-a", replies: ["Yes.\\nScore: 5", "No.\\nScore: 3", "[[A]]"]}}
+stages:
+  - exact_dedup
+  - generate: {engine: [a, b], n: 2}
+  - judge: {engine: j}
+  - judge: {engine: b, score: expected, name: odds}
+  - judge_pairs: {engine: j}
+  - combine: {weights: {"j:helpfulness": 1.0, odds: 1.0}}
+  - best_worst
+  - margin: {at_least: 0.2}
+export: null
+"""
+
+
+class Browser:
+    """A headless Chromium and one page of it, spoken to in its debugging protocol."""
+
+    def __init__(self, path: str, profile: Path) -> None:
+        ask, self._to = os.pipe()
+        self._from, tell = os.pipe()
+
+        def wire() -> None:  # the browser reads commands from 3 and writes answers to 4
+            reads, writes = os.dup(ask), os.dup(tell)
+            os.dup2(reads, 3)
+            os.dup2(writes, 4)
+
+        self.process = subprocess.Popen(
+            [path, "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
+             "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
+             "--disable-background-networking", f"--user-data-dir={profile}"],
+            preexec_fn=wire, close_fds=False, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(ask)
+        os.close(tell)
+        self.events: list[dict[str, Any]] = []
+        self._number, self._session, self._rest = 0, "", b""
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its result; events on the way are kept."""
+        self._number += 1
+        command = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            command["sessionId"] = self._session
+        os.write(self._to, json.dumps(command).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def open(self, page: Path) -> None:
+        """Load a page and wait until it is there."""
+        self.events.clear()
+        self.send("Page.navigate", url=page.as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._next())
+
+    def show(self, width: int, scheme: str, media: str = "screen") -> np.ndarray:
+        """Return a picture of the whole page as (height, width, 3)."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.send("Emulation.setEmulatedMedia", media=media, features=features)
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB"))
+
+    def value(self, script: str) -> Any:
+        """Return what a script gives."""
+        found = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key once."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text
+            )
+
+    def close(self) -> None:
+        """End the browser."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._to)
+        os.close(self._from)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            block = os.read(self._from, 1 << 20)
+            if not block:
+                raise EOFError("the browser is gone")
+            self._rest += block
+        line, self._rest = self._rest.split(b"\0", 1)
+        return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run that has everything a page shows but embeddings, in one file."""
+    root = tmp_path_factory.mktemp("shown")
+    path = root / "rows.jsonl"
+    rows = [
+        {
+            "id": f"{LONG}{i}" if i < 3 else f"r{i}",
+            "prompt": f"Question {i % 180}? {LONG if i % 9 == 0 else ''}",
+        }
+        for i in range(200)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    replies = [f"Answer {k}. " + "It depends on the wind. " * (k % 7) for k in range(16)]
+    text = PIPELINE.replace("PATH", str(path)).replace("REPLIES", json.dumps(replies))
+    text = text.replace("LONG", LONG)
+    for name in ("one", "two"):
+        run(Pipeline.loads(text.replace("NAME", name)), root, executor=Local(workers=2))
+    made = root / "report.html"
+    made.write_text(report(root, "one", "two"), encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, page: Path) -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    path = os.environ.get("CHROME") or next(filter(None, map(shutil.which, names)), None)
+    if path is None or os.name == "nt":
+        pytest.skip("no Chromium on PATH, and CHROME names none")
+    try:
+        made = Browser(path, tmp_path_factory.mktemp("profile"))
+    except (EOFError, OSError, AssertionError) as error:
+        pytest.skip(f"{path} does not run headless here: {error}")
+    made.open(page)
+    yield made
+    made.close()
+
+
+def keep(name: str, picture: np.ndarray) -> None:
+    if folder := os.environ.get("KEEP_SCREENSHOTS"):
+        Image.fromarray(picture).save(Path(folder) / f"{name}.png")
+
+
+def contrast(one: tuple[int, ...], two: tuple[int, ...]) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it."""
+    levels = []
+    for colour in (one, two):
+        channels = np.array(colour[:3]) / 255.0
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        levels.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+def test_nothing_is_loaded_and_nothing_goes_wrong(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    asked = [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event.get("method") == "Network.requestWillBeSent"
+    ]
+    assert asked == [page.as_uri()]
+    wrong = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    assert [event for event in browser.events if event.get("method") in wrong] == []
+    assert browser.value("document.scripts.length") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme", "media"),
+    [
+        ("light", 1200, "light", "screen"),
+        ("dark", 1200, "dark", "screen"),
+        ("narrow", 360, "light", "screen"),
+        ("print", 800, "dark", "print"),
+    ],
+)
+def test_every_view_has_its_charts_and_stays_within_its_width(
+    browser: Browser, name: str, width: int, scheme: str, media: str
+) -> None:
+    picture = browser.show(width, scheme, media)
+    keep(name, picture)
+    assert picture.shape[1] == width
+    background = tuple(int(c) for c in picture[5, 5])
+    assert (sum(background) < 200) == (name == "dark")  # paper is white, whatever the screen is
+    drawn = (picture != np.array(background, dtype=np.uint8)).any(axis=2)
+    assert 0.01 < drawn.mean() < 0.9
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    charts = browser.value(
+        "[...document.querySelectorAll('svg[role=img]')].map(s => {const b = "
+        "s.getBoundingClientRect(); return [b.x + scrollX, b.y + scrollY, b.width, b.height]})"
+    )
+    assert len(charts) >= 5
+    for x, y, wide, high in charts:
+        assert wide > 100
+        assert high > 30
+        assert x + wide <= width
+        inside = drawn[int(y) : int(y + high), int(x) : int(x + wide)]
+        assert inside.any()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(browser: Browser, scheme: str) -> None:
+    browser.show(1200, scheme)
+    colours = browser.value(
+        "[...document.querySelectorAll('p, th, td, h1, h2, h4, a, figcaption, summary, pre')]"
+        ".map(e => {let b = e; while (getComputedStyle(b).backgroundColor == 'rgba(0, 0, 0, 0)') "
+        "b = b.parentElement; return [getComputedStyle(e).color, "
+        "getComputedStyle(b).backgroundColor]}).map(JSON.stringify)"
+    )
+    for pair in map(json.loads, set(colours)):
+        one, two = (tuple(map(int, c[c.index("(") + 1 : -1].split(",")[:3])) for c in pair)
+        assert contrast(one, two) >= 4.5, pair  # WCAG 2, level AA
+
+
+def test_all_is_reached_by_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.show(360, "light")
+    reached = []
+    for _ in range(200):
+        browser.press("Tab", 9)
+        here = browser.value(
+            "(() => {const e = document.activeElement; if (e === document.body) return null; "
+            "const s = getComputedStyle(e); return [e.tagName, e.getAttribute('href') || "
+            "e.textContent.slice(0, 40), s.outlineStyle]})()"
+        )
+        if here is None or here[:2] in [r[:2] for r in reached]:
+            break
+        reached.append(here)
+    assert all(outline != "none" for _, _, outline in reached), reached
+    links = {text for tag, text, _ in reached if tag == "A"}
+    assert links == set(browser.value("[...document.links].map(a => a.getAttribute('href'))"))
+    clipped = browser.value(
+        "[...document.querySelectorAll('*')].filter(e => ['auto', 'scroll'].includes("
+        "getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0)"
+        ".length"
+    )
+    assert clipped == 0  # what scrolls can be scrolled with the arrow keys
+    browser.value("document.querySelector('details:not([open]) summary').focus()")
+    browser.press("Enter", 13)
+    deadline = time.monotonic() + 5
+    while browser.value("document.querySelectorAll('details:not([open])').length"):
+        assert time.monotonic() < deadline
+
+
+def test_a_printed_page_shows_all_pairs(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.show(800, "light", "print")
+    hidden = "[...document.querySelectorAll('article')].filter(a => !a.getClientRects().length)"
+    assert browser.value(f"{hidden}.length") == 0
+    paper = browser.send("Page.printToPDF")["data"]
+    assert base64.b64decode(paper)[:5] == b"%PDF-"

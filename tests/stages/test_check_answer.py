@@ -1,0 +1,23 @@
+import pyarrow as pa
+
+from curate.schema import CANDIDATES
+from curate.stage import Context
+from curate.stages.check_answer import CheckAnswer
+
+
+def judged(references, texts):
+    made = [{"text": t, "drop": "empty" if t is None else None} for t in texts]
+    view = pa.table(
+        {
+            "reference": pa.array(references, pa.string()),
+            "candidates": pa.array([made] * len(references), CANDIDATES),
+        }
+    )
+    rows = CheckAnswer().apply(view, Context())["judgments"].to_pylist()
+    return [[(j["a"], j["score"], j["status"]) for j in row] for row in rows]
+
+
+def test_a_solution_is_right_wrong_or_has_no_answer():
+    found = judged(["2 * 9\n#### 18", "$18", None, " "], ["A: 18.0", None, "A: 9", "so it is 18"])
+    wanted = [(0, 1.0, "ok"), (2, 0.0, "ok"), (3, None, "parse_error")]
+    assert found == [wanted, wanted, [], []]
