@@ -19,8 +19,15 @@ from curate.work import Shard, view
 _COPIED_AT_ONCE = 64  # shards; a column of their texts stays below the 2 GiB of Arrow's offsets
 
 
+FORMAT = 1  # of manifest.json
+
+
 def manifest(root: Path, name: str) -> dict[str, Any]:
-    """Return the run's manifest. Raises ConfigError where there is no such run."""
+    """Return the run's manifest.
+
+    Raises ConfigError where there is no such run, StoreError for a manifest that is damaged or of
+    a newer format.
+    """
     path = root / "runs" / name / "manifest.json"
     try:
         found: dict[str, Any] = orjson.loads(path.read_bytes())
@@ -30,7 +37,16 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
             f"no run {name!r} below {root}; runs: {', '.join(runs) or 'none'}"
         ) from None
     except orjson.JSONDecodeError:
-        raise StoreError(f"{path} is damaged; run the pipeline again to rewrite it") from None
+        found = {}
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise StoreError(f"{path} is damaged; run the pipeline again to rewrite it")
+    if found["format"] > FORMAT:
+        raise StoreError(
+            f"{path} was written in format {found['format']}, and this curate reads {FORMAT}; "
+            "upgrade curate"
+        )
+    if not found.keys() >= {"finished", "stages", "accounting", "shards"}:
+        raise StoreError(f"{path} is damaged; run the pipeline again to rewrite it")
     return found
 
 
@@ -142,7 +158,7 @@ def _peeked(store: Store, parts: Iterable[Sequence[str]]) -> Iterator[Record]:
         try:
             if not re.fullmatch(r"\w{1,100}", key):
                 raise StoreError("no such part")  # a manifest must not lead outside the store
-            record = Record.from_json(orjson.loads(path.read_bytes()))
+            record = Record.unpack(path.read_bytes())
             if not re.fullmatch(r"[\w.-]+/[0-9a-f]+\.[0-9a-f]+\.arrow", record.file):
                 raise StoreError("it names no part")  # nor must a record
             yield record

@@ -22,6 +22,7 @@ from curate.executors import Executor, Job, Local
 from curate.export import CardFacts, ExportSummary, Tally, Versions, export_dataset
 from curate.export.files import restore
 from curate.guard import Stop, close_run, draining, locked, open_run
+from curate.history import FORMAT
 from curate.ingest import ingest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
@@ -29,8 +30,6 @@ from curate.stage import Stage
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest, replace_synced
 from curate.work import Shard, Task, live_tables, view_columns
-
-FORMAT = 1  # of manifest.json
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROWS = 512  # tokens of one matrix: enough to keep the processor busy, few enough for its cache
-STEP = 64  # the matrix has a multiple of so many rows: short ones are multiplied otherwise
 
 
 class Run(NamedTuple):
@@ -82,7 +81,7 @@ class PackedBert:
         import torch
 
         used = runs[-1].start + len(runs[-1].texts) * runs[-1].length
-        words = np.zeros(-(-used // STEP) * STEP, dtype=np.int64)
+        words = np.zeros(max(used, ROWS), dtype=np.int64)
         places = np.zeros(len(words), dtype=np.int64)
         for start, texts, length in runs:
             stop = start + len(texts) * length

@@ -68,7 +68,7 @@ STEPS = pa.list_(STEP)
 
 STEP_PAIR = pa.struct(
     [
-        ("prefix", pa.string()),  # what both solutions begin with; "" where they part at once
+        ("prefix", pa.string()),  # what the chosen step follows; "" where the first steps differ
         ("chosen", pa.string()),  # the better next step
         ("rejected", pa.string()),
         ("q_chosen", pa.float32()),  # share of the solutions through it that end right

@@ -65,6 +65,29 @@ class Record:
         """Return the record as JSON-serialisable data."""
         return dict(self.__dict__)  # `asdict` would copy every value, which takes a while
 
+    def pack(self) -> bytes:
+        """Return the record as it is stored: as JSON, with a digest of itself."""
+        data = self.to_json()
+        return orjson.dumps({**data, "check": digest(data)})
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Record:
+        """Read a stored record. Raises StoreError for a newer format, Damaged for anything else.
+
+        Records of early versions have no digest.
+        """
+        try:
+            data = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise Damaged(f"a damaged record: {error}") from None
+        if not isinstance(data, dict):
+            raise Damaged("a damaged record: no JSON object")
+        check = data.pop("check", None)
+        record = cls.from_json(data)
+        if check not in (None, digest(data)):
+            raise Damaged("a damaged record: its digest is another")
+        return record
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
         """Rebuild a record. Raises StoreError for a newer format, Damaged for missing fields."""
@@ -107,11 +130,12 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error}") from error
         try:
-            record = Record.from_json(orjson.loads(raw))
-            if key in self._verified or self._intact(record):
+            record = Record.unpack(raw)
+            ours = (record.stage, record.key) == (stage, key)  # not another part's record
+            if ours and (key in self._verified or self._intact(record)):
                 self._verified.add(key)
                 return record
-        except (orjson.JSONDecodeError, TypeError, Damaged):
+        except (TypeError, Damaged):
             pass
         with writing(path), contextlib.suppress(FileNotFoundError):  # another run was first
             path.rename(path.with_suffix(f".{uuid.uuid4().hex[:8]}.damaged"))
@@ -138,7 +162,7 @@ class Store:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 write_synced(folder / name, *pieces)
-                write_synced(scratch, orjson.dumps(final.to_json()))
+                write_synced(scratch, final.pack())
                 try:
                     os.link(scratch, self._record_path(record.stage, record.key))
                 except FileExistsError:

@@ -7,10 +7,12 @@ from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 import curate.engines
 import curate.stages
 import curate.store
+from curate.cli import app
 from curate.commands.rows import history_lines
 from curate.engines.scripted import ScriptedEngine
 from curate.errors import ConfigError
@@ -96,6 +98,7 @@ def test_answers_and_what_was_read_in_them_are_beside_the_prompt(shown: dict[str
         assert entry["aspect"].lower() in call["messages"][-1]["content"].lower()
         read = {"Fine.\nScore: 4": 4.0, "Weak.\nScore: 2": 2.0, "no idea": None}
         assert entry["score"] == read[call["answer"]]
+        assert (call["prompt_tokens"], call["tokens"]) == (1, 4)  # as the scripted engine counts
     assert all(call["choices"] for call in odds["calls"])
     assert graded["shard"]["calls"] == 5 * 16
     assert graded["shard"]["engines"]["j"]["model"] == "model-j"
@@ -167,3 +170,20 @@ def test_the_text_form_is_safe_to_print(shown: dict[str, Any]) -> None:
     assert "\u202e" not in text
     assert "a[U+001B][2J[U+202E]b" in text
     assert "      > Weak." in lines or "      > Fine." in lines
+
+
+def test_the_command_writes_json_lines_or_text(shown: dict[str, Any]) -> None:
+    def show(*more: str) -> str:
+        done = CliRunner().invoke(app, ["show", "shown", "--root", str(shown["root"]), *more])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    steps = [json.loads(line) for line in show("--id", "r7").splitlines()]
+    assert [s["stage"] for s in steps] == [
+        s["stage"] for s in show_row(shown["root"], "shown", "r7")
+    ]
+    assert len(calls_of(steps)) > 50
+    text = show("--id", "r7", "--text")
+    assert "== judge_pairs" in text
+    assert "[answer]" in text
+    assert show("--dropped", "--json") == ""

@@ -49,8 +49,7 @@ def step_preference(table: pa.Table) -> Records:
         for name in ("prefix", "chosen", "rejected", "q_chosen", "q_rejected",
                      "n_chosen", "n_rejected", "confidence")
     }  # fmt: skip
-    prefix = pc.fill_null(given.pop("prefix"), "")
-    begun = pc.if_else(pc.equal(prefix, ""), "", pc.binary_join_element_wise(prefix, "\n", ""))
+    begun = pc.fill_null(given.pop("prefix"), "")
     asked = plain(take(table["prompt"], live.rows))
     columns = {
         "id": take(table["id"], live.rows),

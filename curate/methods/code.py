@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n`]*$", re.M)
+# Possessive, so that a line of any length is read once.
+_FENCE = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*+)[^\n`]*+$", re.M)
 _PYTHON = {"", "py", "python", "python3"}
 _DEFINES = re.compile(r"^(?:async +def|def|class) +\w+ *[(:[]", re.M)
 

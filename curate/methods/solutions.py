@@ -71,7 +71,7 @@ def number_of(answer: str) -> Fraction | None:
 def _plain(answer: str) -> str:
     """Return the answer without the marks around it and a full stop at its end."""
     text = " ".join(answer.split())
-    while True:
+    for _ in range(8):  # marks within marks; no honest answer has more
         before = text
         text = text.rstrip(".;, ").strip()
         for opened, closed in _WRAPS:
@@ -79,7 +79,8 @@ def _plain(answer: str) -> str:
             if text.startswith(opened) and text.endswith(closed) and len(text) > size:
                 text = text[len(opened) : -len(closed)].strip()
         if text == before:
-            return text
+            break
+    return text
 
 
 def _braced(text: str, start: int) -> str | None:

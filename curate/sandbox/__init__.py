@@ -21,6 +21,7 @@ are as they are for any process of this user.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import signal
@@ -85,7 +86,8 @@ def run_tests(
     if len(tests) + len(code or "") > _LONGEST:
         return Ended("no_verdict", "too long")
     token = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="curate-sandbox-") as folder:
+    folder = tempfile.mkdtemp(prefix="curate-sandbox-")
+    try:
         order = {
             "folder": folder,
             "isolation": isolation,
@@ -95,6 +97,8 @@ def run_tests(
             "task": {"code": code, "tests": tests, "token": token},
         }
         said = _launch(json.dumps(order), limits.wall_seconds + _GRACE)
+    finally:
+        _remove(folder)
     if "refused" in said:
         raise ConfigError(
             f"this machine cannot isolate a program: {said['refused']}. Let user namespaces be "
@@ -126,6 +130,14 @@ def _launch(order: str, seconds: float) -> dict[str, str | int | float | bool]:
         last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][:200]
         return {"refused": f"the launcher ended with {done.returncode} ({last})"}
     return dict(found)
+
+
+def _remove(folder: str) -> None:
+    """Remove what a program may have left; nested without end, it is too deep for `shutil`."""
+    with contextlib.suppress(OSError):
+        Path(folder).rmdir()
+        return
+    subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)  # noqa: S603, S607
 
 
 def _read(said: dict[str, str | int | float | bool], token: str, limits: Limits) -> Ended:

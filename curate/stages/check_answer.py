@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.arrays import lists, one_chunk, structs
-from curate.methods.solutions import final_answer, same_answer
+from curate.methods.solutions import final_answer, number_of, same_answer
 from curate.schema import JUDGMENT
 from curate.stage import Context, Result, Stage
 from curate.stages.calls import live_candidates
@@ -18,8 +18,8 @@ class CheckAnswer(Stage, name="check_answer"):
     An answer is what the last `\boxed{...}`, `#### ...`, `A: ...`, `Answer: ...` or `the answer is
     ...` marks; the reference is one itself, or a solution that marks one. Numbers are compared as
     exact fractions, other texts but for case and spaces; algebra is not done. A solution that marks
-    no answer (cut off, as a rule) is a `parse_error` without a score. Rows without a reference get
-    no judgment.
+    no answer (cut off, as a rule), or something else where the reference is a number, is a
+    `parse_error` without a score. Rows without a reference get no judgment.
     """
 
     needs = ("reference", "candidates")
@@ -55,6 +55,12 @@ def reference_answers(view: pa.Table) -> list[str | None]:
 
 
 def ends_right(text: str, wanted: str | None) -> bool | None:
-    """Whether a solution's final answer is the wanted one; None where one of them is not there."""
+    """Whether a solution's final answer is the wanted one.
+
+    None where one of them is not there, or a number is wanted and no number can be read.
+    """
     found = final_answer(text)
-    return None if found is None or wanted is None else same_answer(found, wanted)
+    if found is None or wanted is None:
+        return None
+    unread = number_of(wanted) is not None and number_of(found) is None
+    return None if unread else same_answer(found, wanted)

@@ -163,6 +163,7 @@ def claim_judgments(
     view: pa.Table,
     value: Floats,
     status: Sequence[str],
+    notes: Sequence[str],
     *,
     judge: str,
     aspect: str,
@@ -172,8 +173,8 @@ def claim_judgments(
     """Return a judgment a live candidate from what each of its claims is worth.
 
     `value` (claims,) is NaN where `status` says why there is none. The judgment's text holds
-    every claim with its value. A candidate with fewer than `min_claims` claims has no judgment,
-    one whose claims could not be read or valued has a status and no score.
+    every claim with its value and its note. A candidate with fewer than `min_claims` claims has
+    no judgment, one whose claims could not be read or valued has a status and no score.
     """
     claims, failed = live_claims(view)
     counts = lengths(view["candidates"])
@@ -190,8 +191,9 @@ def claim_judgments(
     at = np.flatnonzero(lost | (made >= min_claims))
     score[lost] = np.nan
     said: list[list[str]] = [[] for _ in range(size)]
-    for owner, text, worth in zip(claims.owner.tolist(), claims.text, value.tolist(), strict=True):
-        said[owner].append(f"{'?' if worth != worth else format(worth, '.2f')} {text}")
+    each = zip(claims.owner.tolist(), claims.text, value.tolist(), notes, strict=True)
+    for owner, text, worth, note in each:
+        said[owner].append(f"{'?' if worth != worth else format(worth, '.2f')} {text}{note}")
     row, place = owners(counts)[at], at - (np.cumsum(counts) - counts)[owners(counts)[at]]
     values = structs(
         JUDGMENT,

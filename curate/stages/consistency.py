@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -76,11 +77,12 @@ class Consistency(Stage, name="consistency"):
         """Return the new judgments. Raises StageError above `max_error_rate`."""
         claims, _ = live_claims(view)
         seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}")
-        worth = self._worth(claims, seeds, ctx)
+        worth, notes = self._worth(claims, seeds, ctx)
         found = claim_judgments(
             view,
             worth,
             np.where(np.isnan(worth), "api_error", "ok").tolist(),
+            notes,
             judge=self.name or f"{self.engine}:{self.kind}",
             aspect=self.measure,
             min_claims=self.min_claims,
@@ -88,12 +90,18 @@ class Consistency(Stage, name="consistency"):
         )
         return {"judgments": found}
 
-    def _worth(self, claims: LiveClaims, seeds: npt.NDArray[np.uint64], ctx: Context) -> Floats:
-        """Return what each claim is worth. A row's equal questions are asked once."""
+    def _worth(
+        self, claims: LiveClaims, seeds: npt.NDArray[np.uint64], ctx: Context
+    ) -> tuple[Floats, list[str]]:
+        """Return what each claim is worth, and what the samples said.
+
+        A row's equal questions are asked once.
+        """
         places: dict[tuple[int, str], int] = {}
         keys = zip(claims.row.tolist(), claims.question, strict=True)
         question = np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.int64)
-        texts = pa.array([text for _, text in places], pa.large_string())
+        asking = [text for _, text in places]
+        texts = pa.array(asking, pa.large_string())
         row = np.array([row for row, _ in places], dtype=np.int64)
         own = mix(seeds[row], hashes(texts))
         shown = fenced(texts, "question", own)
@@ -104,16 +112,15 @@ class Consistency(Stage, name="consistency"):
         what = f"{self.kind} with {self.engine}"
         answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
         called = np.array([s != "api_error" for s in answers.status.to_pylist()], dtype=bool)
-        asking = [text for _, text in places]
-        said = [
-            short_form(text, asking[k])
-            for text, k in zip(answers.text.to_pylist(), which.tolist(), strict=True)
-        ]
+        given = zip(answers.text.to_pylist(), which.tolist(), strict=True)
+        said = [short_form(text, asking[k]) for text, k in given]
+        of = (range(k, k + self.n) for k in range(0, len(said), self.n))
+        notes = [_said([said[k] for k in samples if called[k]]) for samples in of]
+        note = [f" ({notes[k]})" for k in question.tolist()]
         if self.measure == "match":
-            return self._match(claims, question, said, called)
-        group = answer_groups(said)
-        worth = certainty(which[called], group[called], len(texts), self.measure)
-        return worth[question] if len(question) else np.zeros(0)
+            return self._match(claims, question, said, called), note
+        worth = certainty(which[called], answer_groups(said)[called], len(texts), self.measure)
+        return worth[question], note
 
     def _match(
         self, claims: LiveClaims, question: Ints, said: list[str | None], called: np.ndarray
@@ -126,6 +133,13 @@ class Consistency(Stage, name="consistency"):
         same = np.array([own[k] is not None and own[k] == said[s] for k, s in pairs], dtype=bool)
         keep = called[sample]
         return agreement(claim[keep], same[keep], len(own))
+
+
+def _said(samples: list[str | None], most: int = 5) -> str:
+    """Return the most frequent of some short answers with their numbers, for a reader."""
+    counts = Counter("nothing" if said is None else said[:40] for said in samples)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{n} x {said}" for said, n in ranked[:most])
 
 
 class Support(Stage, name="support"):
@@ -191,6 +205,7 @@ class Support(Stage, name="support"):
             view,
             worth,
             status.to_pylist(),
+            [""] * len(worth),
             judge=self.name or f"{self.engine}:{self.kind}",
             aspect="claims",
             min_claims=self.min_claims,

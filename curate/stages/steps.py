@@ -175,7 +175,7 @@ def _evidence(texts: list[str], pair: StepPair, by: By) -> dict[str, object]:
     better, worse = chosen[pair.shared], rejected[pair.shared]
     text = texts[pair.chosen]
     return {
-        "prefix": text[: chosen[pair.shared - 1].end] if pair.shared else "",
+        "prefix": text[: better.start] if pair.shared else "",
         "chosen": text[better.start : better.end],
         "rejected": texts[pair.rejected][worse.start : worse.end],
         "q_chosen": pair.better.value,

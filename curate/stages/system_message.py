@@ -42,12 +42,13 @@ class SystemMessage(Stage, name="system_message"):
 def opened(prompts: pa.Array, texts: pa.Array) -> pa.Array:
     """Put each text (large_string) before its conversation, as a system message.
 
-    Where there is none (null), and before a system message of its own, nothing is put.
+    Nothing is put where there is none (null), before a system message of its own, or where the
+    conversation is empty.
     """
     counts = lengths(prompts)
     first = pa.array(counts.cumsum() - counts, mask=counts == 0)
     own = pc.fill_null(pc.equal(flat(prompts, "role").take(first), "system"), False)
-    new = pc.and_(texts.is_valid(), pc.invert(own))
+    new = pc.and_(pc.and_(texts.is_valid(), pa.array(counts > 0)), pc.invert(own))
     turns = conversations(["system"], [[texts.filter(new)]], pc.sum(new).as_py() or 0)
     heads = lists(np.asarray(new.to_numpy(zero_copy_only=False), dtype=np.int64), flat(turns))
     return concat_lists(heads.cast(prompts.type), prompts)

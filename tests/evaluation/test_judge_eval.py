@@ -166,8 +166,8 @@ def test_self_preference_of_a_judge_whose_model_is_known_needs_no_prefix():
     named = evaluate_judges(table, Question(["h"], judge_models={"j": "j-"}, resamples=100))
     preferred = known["judges"]["j"]["self_preference"]
     assert preferred == named["judges"]["j"]["self_preference"]
-    other = evaluate_judges(table, Question(["h"], known_models={"j": "x"}, resamples=100))
-    assert "none of the answers is by its model, x" in other["judges"]["j"]["self_preference"]
+    other = evaluate_judges(table, Question(["h"], known_models={"j": "nobody"}, resamples=100))
+    assert "none of the answers is by its model, nobody" in other["judges"]["j"]["self_preference"]
     nobody = evaluate_judges(table, Question(["h"], resamples=100))
     assert "which model the judge is is not known" in nobody["judges"]["j"]["self_preference"]
 

@@ -18,7 +18,7 @@ STEPS = [
     for c, text, right in [(0, "one", True), (0, "two", False), (2, "three", True)]
 ]
 STEP_PAIR = {
-    "prefix": "one", "chosen": "two", "rejected": "three", "q_chosen": 1.0, "q_rejected": 0.0,
+    "prefix": "one\n", "chosen": "two", "rejected": "three", "q_chosen": 1.0, "q_rejected": 0.0,
     "n_chosen": 1, "n_rejected": 4, "confidence": 0.25,
 }  # fmt: skip
 

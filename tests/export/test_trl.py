@@ -33,7 +33,7 @@ def exported(tmp_path_factory):
             for k in (0, 1)
             for t, right in [("yes", True), (WORDS[i], k == 0)]
         ]
-        parted = {"prefix": "yes", "chosen": WORDS[i], "rejected": "no", "q_chosen": 1.0}
+        parted = {"prefix": "yes\n", "chosen": WORDS[i], "rejected": "no", "q_chosen": 1.0}
         rows.append(
             {"id": f"r{i}", "prompt": prompt, "candidates": made, "pairs": [pair],
              "steps": steps, "step_pairs": [parted]}

@@ -32,6 +32,8 @@ def test_the_program_of_an_answer(text, program):
 
 def test_many_marks_take_no_time():
     assert code_blocks("`" * 100_000) == []
+    assert code_blocks("```" + " " * 100_000 + "`") == []
+    assert code_blocks("```" + "x" * 100_000 + "`") == []
     assert code_blocks("```\n" * 50_001)[-1] == ("", "")
     assert python_of("def " * 100_000) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,16 @@ def test_how_a_program_ends(place: str, code: str, tests: str, ended: Ended) -> 
 def test_what_only_waits_is_ended_by_the_clock(place: str) -> None:
     limits = Limits(wall_seconds=1.0)
     assert run_tests("import time\ntime.sleep(600)", "", limits, place) == Ended("timeout")
+
+
+@places
+def test_nothing_is_left_of_its_folder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    assert run_tests(code + "open('left', 'w').close()", "pass", QUICK, place).how == "passed"
+    assert list(tmp_path.iterdir()) == []
 
 
 @places

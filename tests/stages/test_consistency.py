@@ -94,6 +94,10 @@ def test_a_claim_that_the_model_is_sure_is_wrong_matches_nothing():
         for measure in ("match", "largest")
     ]
     assert sure == [[[(0, 0.0, "ok")]], [[(0, 1.0, "ok")]]]
+    said = ["Zurich", "Bern", "I do not know.", "Zurich"]
+    ctx = context(lambda r: Completion(said.pop()))
+    (row,) = Consistency(engine="fake", n=4).apply(view, ctx)["judgments"].to_pylist()
+    assert row[0]["text"] == "0.25 Bern is the capital. (2 x zurich, 1 x bern, 1 x nothing)"
 
 
 def test_lost_samples_are_left_out_and_lost_claims_are_no_number():

@@ -86,7 +86,7 @@ def test_a_pair_is_where_a_solution_first_goes_wrong() -> None:
     (steps,) = made["step_pairs"].to_pylist()[0]
     assert (pair["chosen"], pair["rejected"], pair["margin"]) == (0, 1, 1.0)
     assert steps == {
-        "prefix": "3 + 4 = 7", "chosen": "7 * 2 = 14", "rejected": "7 + 2 = 9",
+        "prefix": "3 + 4 = 7\n", "chosen": "7 * 2 = 14", "rejected": "7 + 2 = 9",
         "q_chosen": 1.0, "q_rejected": 0.0, "n_chosen": 1, "n_rejected": 3, "confidence": 0.25,
     }  # fmt: skip
     assert made[DROP].to_pylist() == [None]

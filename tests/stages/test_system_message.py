@@ -34,6 +34,14 @@ def test_it_stands_before_conversations_without_one():
     assert len(SystemMessage(column="system").apply(empty, context(None))["prompt"]) == 0
 
 
+def test_an_empty_conversation_stays_empty():
+    rows = table([[]], system=pa.array(["be brief"]))
+    place = rows.column_names.index("prompt")
+    rows = rows.set_column(place, "prompt", pa.array([[]], PROMPT))
+    made = SystemMessage(column="system").apply(rows, context(None))
+    assert made["prompt"].to_pylist() == [[]]
+
+
 def test_a_key_of_meta_will_do():
     rows = table([[]], meta=pa.array(['{"persona": "a sailor"}']))
     stage = SystemMessage(column="meta.persona")
