@@ -2,8 +2,10 @@
 
 Nearly all of an encoder's work is the same for every token, whichever text it is of: products
 with weights, norms, the activation. Only attention looks at a text as a whole, so only there are
-texts told apart, those of one length taken together. A text's numbers do not depend on what else
-is in the matrix: each row of a product is summed in the same order wherever it lies.
+texts told apart, those of one length taken together.
+A text's numbers do not depend on what else is in the matrix: it always has as many rows, the last
+of them idle, so that all products are done alike, and each row is summed in the same order wherever
+it lies.
 """
 
 from __future__ import annotations

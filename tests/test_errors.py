@@ -129,7 +129,14 @@ COMMANDS = {
     "run p.yaml --until margn": "until: no stage is named 'margn'; did you mean 'margin'?",
     "run p.yaml --executor locl": "--executor: unknown executor 'locl'; did you mean 'local'?",
     "status smal": "no run 'smal' below .; runs: small",
-    "show small --id zz": "no row with id 'zz' in this run",
+    "show small --id zz": (
+        "no row with id 'zz' in this run; `curate show NAME --dropped` and the exported dataset's "
+        "column `id` have ids to choose from"
+    ),
+    "audit small --engine jdge": (
+        "--engine: unknown engine 'jdge'; known: cross_encoder, openai, scripted, vllm, "
+        "vllm_reward"
+    ),
     "export small out --format openrhlf": "unknown export form 'openrhlf'; did you mean 'openrlhf'?",
     "export small out --file csv": "unknown file format 'csv'; known: jsonl, parquet",
     "export small .": "HERE exists and is not an earlier export; choose another folder",

@@ -79,7 +79,7 @@ JURY = [*verdicts("one"), *verdicts("two"), *verdicts("three")]
 
 SORTS = ['{"tags": ["exact"]}', "Poor. Score: 1", "Fair. Score: 2", "Good. Score: 4", "Score: 9"]
 JUDGES = [*says("first", *SORTS), grader("second"), grader("third"), "judge_prompts.at_least=2"]
-JUDGES += ["tag.structured=false", "combine.min_judges=1"]
+JUDGES += ["tag.structured=false"]
 
 KEEPS_TO_SOME = [
     *says("policy", "all is fine here", "All is fine here", "All is fine, here and there"),

@@ -126,3 +126,22 @@ def test_array_tasks_at_once_of_which_one_is_killed(
     again = runs(tmp_path, *shares[0])
     assert again.code == 0, again.said
     resumes(tmp_path)
+
+
+def test_killed_while_a_stage_is_done_in_pieces(
+    runs: Runs, calm: Calm, resumes: Resumes, tmp_path: Path
+) -> None:
+    """What its workers shared is left behind and not taken up again."""
+    how = ("--executor", "{local: {workers: 1, divide_from: 1}}")
+    whole = runs(tmp_path / "whole", *how, at=0)
+    assert whole.code == 0, whole.said
+    assert left(tmp_path / "whole") == calm.left
+    shared = [i for i, step in enumerate(whole.steps, 1) if "/.pieces/" in step]
+    assert len(shared) > 100
+    for at in (shared[1], shared[len(shared) // 2], shared[-1]):
+        root = tmp_path / str(at)
+        assert runs(root, *how, at=at).code == KILLED
+        again = runs(root, *how)
+        assert again.code == 0, again.said
+        resumes(root)
+        assert list((root / "store/.pieces").iterdir())  # `curate gc` takes it

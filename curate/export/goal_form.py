@@ -1,0 +1,66 @@
+"""The shape that asks for the score that the preferred answer has, as in `trl_forms` pure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.arrays import concat_lists, flat, lengths, lists
+from curate.export.forms import Records
+from curate.export.pairs import Indexes, answer, element, live_pairs, message, take, true_where
+
+GOALS = "goals"
+"""The column of each candidate's goal, a list of texts; `curate.stages.goals` writes it."""
+
+
+def goals(table: pa.Table) -> Records:
+    """Reward-augmented pairs: each asked for as its better answer is, and again as its worse.
+
+    A pair gives (goal of a: a over b), then (goal of b: b over a). One whose goals are equal gives
+    none, as the two would contradict each other; one without goals is left as it is.
+    """
+    live = live_pairs(table)
+    sides = (live.chosen, live.rejected)
+    said = [element(table[GOALS], live.rows, side) for side in sides]
+    asked, other = (pc.is_valid(text) for text in said)
+    plain = true_where(pc.invert(pc.or_(asked, other)))
+    twice = true_where(pc.fill_null(pc.not_equal(*said), False))
+    pair = np.concatenate([np.flatnonzero(plain | twice), np.flatnonzero(twice)])
+    turned = np.arange(len(pair)) >= int((plain | twice).sum())
+    order = np.lexsort((turned, pair))
+    pair, turned = pair[order], turned[order]
+    rows = live.rows[pair]
+    first, second = (
+        np.where(turned, sides[1 - k][pair], sides[k][pair]).astype(np.int64) for k in (0, 1)
+    )
+    columns = {
+        "id": take(table["id"], rows),
+        "prompt": asking(take(table["prompt"], rows), element(table[GOALS], rows, first)),
+        "chosen": answer(element(table["candidates"], rows, first, "text")),
+        "rejected": answer(element(table["candidates"], rows, second, "text")),
+        "goal_met_by_better": pa.array(~turned),
+    }
+    return Records(pa.table(columns), rows)
+
+
+def asking(prompts: pa.Array, goals: pa.Array) -> pa.Array:
+    """Put each goal (null: none) at the end of the conversation's system message, or make one."""
+    counts, role, content = lengths(prompts), flat(prompts, "role"), flat(prompts, "content")
+    first = np.cumsum(counts) - counts
+    own = np.zeros(len(prompts), dtype=bool)
+    own[counts > 0] = true_where(pc.equal(role, "system"))[first[counts > 0]]
+    said = true_where(goals.is_valid())
+    joined = pc.binary_join_element_wise(content.take(pa.array(first[own & said])),
+                                         goals.filter(pa.array(own & said)), "\n\n")
+    place = np.zeros(len(content), dtype=bool)
+    place[first[own & said]] = True
+    turns = message_list(role, pc.replace_with_mask(content, pa.array(place), joined), counts)
+    new = said & ~own
+    heads = lists(new.astype(np.int64), message("system", goals.filter(pa.array(new))))
+    return concat_lists(heads.cast(turns.type), turns)
+
+
+def message_list(role: pa.Array, content: pa.Array, counts: Indexes) -> pa.Array:
+    """Return the conversations (n) of `counts` (n) messages each."""
+    return lists(counts, pa.StructArray.from_arrays([role, content], names=["role", "content"]))
