@@ -94,6 +94,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "steps": STEPS,
     "step_pairs": STEP_PAIRS,
     "other_prompt": PROMPT,
+    "goals": pa.list_(pa.string()),
     "split": pa.string(),
 }
 """Columns with a fixed type. `embedding` (fixed_size_list of float16 or float32) and any

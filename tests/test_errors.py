@@ -133,9 +133,8 @@ COMMANDS = {
         "no row with id 'zz' in this run; `curate show NAME --dropped` and the exported dataset's "
         "column `id` have ids to choose from"
     ),
-    "audit small --engine jdge": (
-        "--engine: unknown engine 'jdge'; known: cross_encoder, openai, scripted, vllm, "
-        "vllm_reward"
+    "audit small --engine scriptd": (
+        "--engine: unknown engine 'scriptd'; did you mean 'scripted'?"
     ),
     "export small out --format openrhlf": "unknown export form 'openrhlf'; did you mean 'openrlhf'?",
     "export small out --file csv": "unknown file format 'csv'; known: jsonl, parquet",

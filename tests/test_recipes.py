@@ -112,6 +112,7 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("secrets_rlhf", [], {"margin", "p_correct"}),
     ("c_rlft", [], {"messages", "model", "score"}),
     ("curry", [], {"margin", "curriculum_step"}),
+    ("reward_augmented", [], {"chosen", "rejected", "goal_met_by_better"}),
     ("deita", [], {"margin"}),
     ("trees", [], {"margin", "weight"}),
     ("forum_votes", [], {"margin", "weight"}),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from curate.errors import ConfigError, did_you_mean
-from curate.export import prompt_forms
+from curate.export import goal_form, prompt_forms
 from curate.export import step_forms as steps
 from curate.export import trainer_forms as other
 from curate.export import trl_forms as trl
 from curate.export.forms import (
     NO_CANDIDATE,
+    NO_GOALS,
     NO_PAIR,
     NO_PROMPT,
     NO_PROMPTS,
@@ -22,6 +23,7 @@ from curate.export.forms import (
 _PAIRED = ("id", "prompt", "candidates", "pairs")
 _ANSWERED = ("id", "prompt", "candidates")
 _PROMPTS = (*_ANSWERED, "other_prompt")
+_GOALS = (*_PAIRED, "goals")
 _STEPS = ("id", "prompt", "steps")
 _STEP_PAIRS = (*_PAIRED, "step_pairs")
 
@@ -37,6 +39,7 @@ FORMS: dict[str, Form] = {
     "best": Form("TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer),
     "scored": Form("TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored),
     "prompts": Form("one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts),
+    "goals": Form("a pair for each of its two goals", _GOALS, NO_GOALS, goal_form.goals),
     "stepwise": Form("TRL and Axolotl stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),
     "step-preference": Form("a step over a step", _STEP_PAIRS, NO_PAIR, steps.step_preference),
     "candidates": Form("nested rows as they are", _ANSWERED, NO_CANDIDATE, trl.candidates),

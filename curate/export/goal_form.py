@@ -8,10 +8,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import concat_lists, flat, lengths, lists
 from curate.export.forms import Records
-from curate.export.pairs import Indexes, answer, element, live_pairs, message, take, true_where
-
-GOALS = "goals"
-"""The column of each candidate's goal, a list of texts; `curate.stages.goals` writes it."""
+from curate.export.pairs import answer, element, live_pairs, message, take, true_where
 
 
 def goals(table: pa.Table) -> Records:
@@ -22,7 +19,7 @@ def goals(table: pa.Table) -> Records:
     """
     live = live_pairs(table)
     sides = (live.chosen, live.rejected)
-    said = [element(table[GOALS], live.rows, side) for side in sides]
+    said = [element(table["goals"], live.rows, side) for side in sides]
     asked, other = (pc.is_valid(text) for text in said)
     plain = true_where(pc.invert(pc.or_(asked, other)))
     twice = true_where(pc.fill_null(pc.not_equal(*said), False))
@@ -36,7 +33,7 @@ def goals(table: pa.Table) -> Records:
     )
     columns = {
         "id": take(table["id"], rows),
-        "prompt": asking(take(table["prompt"], rows), element(table[GOALS], rows, first)),
+        "prompt": asking(take(table["prompt"], rows), element(table["goals"], rows, first)),
         "chosen": answer(element(table["candidates"], rows, first, "text")),
         "rejected": answer(element(table["candidates"], rows, second, "text")),
         "goal_met_by_better": pa.array(~turned),
@@ -48,19 +45,14 @@ def asking(prompts: pa.Array, goals: pa.Array) -> pa.Array:
     """Put each goal (null: none) at the end of the conversation's system message, or make one."""
     counts, role, content = lengths(prompts), flat(prompts, "role"), flat(prompts, "content")
     first = np.cumsum(counts) - counts
-    own = np.zeros(len(prompts), dtype=bool)
-    own[counts > 0] = true_where(pc.equal(role, "system"))[first[counts > 0]]
+    own = true_where(pc.equal(role, "system"))[first]  # no usable pair has an empty prompt
     said = true_where(goals.is_valid())
-    joined = pc.binary_join_element_wise(content.take(pa.array(first[own & said])),
-                                         goals.filter(pa.array(own & said)), "\n\n")
     place = np.zeros(len(content), dtype=bool)
     place[first[own & said]] = True
-    turns = message_list(role, pc.replace_with_mask(content, pa.array(place), joined), counts)
+    before, after = content.filter(pa.array(place)), goals.filter(pa.array(own & said))
+    joined = pc.binary_join_element_wise(before, after, "\n\n")
+    content = pc.replace_with_mask(content, pa.array(place), joined)
+    turns = pa.StructArray.from_arrays([role, content], names=["role", "content"])
     new = said & ~own
     heads = lists(new.astype(np.int64), message("system", goals.filter(pa.array(new))))
-    return concat_lists(heads.cast(turns.type), turns)
-
-
-def message_list(role: pa.Array, content: pa.Array, counts: Indexes) -> pa.Array:
-    """Return the conversations (n) of `counts` (n) messages each."""
-    return lists(counts, pa.StructArray.from_arrays([role, content], names=["role", "content"]))
+    return concat_lists(heads, lists(counts, turns))

@@ -31,6 +31,7 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 MOST_ROWS = 100_000  # drawn by a hash of their ids; more hardly narrow the intervals
 MOST_JUDGES = 12  # the rest, by name, are left out of the comparisons
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 1 << 27  # a column of texts stays below 2 GiB
 _MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square
 
 
@@ -85,6 +86,7 @@ class Leanings:
     def __init__(self, models: Mapping[str, str | None], share: float = 1.0) -> None:
         self.models, self._share = models, share
         self.rows = 0
+        self._waiting: list[pa.Table] = []
         self._sides: dict[tuple[str, str, str], Clustered] = defaultdict(Clustered)
         self._agreed: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros((3, 3)))
         self._wrote: set[str | None] = set()  # who wrote answers
@@ -94,10 +96,23 @@ class Leanings:
         """Gather one shard's live rows: candidates, judgments, and ids where only some count."""
         if not {"candidates", "judgments"} <= columns.keys():
             return
-        table = pa.table({name: columns[name] for name in ("candidates", "judgments")})
+        drawn = np.ones(len(columns["judgments"]), dtype=bool)
         if self._share < 1.0 and "id" in columns:
             drawn = hashes(columns["id"]) >> np.uint64(11) < np.uint64(self._share * 2**53)
-            table = table.filter(pa.array(drawn))
+        table = pa.table({name: columns[name] for name in ("candidates", "judgments")})
+        self._waiting.append(table.filter(pa.array(drawn)))  # copied: no file stays open
+        rows, size = (
+            sum(n) for n in zip(*((len(t), t.nbytes) for t in self._waiting), strict=True)
+        )
+        if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Look at the rows that wait: many at once, as each judge of each table takes its time."""
+        if not self._waiting:
+            return
+        table = pa.concat_tables(self._waiting).combine_chunks()
+        self._waiting.clear()
         self.rows += len(table)
         self._judges |= set(judge_names(table))
         names = sorted(self._judges)[:MOST_JUDGES]
@@ -122,11 +137,13 @@ class Leanings:
 
     def summary(self, judge: str) -> dict[str, Any]:
         """Return {longer, own}: each {judge, others, excess}, or for `own` why there is none."""
+        self._gather()
         own = self._side(judge, "own")
         return {"longer": self._side(judge, "longer"), "own": own or self._why_not(judge)}
 
     def agreement(self) -> list[dict[str, Any]]:
         """Return how far every two judges agree: {judges, n, same, kappa}, where both spoke."""
+        self._gather()
         rows = []
         for judges, table in sorted(self._agreed.items()):
             n = int(table.sum())

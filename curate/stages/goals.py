@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.arrays import flat, lengths, lists, map_distinct, owners
 from curate.errors import StageError
-from curate.export.goal_form import GOALS
 from curate.stage import Context, Result, Stage
 
 _TOP, _HELD = 10.0, "{goal}"
@@ -36,7 +35,7 @@ class Goals(Stage, name="goals"):
 
     needs = ("candidates", "scores")
     uses = ("split",)
-    writes = (GOALS,)
+    writes = ("goals",)
 
     @field_validator("text")
     @classmethod
@@ -67,7 +66,7 @@ class Goals(Stage, name="goals"):
         wanted = self._wanted(view)[owners(counts)] & ~np.isnan(goal)
         said = map_distinct(pa.array(goal, mask=~wanted), self._said, pa.string())
         ctx.counts["goals"] += int(wanted.sum())
-        return {GOALS: lists(counts, said)}
+        return {"goals": lists(counts, said)}
 
     def _wanted(self, view: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         if "split" not in view.column_names:

@@ -46,6 +46,7 @@ def row(key, texts=("good", "bad"), pairs=None, turns=1, split=None):
         "steps": STEPS,
         "step_pairs": [STEP_PAIR],
         "other_prompt": [{"role": "user", "content": f"another {key}"}],
+        "goals": [f"worth {len(texts) - i}" for i in range(len(texts))],
         "reference": f"truth of {key}" if turns == 1 else None,
         "split": split,
     }
@@ -53,7 +54,7 @@ def row(key, texts=("good", "bad"), pairs=None, turns=1, split=None):
 
 def table(rows):
     names = ["id", "prompt", "candidates", "scores", "pairs", "rationales", "reference", "split"]
-    names += ["steps", "step_pairs", "other_prompt"]
+    names += ["steps", "step_pairs", "other_prompt", "goals"]
     return pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
 
 

@@ -138,7 +138,7 @@ def test_killed_while_a_stage_is_done_in_pieces(
     assert left(tmp_path / "whole") == calm.left
     shared = [i for i, step in enumerate(whole.steps, 1) if "/.pieces/" in step]
     assert len(shared) > 100
-    for at in (shared[1], shared[len(shared) // 2], shared[-1]):
+    for at in (shared[5], shared[len(shared) // 2], shared[-1]):
         root = tmp_path / str(at)
         assert runs(root, *how, at=at).code == KILLED
         again = runs(root, *how)

@@ -25,6 +25,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "cover": {"keep": 2},
     "surprisal": {"k": 3},
     "fifa": {"keep": 2},
+    "goals": {"low": -10},
     "min_score": {"at_least": 1.0},
     "route": {"by": "split", "to": {"train": {"judge": {"engine": "small"}}}},
     "route_pairs": {"coefficients": {"poem": 1.0, "length_gap=low": -0.5}, "budget": 1},

@@ -71,6 +71,7 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
     "continue_steps": {"n": 2},
     "label_steps": {"min_tries": 2},
     "pair_steps": {"min_tries": 1},
+    "goals": {"high": 5, "text": "worth {goal}"},
     "fifa": {"keep": 4},
     "judge": {"rubric": ["helpfulness", "honesty"], "score": "expected"},
     "judge_pairs": {"verdict": "log_odds", "min_mass": 0.0},
@@ -112,6 +113,7 @@ def usual(rows: int = 12) -> pa.Table:
         data["rationales"].append(["because it says more"] * len(data["pairs"][-1]))
         data["steps"].append([{"candidate": 0, "text": answers[0], "right": True, "tries": 2}])
         data["step_pairs"].append([{"chosen": "a", "rejected": "b"}] * len(data["pairs"][-1]))
+        data["goals"].append([str(k + 1) for k in range(4)])
         data["split"].append("train")
         data["other_prompt"].append([{"role": "user", "content": f"Explain {topic} again"}])
     columns = {name: pa.array(values, COLUMNS[name]) for name, values in data.items()}
