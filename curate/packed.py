@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROWS = 512  # tokens of one matrix: enough to keep the processor busy, few enough for its cache
+ROWS = 1024  # tokens of one matrix: enough to keep a processor busy, and no more memory than that
 
 
 class Run(NamedTuple):

@@ -105,7 +105,7 @@ def _judged(
     import curate.engines
     import curate.stages  # noqa: F401 - both register their classes
     from curate import history
-    from curate.errors import ConfigError
+    from curate.errors import ConfigError, InputError
     from curate.loop import run
     from curate.pipeline import Pipeline
     from curate.report.judges import judge_models
@@ -117,6 +117,8 @@ def _judged(
     name = f"{given.name}-judge-eval"
     run(Pipeline(name, source, stages, given.engines, given.seed, export=None), root)
     store, shards = history.shards(root, history.manifest(root, name))
+    if not sum(shard.rows for shard in shards):
+        raise InputError(f"no row of the set is left; `curate show {name} --dropped` says why")
     rows = history.live_table(store, shards, EVALUATED)
     models = judge_models(store, shards)
     return rows, {judge: model for judge, model in models.items() if model}

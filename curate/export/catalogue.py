@@ -27,7 +27,8 @@ _GOALS = (*_PAIRED, "goals")
 _STEPS = ("id", "prompt", "steps")
 _STEP_PAIRS = (*_PAIRED, "step_pairs")
 
-_ASKED = {"prompt": "instruction", "query": "input"}  # in LLaMA-Factory's words
+_ASKED = {"prompt": "instruction", "query": "input", "system": "system", "history": "history"}
+"""The columns of a conversation in LLaMA-Factory's alpaca, by its own words for them."""
 
 FORMS: dict[str, Form] = {
     "preference": Form("TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, structs
+from curate.arrays import flat, lengths, lists, messages_of, structs
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     alternating,
@@ -47,13 +47,32 @@ def _turn(role: pa.Array, content: pa.Array) -> pa.Array:
 def alpaca(table: pa.Table) -> Records:
     """LLaMA-Factory, `formatting: alpaca` with `ranking: true`."""
     live, prompt, chosen, rejected = sides(table)
-    columns = {
-        "instruction": plain(prompt),
-        "input": pa.repeat(pa.scalar(""), len(live.rows)),
-        "chosen": chosen,
-        "rejected": rejected,
-    }
+    columns = {**_instructed(prompt), "chosen": chosen, "rejected": rejected}
     return Records(pa.table(columns), live.rows)
+
+
+def _instructed(prompt: pa.Array) -> dict[str, pa.Array]:
+    """Return each conversation as alpaca has it: the last question, and what came before.
+
+    Turns that do not alternate as a trainer expects are one text, so that nothing is lost.
+    """
+    whole = plain(prompt).to_pylist()
+    rows: list[tuple[str, str, list[list[str]]]] = []
+    for text, turns in zip(whole, messages_of(prompt), strict=True):
+        system = turns[0]["content"] if turns[0]["role"] == "system" else ""
+        said = turns[1:] if turns[0]["role"] == "system" else turns
+        roles, contents = [turn["role"] for turn in said], [turn["content"] for turn in said]
+        if len(said) % 2 and roles == (["user", "assistant"] * len(said))[: len(said)]:
+            history = [contents[k : k + 2] for k in range(0, len(said) - 1, 2)]
+            rows.append((contents[-1], system, history))
+        else:
+            rows.append((text, "", []))
+    return {
+        "instruction": pa.array([row[0] for row in rows], pa.string()),
+        "input": pa.repeat(pa.scalar(""), len(rows)),
+        "system": pa.array([row[1] for row in rows], pa.string()),
+        "history": pa.array([row[2] for row in rows], pa.list_(pa.list_(pa.string()))),
+    }
 
 
 def alpaca_kto(table: pa.Table) -> Records:
@@ -61,8 +80,7 @@ def alpaca_kto(table: pa.Table) -> Records:
     live = live_pairs(table)
     rows, text = alternating(table, live)
     columns = {
-        "instruction": plain(take(table["prompt"], rows)),
-        "input": pa.repeat(pa.scalar(""), len(rows)),
+        **_instructed(take(table["prompt"], rows)),
         "output": text,
         "kto_tag": pa.array(np.tile([True, False], len(live.rows)).astype(bool)),
     }

@@ -8,6 +8,7 @@ in float64, and where rounding could have hidden one, that row is searched again
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -65,13 +66,17 @@ def _search(vectors: Matrix, products: Products, k: int) -> tuple[Ints, Floats, 
     pools = Pools(products, n, k)
     pools.run()
     found, square, hidden = np.empty((n, k), dtype=np.int64), np.empty((n, k)), np.zeros(n, bool)
-    for start in range(0, n, TILE):
+
+    def settle(start: int) -> None:
         at = slice(start, min(start + TILE, n))
-        found[at], square[at] = _measure(vectors, np.arange(n)[at], pools.rows[at], k)
+        found[at], square[at] = _measure(vectors, np.arange(start, at.stop), pools.rows[at], k)
         if pools.rows.shape[1] < n - 1:
             # Whatever a pool left out is no nearer than the last it holds, give or take rounding.
             beyond = pools.score[at, -1].astype(np.float64) - products.shift + pools.error_of(at)
             hidden[at] = -0.5 * square[at, -1] <= beyond
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(settle, range(0, n, TILE)))
     return found, square, np.flatnonzero(hidden)
 
 

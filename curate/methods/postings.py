@@ -112,8 +112,13 @@ def levels(tokens: Hashes) -> npt.NDArray[np.uint8]:
 def postings(
     sets: ShingleSets, s: slice, threshold: float, level: npt.NDArray[np.uint8], layout: Layout
 ) -> list[Hashes]:
-    """Return the postings of the prefixes of a few sets, apart by part."""
+    """Return the postings of the prefixes of a few sets, apart by part.
+
+    Of a set so small that no other reaches the threshold with it, the one posting is of all its
+    elements together: else sets of two words would meet all others that share one of them.
+    """
     counts = sets.counts[s]
+    alone = counts / (counts + 1) < threshold - EPSILON
     element = sets.tokens[np.repeat(sets.begin[s], counts) + local(counts)]
     common = level[element >> np.uint64(SHINGLE_BITS - (len(level) - 1).bit_length())]
     row = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
@@ -122,7 +127,9 @@ def postings(
     key |= element >> np.uint64(LEVEL_BITS)
     key.sort(kind="stable")  # much faster here: the keys ascend from set to set
     place = local(counts)
-    head = place <= np.repeat(counts - least(counts, threshold), counts)
+    head = place <= np.repeat(np.where(alone, 0, counts - least(counts, threshold)), counts)
+    first = np.flatnonzero((place == 0) & np.repeat(alone, counts))
+    key[first] = _together(element, counts)[alone[counts > 0]] >> np.uint64(LEVEL_BITS)
     row, place = row[head] + np.uint64(s.start), place[head].clip(max=(1 << PLACE_BITS) - 1)
     key = key[head] & np.uint64((1 << hash_bits) - 1)
     posting = key << np.uint64(layout.low_bits)  # the topmost bits fall off
@@ -134,6 +141,16 @@ def postings(
     return np.split(
         posting[order], np.cumsum(np.bincount(part, minlength=1 << layout.part_bits))[:-1]
     )
+
+
+def _together(element: Hashes, counts: Ints) -> Hashes:
+    """Return one hash for all elements of each set that has any."""
+    full = counts[counts > 0]
+    if not len(full):
+        return np.zeros(0, dtype=np.uint64)
+    mixed = (element ^ (element >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = np.add.reduceat(mixed ^ (mixed >> np.uint64(32)), np.cumsum(full) - full)
+    return np.asarray(mixed >> np.uint64(64 - SHINGLE_BITS))
 
 
 def _repeated(key: Hashes, layout: Layout) -> tuple[Hashes, Ints]:

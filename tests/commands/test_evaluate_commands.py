@@ -96,6 +96,11 @@ def test_judge_eval_asks_a_pipeline_s_judge_once(
     none = curate(*command)
     assert none.returncode == 2
     assert "no stage asks an engine for judgments" in none.stderr
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    (tmp_path / "x.jsonl").write_text("")
+    empty = curate(*command)
+    assert empty.returncode == 2
+    assert "no row of the set is left" in empty.stderr
 
 
 def test_lint_prints_findings_and_its_exit_code_says_whether_they_are_errors(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import write_form
+from curate.export import FORMS, write_form
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 
 USER, GOOD, BAD = (
@@ -17,11 +17,12 @@ USER, GOOD, BAD = (
     for role, text in (("user", "Why?"), ("assistant", "good"), ("assistant", "bad"))
 )
 WHOLE = {"chosen": [USER, GOOD], "rejected": [USER, BAD], "margin": 1.5}
+ASKED = {"instruction": "Why?", "input": "", "system": "", "history": []}
 ROWS: dict[str, list[dict[str, Any]]] = {
-    "alpaca": [{"instruction": "Why?", "input": "", "chosen": "good", "rejected": "bad"}],
+    "alpaca": [{**ASKED, "chosen": "good", "rejected": "bad"}],
     "alpaca-kto": [
-        {"instruction": "Why?", "input": "", "output": "good", "kto_tag": True},
-        {"instruction": "Why?", "input": "", "output": "bad", "kto_tag": False},
+        {**ASKED, "output": "good", "kto_tag": True},
+        {**ASKED, "output": "bad", "kto_tag": False},
     ],
     "sharegpt-kto": [
         {
@@ -74,3 +75,31 @@ def test_a_trainer_finds_the_row_it_documents(tmp_path: Path, form: str) -> None
     path = tmp_path / "rows.jsonl"
     write_form([table], path, form, "jsonl")
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS[form]
+
+
+def test_alpaca_keeps_the_turns_of_a_conversation() -> None:
+    def say(*turns: tuple[str, str]) -> list[dict[str, str]]:
+        return [{"role": role, "content": text} for role, text in turns]
+
+    asked, told = ("user", "one"), ("assistant", "1")
+    prompts = [
+        say(("system", "Be brief."), asked, told, ("user", "two")),
+        say(asked, ("user", "two")),  # does not alternate
+    ]
+    answers = [{"text": text, "model": "m", "drop": None} for text in ("good", "bad")]
+    table = pa.table(
+        {
+            "id": ["a", "b"],
+            "prompt": pa.array(prompts, PROMPT),
+            "candidates": pa.array([answers] * 2, CANDIDATES),
+            "pairs": pa.array([[{"chosen": 0, "rejected": 1}]] * 2, PAIRS),
+        }
+    )
+    whole, flat = FORMS["alpaca"].build(table).table.to_pylist()
+    assert (whole["instruction"], whole["system"], whole["history"]) == (
+        "two", "Be brief.", [["one", "1"]],
+    )  # fmt: skip
+    assert (flat["instruction"], flat["system"], flat["history"]) == (
+        "user: one\n\nuser: two", "", [],
+    )  # fmt: skip
+    assert FORMS["alpaca"].build(table.slice(0, 0)).table.num_rows == 0

@@ -202,6 +202,18 @@ def candidates(join: JaccardJoin, both_sides: bool) -> int:
     return sum(len(a) for a, _ in join._search.candidates(heads, both_sides))
 
 
+def test_texts_of_two_words_out_of_few_stay_cheap():
+    rng = np.random.default_rng(0)
+    texts = [f"w{a} w{b}" for a, b in rng.integers(0, 60, (6_000, 2)).tolist()]
+    _, sets = shingle_sets(arrays(texts))
+    for threshold, same in ((0.8, True), (0.5, False)):
+        join = JaccardJoin(sets, threshold)
+        met = candidates(join, both_sides=True)
+        assert (met < 8 * len(texts)) == same  # some 7 others hold the same words, 400 one of them
+    expected, _ = greedy(texts[:400], 0.8)
+    assert near_text(arrays(texts), np.arange(len(texts)), 0.8)[0][:400].tolist() == expected
+
+
 def test_a_shared_shingle_stays_cheap_at_a_low_threshold():
     n = 20_000
     _, sets = shingle_sets(arrays([f"what is the x{i}" for i in range(n)]))
