@@ -25,7 +25,28 @@ Program = tuple[str | None, str]
 _SCORES = {"passed": 1.0, "failed": 0.0}
 
 
-class CheckTests(Stage, name="check_tests"):
+class RunsCode(Stage):
+    """A stage that runs a row's tests, once the pipeline says that it may."""
+
+    tests: str = "meta.tests"
+    """The column that holds a row's tests, one text or a list of them; "meta.KEY" is a key of the
+    source's own columns."""
+    allow_code: Runtime[bool] = False
+    """Must be true: this stage runs code that others or models wrote on this machine."""
+    isolation: Runtime[Isolation] = "namespaces"
+    """How code is kept from harm; with "machine" you say that this machine is itself a sandbox."""
+    limits: Limits = Limits()
+    """What a program may use: seconds (of CPU), wall_seconds, memory_mb, file_mb, processes,
+    open_files."""
+    at_once: Runtime[int] = Field(4, ge=1)
+    """Programs that run beside each other."""
+
+    def needed(self) -> tuple[str, ...]:
+        """Need the column of the tests, and what else the stage needs."""
+        return (*self.needs, _column(self.tests))
+
+
+class CheckTests(RunsCode, name="check_tests"):
     """Drop rows without tests, or whose tests test nothing; put it before answers are paid for.
 
     Tests are Python, with asserts as a rule, and run after the solution in one module. Here they
@@ -36,23 +57,6 @@ class CheckTests(Stage, name="check_tests"):
 
     needs = ("id",)
     writes = ("tests_hash",)
-
-    tests: str = "meta.tests"
-    """The column that holds a row's tests, one text or a list of them; "meta.KEY" is a key of the
-    source's own columns."""
-    allow_code: Runtime[bool] = False
-    """Must be true: this stage runs code that others wrote on this machine."""
-    isolation: Runtime[Isolation] = "namespaces"
-    """How code is kept from harm; with "machine" you say that this machine is itself a sandbox."""
-    limits: Limits = Limits()
-    """What a program may use: seconds (of CPU), wall_seconds, memory_mb, file_mb, processes,
-    open_files."""
-    at_once: Runtime[int] = Field(4, ge=1)
-    """Programs that run beside each other."""
-
-    def needed(self) -> tuple[str, ...]:
-        """Need the column of the tests."""
-        return (*self.needs, _column(self.tests))
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the tests' hashes and who is dropped. Raises ConfigError without permission."""
@@ -65,7 +69,7 @@ class CheckTests(Stage, name="check_tests"):
         }
 
 
-class RunTests(Stage, name="run_tests"):
+class RunTests(RunsCode, name="run_tests"):
     """Append whether each live candidate's program passes its row's tests, as 1 or 0.
 
     The program is the answer's last Python block that defines something. It runs with the tests in
@@ -83,24 +87,8 @@ class RunTests(Stage, name="run_tests"):
     needs = ("id", "candidates")
     appends = ("judgments",)
 
-    tests: str = "meta.tests"
-    """The column that holds a row's tests, one text or a list of them; "meta.KEY" is a key of the
-    source's own columns."""
-    allow_code: Runtime[bool] = False
-    """Must be true: this stage runs code that models wrote on this machine."""
-    isolation: Runtime[Isolation] = "namespaces"
-    """How code is kept from harm; with "machine" you say that this machine is itself a sandbox."""
-    limits: Limits = Limits()
-    """What a program may use: seconds (of CPU), wall_seconds, memory_mb, file_mb, processes,
-    open_files."""
-    at_once: Runtime[int] = Field(4, ge=1)
-    """Programs that run beside each other."""
     name: str = "tests"
     """The judge's name in the judgments."""
-
-    def needed(self) -> tuple[str, ...]:
-        """Need the column of the tests."""
-        return (*self.needs, _column(self.tests))
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises ConfigError without permission."""

@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from corpus import ATTACKS, HONEST, UNFLAGGED
 
@@ -22,7 +24,7 @@ from curate.stages.judge import Judge
 from curate.stages.judge_list import JudgeList
 from curate.stages.judge_pairs import JudgePairs
 from curate.stages.rationale import Rationale
-from curate.stages.steering import REASONS, suspicious
+from curate.stages.steering import REASONS, steering_signs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from fake_engine import context, table
@@ -140,14 +142,15 @@ def test_a_judge_that_only_quotes_inside_a_sentence_gives_no_number(form):
 
 
 def test_attacks_are_flagged():
-    found = {attack: suspicious(text) for attack, text in ATTACKS.items()}
-    assert {attack for attack, reasons in found.items() if not reasons} == UNFLAGGED
-    assert {reason for reasons in found.values() for reason in reasons} == set(REASONS)
+    signs = steering_signs(pa.array(ATTACKS.values()))
+    unflagged = ~np.logical_or.reduce(list(signs.values()))
+    assert {attack for attack, out in zip(ATTACKS, unflagged, strict=True) if out} == UNFLAGGED
+    assert {reason for reason, shown in signs.items() if shown.any()} == set(REASONS)
 
 
-@pytest.mark.parametrize("text", HONEST)
-def test_honest_answers_are_not_flagged(text):
-    assert suspicious(text) == ()
+def test_honest_answers_are_not_flagged():
+    for reason, shown in steering_signs(pa.array(HONEST)).items():
+        assert not shown.any(), (reason, [text for text, s in zip(HONEST, shown, strict=True) if s])
 
 
 @pytest.fixture(scope="module")
