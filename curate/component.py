@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from inspect import isabstract
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -43,10 +44,11 @@ class Component(BaseModel):
         """Register the subclass under `name`, or under `module:Class`.
 
         A class that brings a registry of its own is a contract (a stage, an engine) and not
-        one of the components that are registered there.
+        one of the components that are registered there; nor is one that is still abstract.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        if cls.registry is not None and "registry" not in vars(cls):
+        contract = cls.registry is None or "registry" in vars(cls)
+        if not contract and not isabstract(cls):
             cls.kind = name or f"{cls.__module__}:{cls.__qualname__}"
             cls.registry.add(cls.kind, cls)
 
