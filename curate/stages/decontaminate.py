@@ -38,6 +38,7 @@ class Decontaminate(Stage, name="decontaminate"):
     What a result depends on is the benchmarks' content, not where it was read.
     """
 
+    version = 2
     scope = "dataset"
     benchmarks: tuple[str | Benchmark, ...] = Field(min_length=1)
     """Names of known benchmarks (gsm8k, reward_bench, ...), the groups `tasks` and `reward`, or
