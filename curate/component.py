@@ -44,11 +44,11 @@ class Component(BaseModel):
         """Register the subclass under `name`, or under `module:Class`.
 
         A class that brings a registry of its own is a contract (a stage, an engine) and not
-        one of the components that are registered there; nor is one that is still abstract.
+        one of the components that are registered there; nor is an abstract one without a name.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        contract = cls.registry is None or "registry" in vars(cls)
-        if not contract and not isabstract(cls):
+        component = "registry" not in vars(cls) and (bool(name) or not isabstract(cls))
+        if cls.registry is not None and component:
             cls.kind = name or f"{cls.__module__}:{cls.__qualname__}"
             cls.registry.add(cls.kind, cls)
 

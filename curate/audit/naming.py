@@ -24,7 +24,8 @@ from curate.engines.contract import Completions, Engine, Requests
 from curate.methods.verdicts import pair_verdict, without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context
-from curate.stages.calls import GreedySampling, chat, fenced, paragraphs
+from curate.stages.calls import GreedySampling, chat
+from curate.stages.shown import fenced, paragraphs
 
 NAMED = 6  # features, the strongest first, beside all that lean
 SHOWN, CHOSEN_ON, TESTED_ON = 10, 30, 50  # pairs

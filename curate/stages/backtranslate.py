@@ -16,8 +16,9 @@ from curate.engines.contract import Capability, Completions, Requests
 from curate.prompts import load_template
 from curate.schema import DROP, PROMPT
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced, token_status
+from curate.stages.calls import Greedy, GreedySampling, chat, token_status
 from curate.stages.filters import below
+from curate.stages.shown import fenced
 
 
 class Backtranslate(Stage, name="backtranslate"):

@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import lists, one_chunk, structs
+from curate.arrays import one_chunk
 from curate.methods.bleu import sentence_bleu
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates
+from curate.stages.live import judged, live_candidates
 
 
 class Bleu(Stage, name="bleu"):
@@ -31,19 +30,20 @@ class Bleu(Stage, name="bleu"):
         """Return the new judgments."""
         live = live_candidates(view["candidates"])
         reference = pc.fill_null(one_chunk(view["reference"]), "").to_pylist()
-        keep = np.array([bool(reference[row].strip()) for row in live.row.tolist()], dtype=bool)
-        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        live = live.of_rows(np.array([bool(text.strip()) for text in reference], dtype=bool))
+        row, texts = live.row, live.texts.to_pylist()
         scores = [
             sentence_bleu(text, reference[i]) for text, i in zip(texts, row.tolist(), strict=True)
         ]
-        values = structs(
-            JUDGMENT,
-            len(row),
-            judge=self.name,
-            aspect="reference",
-            a=pa.array(live.place[keep]),
-            score=pa.array(scores, pa.float32()),
-            status="ok",
-            text="",
-        )
-        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                row,
+                judge=self.name,
+                aspect="reference",
+                a=pa.array(live.place),
+                score=pa.array(scores, pa.float32()),
+                status="ok",
+                text="",
+            )
+        }

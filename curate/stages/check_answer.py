@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import lists, one_chunk, structs
+from curate.arrays import one_chunk
 from curate.methods.solutions import final_answer, number_of, same_answer
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates
+from curate.stages.live import judged, live_candidates
 
 
 class CheckAnswer(Stage, name="check_answer"):
@@ -32,20 +31,21 @@ class CheckAnswer(Stage, name="check_answer"):
         """Return the new judgments."""
         live = live_candidates(view["candidates"])
         wanted = reference_answers(view)
-        keep = np.array([wanted[row] is not None for row in live.row.tolist()], dtype=bool)
-        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        live = live.of_rows(np.array([text is not None for text in wanted], dtype=bool))
+        row, texts = live.row, live.texts.to_pylist()
         scores = [ends_right(text, wanted[i]) for text, i in zip(texts, row.tolist(), strict=True)]
-        values = structs(
-            JUDGMENT,
-            len(row),
-            judge=self.name,
-            aspect="correct",
-            a=pa.array(live.place[keep]),
-            score=pa.array([None if s is None else float(s) for s in scores], pa.float32()),
-            status=["parse_error" if s is None else "ok" for s in scores],
-            text="",
-        )
-        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                row,
+                judge=self.name,
+                aspect="correct",
+                a=pa.array(live.place),
+                score=pa.array([None if s is None else float(s) for s in scores], pa.float32()),
+                status=["parse_error" if s is None else "ok" for s in scores],
+                text="",
+            )
+        }
 
 
 def reference_answers(view: pa.Table) -> list[str | None]:

@@ -16,9 +16,10 @@ from curate.errors import StageError
 from curate.methods.claims import Claim, claim_score, read_claims
 from curate.methods.judgments import Floats, Ints, floats, true
 from curate.prompts import load_template
-from curate.schema import JUDGMENT
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced, live_candidates, transcripts
+from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.stages.live import judged, live_candidates
+from curate.stages.shown import fenced, transcripts
 
 CLAIM = pa.struct(
     [
@@ -195,9 +196,9 @@ def claim_judgments(
     for owner, text, worth, note in each:
         said[owner].append(f"{'?' if worth != worth else format(worth, '.2f')} {text}{note}")
     row, place = owners(counts)[at], at - (np.cumsum(counts) - counts)[owners(counts)[at]]
-    values = structs(
-        JUDGMENT,
-        len(at),
+    return judged(
+        len(view),
+        row,
         judge=judge,
         aspect=aspect,
         a=pa.array(place),
@@ -205,4 +206,3 @@ def claim_judgments(
         status=[failed[k] or "ok" for k in at.tolist()],
         text=["\n".join(said[k]) for k in at.tolist()],
     )
-    return lists(np.bincount(row, minlength=len(view)), values)

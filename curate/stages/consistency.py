@@ -17,16 +17,9 @@ from curate.methods.claims import Measure, agreement, answer_groups, certainty, 
 from curate.methods.judgments import Floats, Ints
 from curate.prompts import load_template
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import (
-    GreedySampling,
-    Varied,
-    VariedSampling,
-    chat,
-    fenced,
-    material,
-    token_status,
-)
+from curate.stages.calls import GreedySampling, Varied, VariedSampling, chat, token_status
 from curate.stages.claims import LiveClaims, claim_judgments, live_claims
+from curate.stages.shown import fenced, material
 
 
 class Consistency(Stage, name="consistency"):

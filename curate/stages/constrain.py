@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from curate.arrays import lists, one_chunk, structs
+from curate.arrays import one_chunk
 from curate.errors import StageError, did_you_mean
 from curate.methods.constraints import KINDS, drawn, satisfaction, worded
-from curate.schema import JUDGMENT, PROMPT
+from curate.schema import PROMPT
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates
+from curate.stages.live import judged, live_candidates
 
 DRAWN = tuple(name for name, kind in KINDS.items() if kind.group)
 
@@ -83,8 +83,8 @@ class CheckConstraints(Stage, name="check_constraints"):
         """Return the new judgments. Raises StageError for constraints that cannot be read."""
         live = live_candidates(view["candidates"])
         asked = [read_constraints(row) for row in one_chunk(view["constraints"]).to_pylist()]
-        keep = np.array([bool(asked[row]) for row in live.row.tolist()], dtype=bool)
-        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        live = live.of_rows(np.array([bool(some) for some in asked], dtype=bool))
+        row, texts = live.row, live.texts.to_pylist()
         try:
             scores = [
                 satisfaction(text, asked[i], loose=self.loose)
@@ -92,17 +92,18 @@ class CheckConstraints(Stage, name="check_constraints"):
             ]
         except ValueError as error:
             raise StageError(f"check_constraints: {error}") from None
-        values = structs(
-            JUDGMENT,
-            len(row),
-            judge=self.name,
-            aspect="satisfaction",
-            a=pa.array(live.place[keep]),
-            score=pa.array(scores, pa.float32()),
-            status="ok",
-            text="",
-        )
-        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                row,
+                judge=self.name,
+                aspect="satisfaction",
+                a=pa.array(live.place),
+                score=pa.array(scores, pa.float32()),
+                status="ok",
+                text="",
+            )
+        }
 
 
 def read_constraints(row: Sequence[str | None] | None) -> list[list[Any]]:

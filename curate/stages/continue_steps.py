@@ -15,8 +15,9 @@ from curate.engines.contract import Completions, Requests
 from curate.methods.steps import By, path_of, steps_of
 from curate.schema import CANDIDATE, PROMPT
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Varied, VariedSampling, chat, live_candidates, one_line
+from curate.stages.calls import Varied, VariedSampling, chat, one_line
 from curate.stages.check_answer import ends_right, reference_answers
+from curate.stages.live import live_candidates
 from curate.stages.system_message import opened
 
 SEPARATOR = {"line": "\n", "paragraph": "\n\n"}

@@ -15,8 +15,8 @@ from curate.errors import StageError
 from curate.methods.constraints import Constraint, broken, satisfied, worded
 from curate.schema import DROP, PROMPT
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import LiveCandidates, live_candidates
 from curate.stages.constrain import read_constraints
+from curate.stages.live import LiveCandidates, live_candidates
 
 BROKEN = "breaks a condition of its prompt"
 

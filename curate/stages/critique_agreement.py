@@ -18,9 +18,10 @@ from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced, readings
+from curate.stages.calls import Greedy, GreedySampling, chat, readings
 from curate.stages.filters import below
 from curate.stages.pair_edits import Pairs, edited, read_pairs
+from curate.stages.shown import fenced
 
 
 class CritiqueAgreement(Stage, name="critique_agreement"):

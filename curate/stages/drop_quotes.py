@@ -10,8 +10,9 @@ from pydantic import Field
 from curate.arrays import flat, lengths, lists, set_field
 from curate.methods.quotes import quoted
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates, transcripts
+from curate.stages.live import live_candidates
 from curate.stages.row_texts import row_texts, source_of
+from curate.stages.shown import transcripts
 
 
 class DropQuotes(Stage, name="drop_quotes"):

@@ -17,7 +17,8 @@ from curate.methods.labels import read_labels
 from curate.prompts import load_template
 from curate.schema import CANDIDATE, DROP, PROMPT
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced
+from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.stages.shown import fenced
 
 _WANTED = {"content": tuple(CONTENT), "discontent": tuple(DISCONTENT), "any": KINDS[:-1]}
 NOTHING = "no turn that could react to an answer"

@@ -6,30 +6,20 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import lists, mix, one_chunk, structs
+from curate.arrays import mix, one_chunk
 from curate.engines.contract import Completions, Requests, Sampling
 from curate.methods.verdicts import expected_score
 from curate.prompts import load_template
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result
-from curate.stages.calls import (
-    LiveCandidates,
-    chat,
-    count_steering,
-    fenced,
-    live_candidates,
-    material,
-    of_calls,
-    readings,
-    token_status,
-)
+from curate.stages.calls import chat, of_calls, readings, token_status
 from curate.stages.forms import checklist_form
 from curate.stages.judging import Judging
+from curate.stages.live import LiveCandidates, judged, live_candidates
 from curate.stages.questions import Question, checked, expected, graded, row_items, several
+from curate.stages.shown import count_steering, fenced, material
 
 _SEVERAL_TEMPERATURE = 0.7
 
@@ -110,7 +100,7 @@ class Judge(Judging, name="judge"):
         live, own = live_candidates(view["candidates"]), None
         if self.items is not None:
             own = row_items(view[self.items], self.items)
-            live = _of_rows(live, own[1] > 0)
+            live = live.of_rows(own[1] > 0)
         count_steering(ctx, live.texts)
         questions = self._questions()
         requests = self._requests(view, live, own and own[0], ctx)
@@ -130,9 +120,9 @@ class Judge(Judging, name="judge"):
         at = np.arange(len(score)).reshape(shape).transpose(1, 0, 3, 2).ravel()
         each = len(aspects) * self.samples
         named = np.tile(np.repeat(np.arange(len(aspects)), self.samples), len(live.row))
-        values = structs(
-            JUDGMENT,
-            len(at),
+        values = judged(
+            len(view),
+            np.repeat(live.row, each),
             judge=self.name or f"{self.engine}:{'+'.join(aspects)}",
             aspect=pa.array(aspects).take(pa.array(named)),
             a=pa.array(np.repeat(live.place, each)),
@@ -141,7 +131,7 @@ class Judge(Judging, name="judge"):
             status=status.take(pa.array(at)),
             **of_calls(answers, at // shape[3]),
         )
-        return {"judgments": lists(live.counts * each, values)}
+        return {"judgments": values}
 
     def _questions(self) -> list[Question]:
         """Return what is asked of every candidate; the criterion of `items` is in the rows."""
@@ -195,10 +185,3 @@ class Judge(Judging, name="judge"):
         score = expected_score(held, range(self.low, self.high + 1))
         status, lost = token_status(answers, score.mass, self.min_mass)
         return pa.array(score.mean, mask=lost), pa.array(score.std, mask=lost), status
-
-
-def _of_rows(live: LiveCandidates, keep: npt.NDArray[np.bool_]) -> LiveCandidates:
-    """Return the candidates of the rows to keep."""
-    at = np.flatnonzero(keep[live.row])
-    counts = np.where(keep, live.counts, 0)
-    return LiveCandidates(live.texts.take(pa.array(at)), live.row[at], live.place[at], counts)

@@ -9,26 +9,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import join_texts, lists, mix, structs
+from curate.arrays import join_texts, mix
 from curate.engines.contract import Requests
 from curate.prompts import load_template
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result
-from curate.stages.calls import (
-    LiveCandidates,
-    chat,
-    count_steering,
-    live_candidates,
-    material,
-    of_calls,
-    paragraphs,
-    readings,
-    shown_answers,
-    within,
-)
+from curate.stages.calls import chat, of_calls, readings
 from curate.stages.forms import Form, list_form
 from curate.stages.judging import Judging
+from curate.stages.live import LiveCandidates, judged, live_candidates, within
 from curate.stages.questions import aspect_names, load_rubric
+from curate.stages.shown import count_steering, material, paragraphs, shown_answers
 
 
 class Shown(NamedTuple):
@@ -81,17 +71,18 @@ class JudgeList(Judging, name="judge_list"):
         answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
         score, status = readings(answers, self._form().read, shown.sizes)
         (aspect,) = aspect_names([self.rubric])
-        values = structs(
-            JUDGMENT,
-            len(shown.row),
-            judge=self.name or f"{self.engine}:{aspect}:list",
-            aspect=aspect,
-            a=pa.array(shown.place),
-            score=score,
-            status=status,
-            **of_calls(answers, np.repeat(np.arange(len(answers)), shown.sizes)),
-        )
-        return {"judgments": lists(np.bincount(shown.row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                shown.row,
+                judge=self.name or f"{self.engine}:{aspect}:list",
+                aspect=aspect,
+                a=pa.array(shown.place),
+                score=score,
+                status=status,
+                **of_calls(answers, np.repeat(np.arange(len(answers)), shown.sizes)),
+            )
+        }
 
     def _form(self) -> Form:
         return list_form(self.structured)

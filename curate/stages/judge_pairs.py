@@ -10,28 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import lists, mix, structs
+from curate.arrays import mix
 from curate.engines.contract import Completions, Requests
 from curate.methods.verdicts import slight_wins_tied
 from curate.prompts import load_template
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result
-from curate.stages.calls import (
-    chat,
-    count_steering,
-    live_candidates,
-    live_pairs,
-    material,
-    of_calls,
-    readings,
-    shown_answers,
-    text_lengths,
-    token_status,
-    within,
-)
+from curate.stages.calls import chat, of_calls, readings, token_status
 from curate.stages.forms import Comparison, Form, pair_form
 from curate.stages.judging import Judging
+from curate.stages.live import judged, live_candidates, live_pairs, text_lengths, within
 from curate.stages.questions import aspect_names, load_rubric, several
+from curate.stages.shown import count_steering, material, shown_answers
 
 
 class Asked(NamedTuple):
@@ -110,19 +99,20 @@ class JudgePairs(Judging, name="judge_pairs"):
             size = [text_lengths(view["candidates"], shown.row, k) for k in (shown.a, shown.b)]
             score = slight_wins_tied(score, size[0] - size[1], self.max_longer)
         names = pa.array(list(criteria))
-        values = structs(
-            JUDGMENT,
-            len(at),
-            judge=self.name or f"{self.engine}:{'+'.join(criteria)}:pairs",
-            aspect=names.take(pa.array(np.tile(np.arange(len(names)), len(asked.row)))),
-            a=pa.array(shown.a),
-            b=pa.array(shown.b),
-            order=pc.if_else(pa.array(shown.a_first), "ab", "ba"),
-            score=pa.array(score + 0.0, mask=np.isnan(score)),
-            status=status.take(pa.array(at)),
-            **of_calls(answers, at),
-        )
-        return {"judgments": lists(np.bincount(shown.row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                shown.row,
+                judge=self.name or f"{self.engine}:{'+'.join(criteria)}:pairs",
+                aspect=names.take(pa.array(np.tile(np.arange(len(names)), len(asked.row)))),
+                a=pa.array(shown.a),
+                b=pa.array(shown.b),
+                order=pc.if_else(pa.array(shown.a_first), "ab", "ba"),
+                score=pa.array(score + 0.0, mask=np.isnan(score)),
+                status=status.take(pa.array(at)),
+                **of_calls(answers, at),
+            )
+        }
 
     def _criteria(self) -> dict[str, str]:
         """Return each rubric's text by its aspect."""

@@ -17,19 +17,12 @@ from curate.methods.verdicts import expected_score
 from curate.prompts import load_template
 from curate.schema import DROP
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import (
-    Greedy,
-    GreedySampling,
-    chat,
-    fenced,
-    readings,
-    token_status,
-    transcripts,
-)
+from curate.stages.calls import Greedy, GreedySampling, chat, readings, token_status
 from curate.stages.filters import below
 from curate.stages.forms import Form, expected_form, score_form
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
+from curate.stages.shown import fenced, transcripts
 
 
 class JudgePrompts(Stage, name="judge_prompts"):

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from curate.arrays import lengths
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import candidate_texts
 from curate.stages.combine import score_lists
+from curate.stages.live import candidate_texts
 from curate.stages.pairing import aligned_scores
 
 

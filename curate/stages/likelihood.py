@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import lists, messages_of, structs
+from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Message
 from curate.errors import StageError
-from curate.schema import JUDGMENT, JudgmentStatus
+from curate.schema import JudgmentStatus
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import check_errors, live_candidates, tally
+from curate.stages.calls import check_errors, tally
+from curate.stages.live import judged, live_candidates
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,17 +110,18 @@ class Likelihood(Stage, name="likelihood"):
             read.logprob, read.tokens, minus, positive, self.normalize == "tokens"
         )
         lost = np.array([s != "ok" for s in status], dtype=bool)
-        values = structs(
-            JUDGMENT,
-            len(rows),
-            judge=self.name or self._named(),
-            aspect="follow_ups" if self.positive else "likelihood",
-            a=pa.array(live.place[keep]),
-            score=pa.array(score, mask=lost),
-            status=status,
-            text="",
-        )
-        return {"judgments": lists(np.bincount(rows, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                rows,
+                judge=self.name or self._named(),
+                aspect="follow_ups" if self.positive else "likelihood",
+                a=pa.array(live.place[keep]),
+                score=pa.array(score, mask=lost),
+                status=status,
+                text="",
+            )
+        }
 
     def _named(self) -> str:
         """Name the judge by what it is asked, so that two such stages are two judges."""

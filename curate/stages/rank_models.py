@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field, model_validator
 
-from curate.arrays import flat, lists, structs
-from curate.schema import JUDGMENT
+from curate.arrays import flat
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates
+from curate.stages.live import judged, live_candidates
 
 
 def _distinct(order: tuple[str | None, ...]) -> tuple[str | None, ...]:
@@ -57,14 +56,15 @@ class RankModels(Stage, name="rank_models"):
         values = self.values or range(len(self.order) - 1, -1, -1)
         score = np.array(values, dtype=np.float32)[place.drop_null().to_numpy()]
         ctx.counts["answers of other models"] += int((~known).sum())
-        judgments = structs(
-            JUDGMENT,
-            int(known.sum()),
-            judge=self.name,
-            aspect="model",
-            a=pa.array(live.place[known]),
-            score=pa.array(score),
-            status="ok",
-            text="",
-        )
-        return {"judgments": lists(np.bincount(live.row[known], minlength=len(view)), judgments)}
+        return {
+            "judgments": judged(
+                len(view),
+                live.row[known],
+                judge=self.name,
+                aspect="model",
+                a=pa.array(live.place[known]),
+                score=pa.array(score),
+                status="ok",
+                text="",
+            )
+        }

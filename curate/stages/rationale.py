@@ -16,17 +16,10 @@ from curate.engines.contract import Completions, Requests
 from curate.methods.verdicts import is_refusal, pair_verdict, without_reasoning
 from curate.prompts import Template, load_template
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import (
-    LivePairs,
-    Varied,
-    VariedSampling,
-    chat,
-    fenced,
-    live_pairs,
-    shown_answers,
-    transcripts,
-)
+from curate.stages.calls import Varied, VariedSampling, chat
+from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
+from curate.stages.shown import fenced, shown_answers, transcripts
 
 _BETTER = re.compile(
     r"\b(?:answer|response) (?P<one>[ab]) (?:is|was)"

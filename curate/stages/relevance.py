@@ -7,14 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, one_chunk, owners, structs
+from curate.arrays import flat, lengths, one_chunk, owners
 from curate.errors import StageError
 from curate.methods.judgments import Floats, Ints, true
 from curate.methods.relevance import distinct_share, relevance, tokens
 from curate.methods.vectors import unit, vectors_of
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import candidate_texts, within
+from curate.stages.live import candidate_texts, judged, within
 
 
 class Relevance(Stage, name="relevance"):
@@ -64,17 +63,18 @@ class Relevance(Stage, name="relevance"):
         if self.ngram is None:
             distinct = np.ones(len(words))
         score = relevance(cosine, size, distinct, self.per_words, self.most)
-        values = structs(
-            JUDGMENT,
-            len(keep),
-            judge=self.name,
-            aspect=self.to,
-            a=pa.array(within(counts)[1][keep]),
-            score=score.astype(np.float32),
-            status="ok",
-            text="",
-        )
-        return {"judgments": lists(np.bincount(row[keep], minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                row[keep],
+                judge=self.name,
+                aspect=self.to,
+                a=pa.array(within(counts)[1][keep]),
+                score=score.astype(np.float32),
+                status="ok",
+                text="",
+            )
+        }
 
     def _cosine(self, each: pa.Array, own: pa.Array, keep: Ints, row: Ints) -> Floats:
         if not len(keep):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lists, messages_of, structs
+from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Scorer
 from curate.errors import ConfigError, StageError
-from curate.schema import JUDGMENT
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import check_errors, live_candidates, tally
+from curate.stages.calls import check_errors, tally
+from curate.stages.live import judged, live_candidates
 
 
 class Reward(Stage, name="reward"):
@@ -52,9 +51,9 @@ class Reward(Stage, name="reward"):
         statuses = pa.array([r.status for r in rewards], pa.string())
         errors = pa.array([r.error for r in rewards], pa.string())
         check_errors(statuses, errors, self.max_error_rate, what)
-        values = structs(
-            JUDGMENT,
-            len(rewards),
+        values = judged(
+            len(view),
+            live.row,
             judge=self.name or f"{self.engine}:reward",
             aspect="reward",
             a=pa.array(live.place),
@@ -62,4 +61,4 @@ class Reward(Stage, name="reward"):
             status=statuses,
             text="",
         )
-        return {"judgments": lists(np.asarray(live.counts), values)}
+        return {"judgments": values}

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import flat, hashes, lengths, lists, owners, structs, text_of
+from curate.arrays import flat, hashes, lengths, owners, text_of
 from curate.errors import StageError
 from curate.methods.heads import RIDGE, cross_fitted_rewards
 from curate.methods.judgments import Floats, true
 from curate.methods.outcomes import folds_of
-from curate.schema import JUDGMENT
 from curate.stage import Context, Result, Stage
+from curate.stages.live import judged
 from curate.stages.pair_edits import Pairs, read_pairs
 
 
@@ -98,16 +98,15 @@ class RewardHeads(Stage, name="reward_heads"):
         rows = owners(pairs.counts)
         local = at - (np.cumsum(pairs.counts) - pairs.counts)[rows[at]]
         names = pa.array([f"{self.name}#{k}" for k in range(self.heads)], pa.string())
-        values = structs(
-            JUDGMENT,
-            len(at),
+        return judged(
+            len(pairs.counts),
+            rows[at],
             judge=names.take(pa.array(head)),
             aspect="reward",
             a=pa.array(local),
             score=pa.array(rewards[scored]),
             status="ok",
         )
-        return lists(np.bincount(rows[at], minlength=len(pairs.counts)), values)
 
 
 def _log_length(texts: pa.Array) -> Floats:

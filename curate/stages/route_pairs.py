@@ -15,8 +15,8 @@ from curate.methods.judgments import Floats, Ints
 from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import Keep, rows_to_keep
-from curate.stages.calls import transcripts
 from curate.stages.pair_edits import Pairs, read_pairs
+from curate.stages.shown import transcripts
 
 
 class RoutePairs(Stage, name="route_pairs"):

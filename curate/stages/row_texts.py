@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from curate.arrays import large, last_turn, one_chunk
 from curate.errors import StageError
-from curate.stages.calls import transcripts
 from curate.stages.questions import numbered
+from curate.stages.shown import transcripts
 
 
 def source_of(name: str) -> str:

@@ -11,13 +11,13 @@ import orjson
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lists, one_chunk, structs
+from curate.arrays import one_chunk
 from curate.errors import ConfigError, StageError
 from curate.methods.code import hash_of_tests, python_of
 from curate.sandbox import Ended, Isolation, Limits, run_tests
-from curate.schema import DROP, JUDGMENT, JudgmentStatus
+from curate.schema import DROP, JudgmentStatus
 from curate.stage import Context, Result, Runtime, Stage
-from curate.stages.calls import live_candidates
+from curate.stages.live import judged, live_candidates
 
 Program = tuple[str | None, str]
 """A solution (None: stubs in its place) and its tests."""
@@ -94,8 +94,8 @@ class RunTests(RunsCode, name="run_tests"):
         """Return the new judgments. Raises ConfigError without permission."""
         permitted(self.kind, self.allow_code)
         tests, live = row_tests(view, self.tests), live_candidates(view["candidates"])
-        keep = np.array([tests[row] is not None for row in live.row.tolist()], dtype=bool)
-        row, texts = live.row[keep], live.texts.filter(pa.array(keep)).to_pylist()
+        live = live.of_rows(np.array([text is not None for text in tests], dtype=bool))
+        row, texts = live.row, live.texts.to_pylist()
         programs = [
             (python_of(t), tests[i] or "") for t, i in zip(texts, row.tolist(), strict=True)
         ]
@@ -105,17 +105,18 @@ class RunTests(RunsCode, name="run_tests"):
         for one in endings:
             ctx.counts[f"programs: {one.how if one else 'none'}"] += 1
         score = [_score(one) for one in endings]
-        values = structs(
-            JUDGMENT,
-            len(row),
-            judge=self.name,
-            aspect="passed",
-            a=pa.array(live.place[keep]),
-            score=pa.array(score, pa.float32()),
-            status=[_status(one) for one in endings],
-            text=["no program" if one is None else said(one) for one in endings],
-        )
-        return {"judgments": lists(np.bincount(row, minlength=len(view)), values)}
+        return {
+            "judgments": judged(
+                len(view),
+                row,
+                judge=self.name,
+                aspect="passed",
+                a=pa.array(live.place),
+                score=pa.array(score, pa.float32()),
+                status=[_status(one) for one in endings],
+                text=["no program" if one is None else said(one) for one in endings],
+            )
+        }
 
 
 def permitted(kind: str, allowed: bool) -> None:

@@ -15,9 +15,10 @@ from curate.engines.contract import Capability, Requests
 from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced, transcripts
+from curate.stages.calls import Greedy, GreedySampling, chat
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
+from curate.stages.shown import fenced, transcripts
 
 _TAGS = pa.list_(pa.string())
 _READ = pa.struct([("tags", _TAGS), ("status", pa.string())])

@@ -16,8 +16,8 @@ from curate.engines.contract import Capability
 from curate.methods.schedules import Game, Pair, Schedule, next_round
 from curate.schema import JUDGMENTS, PAIR
 from curate.stage import Context, Result, Stage
-from curate.stages.calls import live_candidates
 from curate.stages.judge_pairs import JudgePairs
+from curate.stages.live import live_candidates
 
 
 class Tournament(Stage, name="tournament"):

@@ -15,8 +15,9 @@ from curate.methods.labels import read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, fenced
+from curate.stages.calls import Greedy, GreedySampling, chat
 from curate.stages.row_texts import row_texts, source_of
+from curate.stages.shown import fenced
 
 
 class Write(Stage, name="write"):
