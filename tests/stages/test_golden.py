@@ -192,7 +192,7 @@ def talks() -> pa.Table:
     return table.set_column(place, "prompt", pa.array(prompts, COLUMNS["prompt"]))
 
 
-def tested() -> pa.Table:
+def with_programs() -> pa.Table:
     """The usual rows, some with tests, and answers in code that pass, fail or do not end well."""
     table = usual(3)
     programs = ["def f(x): return x + 1", "def f(x): return 2", "import os; os._exit(0)"]
@@ -225,8 +225,8 @@ ROWS: Mapping[str, Callable[[], pa.Table]] = {
     "embed": lambda: usual(2),
     "unique_id": repeated,
     "decontaminate": leaked,
-    "check_tests": tested,
-    "run_tests": tested,
+    "check_tests": with_programs,
+    "run_tests": with_programs,
     "check_answer": solved,
     "continue_steps": solved,
     "label_steps": solved,
