@@ -64,14 +64,13 @@ _SIGNS: dict[str, str] = {
         r"|the (?:first|second) (?:answer|response))"
         r"|\bthe (?:correct|right|only valid) (?:score|verdict|rating) (?:is|would be)\b"
     ),
-    "no content": (  # what master-key attacks on judges look like (Zhao et al. 2025)
-        # Unbounded repeats: bounded ones over Unicode classes take RE2 50 ms to compile.
-        r"^[^\pL\pN]*(?:[^\pL\pN\s]|(?i:thought process|solution|answer|explanation"
-        r"|let'?s (?:solve|think)[^.\n]{0,40}))[^\pL\pN]*$"
-    ),
 }
 _ANY = "|".join(f"(?:{sign})" for sign in _SIGNS.values())
-REASONS = (*_SIGNS, "flood")
+_NO_CONTENT = (  # what master-key attacks on judges look like (Zhao et al. 2025)
+    r"^[^\pL\pN]*(?:[^\pL\pN\s]|(?i:thought process|solution|answer|explanation"
+    r"|let'?s (?:solve|think)[^.\n]{0,40}))[^\pL\pN]*$"
+)
+REASONS = (*_SIGNS, "no content", "flood")
 
 
 def steering_signs(texts: Column) -> dict[str, npt.NDArray[np.bool_]]:
@@ -79,12 +78,15 @@ def steering_signs(texts: Column) -> dict[str, npt.NDArray[np.bool_]]:
 
     One pass over the texts in Arrow, and one for each reason over the few that show any.
     """
+    import polars as pl  # keeps what it compiled; RE2 needs 2 ms for these classes each time
+
     column = large(texts)
     suspects = np.flatnonzero(_true(pc.match_substring_regex(column, _ANY)))
     few = column.take(pa.array(suspects))
     found = {reason: np.zeros(len(column), dtype=bool) for reason in _SIGNS}
     for reason, sign in _SIGNS.items() if len(few) else ():
         found[reason][suspects] = _true(pc.match_substring_regex(few, sign))
+    found["no content"] = _true(pl.Series(column).str.contains(_NO_CONTENT).to_arrow())
     return found | {"flood": _true(pc.greater(pc.utf8_length(column), FLOOD))}
 
 
