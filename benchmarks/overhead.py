@@ -1,8 +1,8 @@
 """Framework overhead: generate, judge, filter over many rows with the scripted engine.
 
-Run `python benchmarks/overhead.py [rows] [workers]`. The alternative in the same run is a bare
-loop that writes the same rows as 1,000-row Arrow shards with fsync and rename: what the disk
-allows.
+Run `python benchmarks/overhead.py [rows] [workers] [rows a shard]`. The alternative in the same
+run is a bare loop that writes the same rows as 1,000-row Arrow shards with fsync and rename: what
+the disk allows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from curate.pipeline import Pipeline
 
 PIPELINE = """\
 name: overhead
-source: {arrow: {path: ROWS, shard_rows: 5000, columns: {id: id, prompt: prompt}}}
+source: {arrow: {path: ROWS, shard_rows: ROWS_A_SHARD, columns: {id: id, prompt: prompt}}}
 engines:
   fast: {scripted: {}}
 stages:
@@ -82,9 +82,10 @@ class Memory(threading.Thread):
             time.sleep(0.005)
 
 
-def measure(rows: Path, workers: int) -> None:
+def measure(rows: Path, workers: int, shard_rows: str) -> None:
     """Run the pipeline five times on fresh folders; print seconds and peak memory as JSON."""
-    pipeline = Pipeline.loads(PIPELINE.replace("ROWS", str(rows)))
+    text = PIPELINE.replace("ROWS_A_SHARD", shard_rows).replace("ROWS", str(rows))
+    pipeline = Pipeline.loads(text)
     seconds, memory = [], Memory()
     memory.start()
     for attempt in range(5):
@@ -102,21 +103,23 @@ def measure(rows: Path, workers: int) -> None:
 def main() -> None:
     """Measure in a process of its own, so that its memory is its own; print one line of JSON."""
     if sys.argv[1:2] == ["--measure"]:
-        measure(Path(sys.argv[2]), int(sys.argv[3]))
+        measure(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
         return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    shard_rows = sys.argv[3] if len(sys.argv) > 3 else "12500"
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     try:
         rows = folder / "rows.arrow"
         write_rows(rows, count)
         bare = bare_loop(rows, folder)
-        command = [sys.executable, __file__, "--measure", str(rows), str(workers)]
+        command = [sys.executable, __file__, "--measure", str(rows), str(workers), shard_rows]
         found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         median = sorted(found["seconds"])[2]
         result = {
             "rows": count,
             "workers": workers,
+            "rows_a_shard": int(shard_rows),
             "curate_rows_per_s": round(count / median),
             "best_rows_per_s": round(count / min(found["seconds"])),
             "bare_loop_rows_per_s": round(count / bare),
