@@ -27,8 +27,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.arrays import one_chunk
+from curate.disk import writing
 from curate.errors import StoreError
-from curate.store import writing
 
 
 @dataclass(frozen=True)

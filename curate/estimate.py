@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from curate import history
 from curate.books import funnel
 from curate.component import explain
+from curate.disk import replace_synced, writing
 from curate.errors import ConfigError, did_you_mean
 from curate.events import Listener
 from curate.executors import Executor
@@ -24,7 +25,6 @@ from curate.loop import run
 from curate.pipeline import Pipeline, read_yaml
 from curate.portion import Portion
 from curate.stage import Stage
-from curate.store import replace_synced, writing
 from curate.work import Shard
 
 FILE = "estimate.json"

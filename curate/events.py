@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from curate.store import writing
+from curate.disk import writing
 
 Listener = Callable[[dict[str, Any]], None]
 """Is called with every event: `event` (its name), `time` (seconds since 1970) and its facts."""

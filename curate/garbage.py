@@ -21,9 +21,10 @@ from pathlib import Path
 
 import orjson
 
+from curate.disk import writing
 from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN, locked
-from curate.store import PIECES, folder_name, writing
+from curate.store import PIECES, folder_name
 
 DAY_S = 86_400.0
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.[0-9a-f]+)?\.(json|arrow|tmp|damaged|gone)")

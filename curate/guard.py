@@ -16,8 +16,8 @@ from pathlib import Path
 import orjson
 from filelock import FileLock, Timeout
 
+from curate.disk import replace_synced, writing
 from curate.errors import LockHeld
-from curate.store import replace_synced, writing
 
 OPEN = "open"  # a file in the folder of a run that has begun and not ended by itself
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from curate.books import account, engines_used, funnel
+from curate.disk import replace_synced
 from curate.engines.contract import EngineSpec
 from curate.errors import ConfigError, did_you_mean
 from curate.events import Events, Listener
@@ -28,7 +29,7 @@ from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
 from curate.stage import Stage
 from curate.stages.unique_id import UniqueId
-from curate.store import Record, Store, digest, replace_synced
+from curate.store import Record, Store, digest
 from curate.work import Shard, Task, live_tables, view_columns
 
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.arrays import canonical, concat_lists
+from curate.disk import serialize
 from curate.errors import StoreError
-from curate.store import Record, Store, serialize
+from curate.store import Record, Store
 
 
 def record(key: str = "ab12", columns: tuple[str, ...] = ("x",), rows: int = 3) -> Record:

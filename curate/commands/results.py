@@ -52,8 +52,8 @@ def report(
     root: Root = Path(),
 ) -> None:
     """Write one HTML page about a run: rows, distributions, judges, models, cost, pairs."""
+    from curate.disk import replace_synced
     from curate.report import report as make_report
-    from curate.store import replace_synced
 
     path = out or root / "runs" / name / "report.html"
     page = make_report(root, name, against or None)

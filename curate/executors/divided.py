@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.disk import writing
 from curate.division import Division, Piece, Space
-from curate.store import PIECES, Record, Store, writing
+from curate.store import PIECES, Record, Store
 from curate.work import Shard, Task
 
 MOST_ROWS = 1 << 17  # of a span, and so in the memory of one worker

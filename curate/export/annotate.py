@@ -16,13 +16,13 @@ import orjson
 import pyarrow as pa
 
 from curate.arrays import flat
+from curate.disk import replace_synced
 from curate.errors import ConfigError, did_you_mean
 from curate.export.pairs import plain
 from curate.export.uncertain import Least, doubt, live_places, pair_facts, pair_keys
 from curate.methods.judgments import floats, true
 from curate.schema import PROMPT
 from curate.stages.people import text_key
-from curate.store import replace_synced
 
 TOOLS = ("label-studio", "argilla")
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import xxhash
 
+from curate.disk import sync, writing
 from curate.errors import ConfigError, StageError, did_you_mean
 from curate.export.card import CardFacts, dataset_card
 from curate.export.catalogue import form_named
@@ -30,7 +31,6 @@ from curate.export.files import (
 )
 from curate.export.records import DEFAULT_SPLIT, Batches, Tally, by_split, reshape
 from curate.export.trust import Trust
-from curate.store import sync, writing
 
 MAX_SPLITS = 64
 RESERVED_SPLITS = frozenset({"all", "data"})  # `all` means every split; `data` holds the Parquet

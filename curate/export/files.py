@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from curate.disk import sync, writing
 from curate.errors import ConfigError
-from curate.store import sync, writing
 
 FileFormat = Literal["parquet", "jsonl", "arrow"]
 ROWS_PER_FILE = 100_000

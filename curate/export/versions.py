@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from curate.disk import replace_synced, serialize, writing
 from curate.export.dataset import ExportSummary
 from curate.export.records import Exported, Tally
-from curate.store import replace_synced, serialize, writing
 
 
 class Versions:

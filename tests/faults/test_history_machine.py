@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
-from curate import store as store_module
+from curate import disk
 from curate.executors.local import Local
 from curate.garbage import sweep
 from curate.guard import OPEN
@@ -114,7 +114,7 @@ class History(RuleBasedStateMachine):
     @rule(at=st.integers(0, 40), half=st.booleans())
     def a_run_that_is_killed(self, at: int, half: bool) -> None:
         """From its write number `at` on, nothing more reaches the disk."""
-        writes, real = [0], store_module.write_synced
+        writes, real = [0], disk.write_synced
 
         def write(path: Path, *pieces: Any) -> None:
             writes[0] += 1
@@ -126,7 +126,7 @@ class History(RuleBasedStateMachine):
             real(path, *pieces)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store_module, "write_synced", write)
+            patch.setattr(disk, "write_synced", write)
             try:
                 self.go(self.root)
                 self.done = (len(self.rows), self.threshold)
