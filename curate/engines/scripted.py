@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -33,7 +34,6 @@ _WORDS = (
     "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heath",
     "inlet", "jetty", "knoll", "lagoon", "marsh", "north", "ocean", "prairie",
 )  # fmt: skip
-_PHRASES = pa.array([f"{a} {b}" for a in _WORDS for b in _WORDS])  # one byte picks one
 _FAILURE = "scripted failure"
 
 
@@ -132,9 +132,15 @@ class ScriptedEngine:
             replies = pa.array(self._spec.replies, pa.string())
             return replies.take(pa.array((keys >> np.uint64(32)) % np.uint64(len(replies))))
         first, second = (
-            _PHRASES.take(pa.array(keys >> np.uint64(shift) & np.uint64(255))) for shift in (56, 48)
+            _phrases().take(pa.array(keys >> np.uint64(shift) & np.uint64(255))) for shift in (56, 48)
         )
         return pc.binary_join_element_wise(first, second, " ")
+
+
+@cache
+def _phrases() -> pa.Array:
+    """Return a phrase for each byte; made late, as a list makes pyarrow import pandas."""
+    return pa.array([f"{a} {b}" for a in _WORDS for b in _WORDS])
 
 
 def _keys(conversations: pa.Array) -> npt.NDArray[np.uint64]:
