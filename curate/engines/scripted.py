@@ -132,7 +132,8 @@ class ScriptedEngine:
             replies = pa.array(self._spec.replies, pa.string())
             return replies.take(pa.array((keys >> np.uint64(32)) % np.uint64(len(replies))))
         first, second = (
-            _phrases().take(pa.array(keys >> np.uint64(shift) & np.uint64(255))) for shift in (56, 48)
+            _phrases().take(pa.array(keys >> np.uint64(shift) & np.uint64(255)))
+            for shift in (56, 48)
         )
         return pc.binary_join_element_wise(first, second, " ")
 
