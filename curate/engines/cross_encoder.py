@@ -13,6 +13,7 @@ from curate.component import Runtime
 from curate.engines.contract import Capability, Continuation, EngineSpec, Message, Reward
 from curate.engines.scoring import ScoringEngine, chosen_output
 from curate.errors import ConfigError, MissingExtra
+from curate.loading import without_bars
 
 
 class CrossEncoder(EngineSpec, name="cross_encoder"):
@@ -50,13 +51,14 @@ class CrossEncoderEngine(ScoringEngine):
         except ImportError:
             raise MissingExtra("sentence-transformers", "embed") from None
         try:
-            self._network: Any = sentence_transformers.CrossEncoder(
-                spec.model,
-                revision=spec.revision,
-                max_length=spec.max_model_len,
-                device=spec.device,
-                trust_remote_code=False,
-            )
+            with without_bars():
+                self._network: Any = sentence_transformers.CrossEncoder(
+                    spec.model,
+                    revision=spec.revision,
+                    max_length=spec.max_model_len,
+                    device=spec.device,
+                    trust_remote_code=False,
+                )
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot load the cross-encoder {spec.model!r}: {error}") from error
         if getattr(self._network.tokenizer, "chat_template", None):
