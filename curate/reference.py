@@ -25,7 +25,9 @@ def stage_page(kind: str) -> str:
     text = [f"# {kind}", inspect.cleandoc(stage.__doc__ or ""), _columns(stage)]
     said = field_meanings(stage)
     rows = []
-    for name, info in stage.model_fields.items():
+    own = inspect.get_annotations(stage)
+    fields = stage.model_fields.items()  # what every judge has stands behind what is a judge's own
+    for name, info in sorted(fields, key=lambda f: (not f[1].is_required(), f[0] not in own)):
         default = (
             "required"
             if info.is_required()
