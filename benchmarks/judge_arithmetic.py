@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 
 from curate.arrays import lists, owners, structs
@@ -66,15 +68,19 @@ def python_all_pairs(rows: list[list[float]]) -> int:
 
 def pairing(counts: np.ndarray, scores: np.ndarray) -> None:
     """Best against worst, and all pairs above a margin."""
-    import pandas as pd
-    import polars as pl
+    local = np.arange(len(scores)) - np.repeat(np.cumsum(counts) - counts, counts)
+    long = pl.DataFrame({"row": owners(counts), "i": local, "s": scores})
+    long = long.with_columns(pl.col("row").set_sorted())
+    few = [part.tolist() for part in np.split(scores, np.cumsum(counts))[: len(counts) // 10]]
+    best_against_worst(counts, scores, long, few)
+    pairs_above_a_margin(counts, scores, long, few)
 
-    n, rows = len(scores), owners(counts)
-    local = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-    long = pl.DataFrame({"row": rows, "i": local, "s": scores}).with_columns(
-        pl.col("row").set_sorted()
-    )
-    frame = pd.DataFrame({"row": rows, "i": local, "s": scores})
+
+def best_against_worst(
+    counts: np.ndarray, scores: np.ndarray, long: pl.DataFrame, few: list[list[float]]
+) -> None:
+    """Measure the best answer of each prompt against the worst."""
+    frame, what = long.to_pandas(), "best against worst"
 
     def polars_best() -> pl.DataFrame:
         best = pl.col("s").arg_max().alias("best")
@@ -82,11 +88,6 @@ def pairing(counts: np.ndarray, scores: np.ndarray) -> None:
         margin = (pl.col("s").max() - pl.col("s").min()).alias("margin")
         grouped = long.lazy().group_by("row", maintain_order=True).agg(best, worst, margin)
         return grouped.filter(pl.col("margin") > 0).collect()
-
-    def polars_pairs() -> pl.DataFrame:
-        margin = pl.col("s") - pl.col("s_right")
-        joined = long.lazy().join(long.lazy(), on="row").filter(margin > GAP)
-        return joined.select("row", "i", "i_right", margin.alias("margin")).collect()
 
     def pandas_best() -> pd.DataFrame:
         grouped = frame.groupby("row", sort=False)["s"]
@@ -96,38 +97,48 @@ def pairing(counts: np.ndarray, scores: np.ndarray) -> None:
                              "worst": worst["i"].to_numpy(), "margin": margin})  # fmt: skip
         return made[made["margin"] > 0]
 
-    def pandas_pairs() -> pd.DataFrame:
-        joined = frame.merge(frame, on="row")
-        return joined[joined["s_x"] - joined["s_y"] > GAP]
-
     seconds, (best, worst) = best_of(lambda: best_worst(counts, scores))
-    report("best against worst", "curate", n, seconds)
+    report(what, "curate", len(scores), seconds)
     seconds, found = best_of(polars_best)
-    report("best against worst", "polars", n, seconds)
+    report(what, "polars", len(scores), seconds)
     paired = best >= 0
     assert np.array_equal(found["best"].to_numpy(), best[paired])
     assert np.array_equal(found["worst"].to_numpy(), worst[paired])
     seconds, other = best_of(pandas_best, 2)
-    report("best against worst", "pandas", n, seconds)
+    report(what, "pandas", len(scores), seconds)
     assert np.array_equal(other["best"].to_numpy(), best[paired])
+    seconds, looped = best_of(lambda: python_best_worst(few), 1)
+    report(what, "python loop", sum(map(len, few)), seconds)
+    assert looped[0] == ((best[0], worst[0]) if best[0] >= 0 else None)
+
+
+def pairs_above_a_margin(
+    counts: np.ndarray, scores: np.ndarray, long: pl.DataFrame, few: list[list[float]]
+) -> None:
+    """Measure all pairs of a prompt's answers whose scores are far enough apart."""
+    frame, what = long.to_pandas(), "all pairs with a margin"
+
+    def polars_pairs() -> pl.DataFrame:
+        margin = pl.col("s") - pl.col("s_right")
+        joined = long.lazy().join(long.lazy(), on="row").filter(margin > GAP)
+        return joined.select("row", "i", "i_right", margin.alias("margin")).collect()
+
+    def pandas_pairs() -> pd.DataFrame:
+        joined = frame.merge(frame, on="row")
+        return joined[joined["s_x"] - joined["s_y"] > GAP]
 
     seconds, (row, chosen, rejected) = best_of(lambda: all_pairs(counts, scores, GAP))
-    report("all pairs with a margin", "curate", n, seconds)
+    report(what, "curate", len(scores), seconds)
     seconds, found = best_of(polars_pairs)
-    report("all pairs with a margin", "polars", n, seconds)
+    report(what, "polars", len(scores), seconds)
     found = found.sort("row", "i", "i_right")
     assert np.array_equal(found["row"].to_numpy(), row)
     assert np.array_equal(found["i_right"].to_numpy(), rejected)
     seconds, other = best_of(pandas_pairs, 2)
-    report("all pairs with a margin", "pandas", n, seconds)
+    report(what, "pandas", len(scores), seconds)
     assert len(other) == len(chosen)
-
-    few = [part.tolist() for part in np.split(scores, np.cumsum(counts))[: len(counts) // 10]]
-    seconds, looped = best_of(lambda: python_best_worst(few), 1)
-    report("best against worst", "python loop", sum(map(len, few)), seconds)
-    assert looped[0] == ((best[0], worst[0]) if best[0] >= 0 else None)
     seconds, pairs = best_of(lambda: python_all_pairs(few), 1)
-    report("all pairs with a margin", "python loop", sum(map(len, few)), seconds)
+    report(what, "python loop", sum(map(len, few)), seconds)
     assert pairs == int((row < len(few)).sum())
 
 
@@ -158,8 +169,6 @@ def judged(counts: np.ndarray, judges: int, draws: np.random.Generator) -> pa.Ta
 
 def combining(counts: np.ndarray, judges: int, draws: np.random.Generator) -> None:
     """The mean over judges, and the stages on top of it, against a group-by on long rows."""
-    import polars as pl
-
     table, n = judged(counts, judges, draws), int(counts.sum())
     seconds, result = best_of(lambda: Combine().apply(table, Context()))
     report(f"mean and deviation, judges: {judges}", "curate (stage)", n, seconds)
