@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import conversations, large, last_turn
-from curate.engines.contract import Capability, Completions, Requests
+from curate.engines.contract import Completions, Requests
 from curate.prompts import load_template
 from curate.schema import DROP, PROMPT
 from curate.stage import Context, EngineRole, Result, Stage
@@ -46,10 +45,6 @@ class Backtranslate(Stage, name="backtranslate"):
     needs = ("id", "prompt")
     writes = ("prompt", "reference", "answered")
     seeded = True
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, whose token probabilities count in the check."""
-        yield self.engine, ("chat", "token_probs")
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the engine is shown."""

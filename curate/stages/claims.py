@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix, owners, structs
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.errors import StageError
 from curate.methods.claims import Claim, claim_score, read_claims
 from curate.methods.judgments import Floats, Ints, floats, true
 from curate.prompts import load_template
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.stage import Context, Result
+from curate.stages.calls import chat
+from curate.stages.judging import Asking
 from curate.stages.live import judged, live_candidates
 from curate.stages.shown import fenced, transcripts
 
@@ -32,7 +33,7 @@ CLAIM = pa.struct(
 )
 
 
-class Claims(Stage, name="claims"):
+class Claims(Asking, name="claims"):
     """Write to `claims` the statements that each live candidate makes, each with a question.
 
     One call a candidate. An entry holds the candidate's index `a`, the claim's `text`, a
@@ -41,24 +42,11 @@ class Claims(Stage, name="claims"):
     with a status that says why; one that claims nothing has none.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     most: int = Field(default=10, ge=1, le=100)
     """Claims per candidate; the first ones of a longer list count."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt", "candidates")
     writes = ("claims",)
-    seeded = True
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with what `structured` needs."""
-        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the text that asks for claims."""

@@ -9,36 +9,24 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.methods.ranked import clusters, gather_small
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import has_vector, pool_of
-from curate.stages.new_column import NewColumn
+from curate.stages.new_column import NewColumn, OfVectors
 
 
-class Cluster(Stage, name="cluster"):
+class Cluster(OfVectors, name="cluster"):
     """Write the number of each row's k-means cluster; null where there is no embedding.
 
     The clusters of prompts are topics: a `group` for `diverse`, or for `bound` with `mean_by`.
     Clusters are numbered by their rows' ids, so the numbers say nothing and change with the rows.
     """
 
-    scope = "dataset"
-    needs = ("id",)
     clusters: int | None = Field(None, ge=1)
     """Clusters; by default the square root of half the number of rows, as CaR (Ge et al. 2024)."""
     min_rows: int = Field(1, ge=1)
     """Fewest rows of a cluster; those of smaller ones go to the nearest that is large enough."""
-    embedding: str = "embedding"
-    """The column of vectors."""
     to: NewColumn = "cluster"
     """The column to write, of int32."""
-
-    def needed(self) -> tuple[str, ...]:
-        """Return the columns of id and embedding."""
-        return (*self.needs, self.embedding)
-
-    def written(self) -> tuple[str, ...]:
-        """Return the column that `to` names."""
-        return (self.to,)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the clusters' numbers."""

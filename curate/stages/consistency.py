@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.arrays import hashes, mix
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.methods.claims import Measure, agreement, answer_groups, certainty, short_form
 from curate.methods.judgments import Floats, Ints
 from curate.prompts import load_template
@@ -166,10 +165,6 @@ class Support(Stage, name="support"):
     def used(self) -> tuple[str, ...]:
         """The reference, unless `use_reference` is off."""
         return ("reference",) if self.use_reference else ()
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, whose token probabilities count."""
-        yield self.engine, ("chat", "token_probs")
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the engine is shown."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,20 +10,21 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix, one_chunk, owners
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.errors import StageError
 from curate.methods.critiques import read_f1
 from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, readings
+from curate.stage import Context, Result
+from curate.stages.calls import chat, readings
 from curate.stages.filters import below
+from curate.stages.judging import Asking
 from curate.stages.pair_edits import Pairs, edited, read_pairs
 from curate.stages.shown import fenced
 
 
-class CritiqueAgreement(Stage, name="critique_agreement"):
+class CritiqueAgreement(Asking, name="critique_agreement"):
     """Write how far each pair's rationale and a judge's critique agree, and drop pairs below.
 
     The judge compared the two answers without being told which is preferred (`judge_pairs`); of
@@ -35,27 +35,14 @@ class CritiqueAgreement(Stage, name="critique_agreement"):
     2026); whether the judge prefers the same answer is for `verify` to say.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     judge: str | None = None
     """The judge whose critiques count; by default the first that compared a pair."""
     at_least: float | None = Field(0.5, ge=0, le=1)
     """The least F1 kept; none is dropped where null."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "candidates", "judgments", "pairs", "rationales")
     uses = ("rationale_orders",)
     writes = ("critique_f1", "pairs")
-    seeded = True
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with what `structured` needs."""
-        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the text that asks for the arguments."""

@@ -1,4 +1,4 @@
-"""The name of a column that a stage adds."""
+"""Columns that a stage adds under a name of the pipeline's choice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from curate.schema import COLUMNS, DROP, FAIL
+from curate.stage import Stage
 
 
 def _free(name: str) -> str:
@@ -17,3 +18,22 @@ def _free(name: str) -> str:
 
 NewColumn = Annotated[str, Field(min_length=1), AfterValidator(_free)]
 """Any name but those of the columns whose type is fixed."""
+
+
+class OfVectors(Stage):
+    """A stage that writes a number for each row from the embeddings of all."""
+
+    scope = "dataset"
+    needs = ("id",)
+    embedding: str = "embedding"
+    """The column of vectors."""
+    to: NewColumn
+    """The column to write."""
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the columns of id and embedding."""
+        return (*self.needs, self.embedding)
+
+    def written(self) -> tuple[str, ...]:
+        """Return the column that `to` names."""
+        return (self.to,)

@@ -8,14 +8,14 @@ from pydantic import Field
 
 from curate.methods.density import intrinsic_dimension, knn_surprisal
 from curate.methods.neighbours import exact_graph
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import has_vector, pool_of
-from curate.stages.new_column import NewColumn
+from curate.stages.new_column import NewColumn, OfVectors
 
 LEAST = 3  # neighbours that an estimate of the dimension takes
 
 
-class Surprisal(Stage, name="surprisal"):
+class Surprisal(OfVectors, name="surprisal"):
     """Write how rare each row is: the negative log density at its embedding, in nats.
 
     From the distance to the `k`-th nearest neighbour (Kozachenko and Leonenko 1987): low in a
@@ -25,25 +25,13 @@ class Surprisal(Stage, name="surprisal"):
     have no density.
     """
 
-    scope = "dataset"
-    needs = ("id",)
     k: int = Field(10, ge=LEAST)
     """The neighbour whose distance counts."""
     dimensions: float | None = Field(None, gt=0.0, allow_inf_nan=False)
     """Dimensions that the rows fill, fewer than an embedding has numbers; estimated from the
     distances to the `k` neighbours where not given (Levina and Bickel 2004)."""
-    embedding: str = "embedding"
-    """The column of vectors."""
     to: NewColumn = "surprisal"
     """The column to write, of float32."""
-
-    def needed(self) -> tuple[str, ...]:
-        """Return the columns of id and embedding."""
-        return (*self.needs, self.embedding)
-
-    def written(self) -> tuple[str, ...]:
-        """Return the column that `to` names."""
-        return (self.to,)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the numbers. Raises StageError where rows equal `k` others."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +10,12 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from curate.arrays import map_distinct, mix
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.stage import Context, Result
+from curate.stages.calls import chat
+from curate.stages.judging import Asking
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
 from curate.stages.shown import fenced, transcripts
@@ -24,7 +24,7 @@ _TAGS = pa.list_(pa.string())
 _READ = pa.struct([("tags", _TAGS), ("status", pa.string())])
 
 
-class Tag(Stage, name="tag"):
+class Tag(Asking, name="tag"):
     """Write to a column the list of tags that a model gives each prompt, in one call.
 
     Open tags, in the model's own words, say what prompts want and how much of it (InsTag, Lu et
@@ -34,8 +34,6 @@ class Tag(Stage, name="tag"):
     list says that the model found none; `bound` drops prompts by the number of their tags.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     rubric: str = "tags"
     """What a tag is, for open tags: a built-in text, or a path to a Markdown file."""
     choices: dict[str, str] | None = None
@@ -45,15 +43,8 @@ class Tag(Stage, name="tag"):
     """Most open tags of a prompt; what comes after them is left out."""
     to: NewColumn = "tags"
     """The column to write, of lists of texts."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt")
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Tag:
@@ -68,10 +59,6 @@ class Tag(Stage, name="tag"):
     def written(self) -> tuple[str, ...]:
         """The column that `to` names."""
         return (self.to,)
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with what `structured` needs."""
-        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the model is shown."""

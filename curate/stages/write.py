@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.methods.labels import read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
@@ -80,10 +79,6 @@ class Write(Stage, name="write"):
     def written(self) -> tuple[str, ...]:
         """The column that `to` names."""
         return (self.to,)
-
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine."""
-        yield self.engine, ("chat",)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the template's text."""
