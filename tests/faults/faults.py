@@ -22,15 +22,19 @@ EVENTS = {
 class Faults:
     """Counts steps below `root` and does `what` at step `at` (from 1).
 
+    With `of`, only steps that start so are counted for `at`: parts are committed by threads, and a
+    step's number of all is another in every run.
+
     `kill` ends the whole process group before the step; `torn` does so at a sync, after half of
     the file was lost, as in a power cut. `SIGTERM` or `SIGINT` is sent to the process, and the step
     is done. `ENOSPC` lets it and all later ones fail that need space; another error's name (`EIO`,
     `EACCES`, ...) lets this one fail.
     """
 
-    def __init__(self, root: str, at: int = 0, what: str = "kill") -> None:
-        self.root, self.at, self.what = os.path.realpath(root), at, what
+    def __init__(self, root: str, at: int = 0, what: str = "kill", of: str = "") -> None:
+        self.root, self.at, self.what, self.of = os.path.realpath(root), at, what, of
         self.steps: list[str] = []
+        self._counted = 0
         self._lock = threading.Lock()
         self._sync = os.fsync
 
@@ -61,12 +65,14 @@ class Faults:
         self._sync(handle)
 
     def _step(self, event: str, name: str, handle: int | None = None) -> None:
+        step = f"{event} {name[len(self.root) + 1 :]}"
         with self._lock:
-            self.steps.append(f"{event} {name[len(self.root) + 1 :]}")
-            number = len(self.steps)
+            self.steps.append(step)
+            self._counted += step.startswith(self.of)
+            number = self._counted if step.startswith(self.of) else 0
         if self.what == "ENOSPC" and 0 < self.at <= number and event != "os.remove":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-        if number != self.at:
+        if not number or number != self.at:
             return
         if self.what in ("SIGTERM", "SIGINT"):
             os.kill(os.getpid(), getattr(signal, self.what))

@@ -58,11 +58,17 @@ class Runs:
         return Ended(code, log.read_text(), steps.read_text().split("\n") if steps.exists() else [])
 
     def __call__(
-        self, root: Path, *more: str, at: int | None = None, what: str = "kill", **request: Any
+        self,
+        root: Path,
+        *more: str,
+        at: int | None = None,
+        what: str = "kill",
+        of: str = "",
+        **request: Any,
     ) -> Ended:
-        """Run to the end, with a fault at step `at` if one is given."""
+        """Run to the end; with `at`, a fault at that step of those that start with `of`."""
         if at is not None:
-            request["fault"] = {"root": str(root), "at": at, "what": what}
+            request["fault"] = {"root": str(root), "at": at, "what": what, "of": of}
         return self.wait(self.start(root, *more, **request))
 
     def close(self) -> None:
