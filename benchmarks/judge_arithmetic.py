@@ -22,12 +22,13 @@ import pyarrow as pa
 
 from curate.arrays import lists, owners, structs
 from curate.methods.crowd import dawid_skene
+from curate.methods.pairing import all_pairs, best_worst
 from curate.schema import CANDIDATE, JUDGMENT
 from curate.stage import Context
 from curate.stages.combine import Combine
 from curate.stages.filters import Margin
 from curate.stages.jury import Jury
-from curate.stages.pairing import AllPairs, BestWorst, all_pairs, best_worst
+from curate.stages.pairing import AllPairs, BestWorst
 
 GAP = 1.0
 

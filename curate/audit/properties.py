@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from curate.arrays import Column
 from curate.methods.crowd import logistic
 from curate.methods.order import Z95, wilson
-from curate.stages.style import fit_logistic, text_style
+from curate.methods.style import fit_logistic, text_style
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 

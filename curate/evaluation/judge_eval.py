@@ -35,7 +35,7 @@ from curate.methods.evidence import (
     votes,
 )
 from curate.methods.judgments import floats
-from curate.stages.style import style_difference, text_style
+from curate.methods.style import style_difference, text_style
 
 CLASSES = (1.0, 0.0, -1.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.methods.crowd import logistic
-from curate.stages.style import fit_logistic
+from curate.methods.style import fit_logistic
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 

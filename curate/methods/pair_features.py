@@ -23,13 +23,11 @@ class Features(NamedTuple):
     """Evidence on n comparisons; each column has a root mean square of 1 (or is all zero).
 
     `sided` (n, k) changes sign when the answers trade places, `even` (n, m) does not and begins
-    with a column of ones; the names are those of the columns.
+    with a column of ones.
     """
 
     sided: Floats
     even: Floats
-    sided_names: tuple[str, ...]
-    even_names: tuple[str, ...]
 
 
 def pair_features(table: pa.Table, pairs: Comparisons, voters: Mapping[str, Votes]) -> Features:
@@ -47,8 +45,6 @@ def pair_features(table: pa.Table, pairs: Comparisons, voters: Mapping[str, Vote
     return Features(
         _columns((sided | some_sided).values(), len(pairs.row)),
         _columns((even | some_even).values(), len(pairs.row)),
-        tuple(sided | some_sided),
-        tuple(even | some_even),
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.methods.order import leaning
-from curate.stages.style import length_controlled_win_rate
+from curate.methods.style import length_controlled_win_rate
 
 FEWEST = 30  # pairs of a model from which on a fit of two numbers says something
 

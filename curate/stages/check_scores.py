@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from curate.arrays import flat, lengths, lists, owners, set_field
 from curate.errors import StageError
 from curate.methods.judgments import Bools, Floats, floats, true
+from curate.methods.pairing import TOLERANCE
 from curate.stage import Context, Result, Stage
-from curate.stages.pairing import TOLERANCE
 
 
 def checked_scores(

@@ -10,10 +10,11 @@ from pydantic import Field, model_validator
 from curate.arrays import Column, flat, lengths, lists, owners, set_field
 from curate.errors import StageError
 from curate.methods.judgments import Bools, Floats, Ints, floats, true
+from curate.methods.pairing import TOLERANCE
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.pair_edits import edited, first_reason, read_pairs, set_floats
-from curate.stages.pairing import TOLERANCE, aligned_scores
+from curate.stages.pairing import aligned_scores
 
 
 def below(values: Floats, threshold: float) -> Bools:

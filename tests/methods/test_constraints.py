@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.methods.constraints import KINDS, drawn, satisfaction, satisfied, worded
-from curate.stages.pairing import all_pairs
+from curate.methods.pairing import all_pairs
 
 CASES = {  # the constraint, an answer that keeps to it and one that does not
     "words_at_least": ((3,), "one well-known three", "one two"),

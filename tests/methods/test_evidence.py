@@ -129,6 +129,6 @@ def test_features_change_their_sign_with_the_pair_or_keep_it():
     ]
     assert found[0].sided[0] == pytest.approx(-found[1].sided[0])
     assert found[0].even[0] == pytest.approx(found[1].even[0])
-    swayed = found[0].even_names.index("j: swayed by order")
+    swayed = 3  # after the constant, the judge's ties and the missing verdicts
     assert found[0].even[0, swayed] > 0
     assert found[0].even[1, swayed] == 0
