@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -27,6 +28,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: drawing boxes would take longer than all else together
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"curate {version('curate-preferences')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it; exit.")
+    ] = False,
+) -> None:
+    """Turn prompts and raw model answers into preference data that can be trusted."""
+
+
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, plan, validate, status, show, report, audit, export, push, ask, lint),
     *(recipes, init, stages, doctor, gc),

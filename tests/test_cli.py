@@ -60,6 +60,12 @@ def test_stages_and_doctor() -> None:
     assert "cores" in curate("doctor").stdout
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert curate("--version").stdout == f"curate {version('curate-preferences')}\n"
+
+
 def test_importing_curate_and_its_help_load_nothing_heavy() -> None:
     heavy = ("torch", "vllm", "datasets", "faiss", "polars", "pyarrow")
     code = f"import sys, curate.cli; print([m for m in {heavy} if m in sys.modules])"
