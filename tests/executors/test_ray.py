@@ -12,7 +12,7 @@ import pytest
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
-from curate.errors import StageError
+from curate.errors import ConfigError, StageError
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
@@ -143,7 +143,10 @@ def test_a_task_that_always_kills_its_process_ends_the_run_and_is_named(
     text = pipeline.dumps().replace("- exact_dedup", "- poison:Poison")
     executor = Ray(workers=1, attempts=2)
     try:
-        with pytest.raises(StageError, match="Ray gave a task up"):
+        named = (
+            r"stage `poison:Poison`: Ray gave a task up after 2 attempts.* shard 0, 1, 2, 3, 4, "
+        )
+        with pytest.raises(StageError, match=named):
             run(Pipeline.loads(text), tmp_path, executor=executor)
     finally:
         executor.close()
@@ -207,3 +210,25 @@ def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path, mon
     again = {(step, number) for step, number, pid in done if int(pid) in killed}
     assert any((step, number) in again for step, number, pid in done if int(pid) not in killed)
     assert not list((tmp_path / "ray/store/.pieces").iterdir())
+
+
+def test_a_cluster_without_room_is_said_and_not_waited_for_in_silence(
+    pipeline, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("curate.executors.ray._SAY_EVERY", 0.5)
+    heard = []
+    executor = Ray(workers=1, num_gpus=1, wait_s=2)
+    try:
+        with pytest.raises(StageError, match=r"`generate`: an actor needs 1 CPU and 1 GPU on one"):
+            run(pipeline, tmp_path, executor=executor, listener=heard.append)
+    finally:
+        executor.close()
+    waiting = [event for event in heard if event["event"] == "waiting"]
+    assert len(waiting) >= 2
+    assert waiting[0]["stage"] == "generate"
+    assert "0 GPU" in waiting[0]["why"]
+
+
+def test_a_cluster_that_is_not_there_is_named(pipeline, tmp_path):
+    with pytest.raises(ConfigError, match="no cluster at address 'auto'"):
+        run(pipeline, tmp_path, executor=Ray(workers=1, address="auto"))
