@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from curate.export.pairs import Indexes, LivePairs, element, live_pairs, take
+from curate.export.pairs import Indexes, UsablePairs, element, take, usable_pairs
 
 NO_PROMPT = "export: prompt empty or incomplete"
 NO_PAIR = "export: no pair left"
@@ -39,12 +39,16 @@ class Form:
     build: Callable[[pa.Table], Records]
     llama_factory: Mapping[str, Any] | None = None
     """What LLaMA-Factory must be told of these records, where it is who reads them."""
+    whole_margins: bool = False
+    """Whether its trainer stops at a null `margin`, see `survey`."""
+    version: int = 1
+    """Raised when the same rows come to give other records, so that a run exports them anew."""
 
 
 class Sides(NamedTuple):
     """The usable pairs of a table with their prompts and both texts, in source order."""
 
-    pairs: LivePairs
+    pairs: UsablePairs
     prompt: pa.Array
     chosen: pa.Array
     rejected: pa.Array
@@ -52,12 +56,12 @@ class Sides(NamedTuple):
 
 def sides(table: pa.Table) -> Sides:
     """Return the usable pairs and their texts."""
-    live = live_pairs(table)
+    live = usable_pairs(table)
     texts = [element(table["candidates"], live.rows, k, "text") for k in live[2:]]
     return Sides(live, take(table["prompt"], live.rows), *texts)
 
 
-def of_pair(table: pa.Table, live: LivePairs, name: str) -> pa.Array:
+def of_pair(table: pa.Table, live: UsablePairs, name: str) -> pa.Array:
     """Return a field of each usable pair."""
     return element(table["pairs"], live.rows, live.position, name)
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import concat_lists, flat, lengths, lists
 from curate.export.forms import Records
-from curate.export.pairs import answer, element, live_pairs, message, take, true_where
+from curate.export.pairs import answer, element, message, take, true_where, usable_pairs
 
 
 def goals(table: pa.Table) -> Records:
@@ -17,7 +17,7 @@ def goals(table: pa.Table) -> Records:
     A pair gives (goal of a: a over b), then (goal of b: b over a). One whose goals are equal gives
     none, as the two would contradict each other; one without goals is left as it is.
     """
-    live = live_pairs(table)
+    live = usable_pairs(table)
     sides = (live.chosen, live.rejected)
     said = [element(table["goals"], live.rows, side) for side in sides]
     asked, other = (pc.is_valid(text) for text in said)

@@ -15,7 +15,7 @@ Indexes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-class LivePairs(NamedTuple):
+class UsablePairs(NamedTuple):
     """Usable pairs in source order: entry k is pair `position[k]` of row `rows[k]`.
 
     `chosen` and `rejected` are indexes into that row's candidates.
@@ -27,7 +27,7 @@ class LivePairs(NamedTuple):
     rejected: Indexes
 
 
-def live_pairs(table: pa.Table) -> LivePairs:
+def usable_pairs(table: pa.Table) -> UsablePairs:
     """Find the pairs that may be exported.
 
     A pair counts where it is not dropped, names two different candidates of its row, both
@@ -42,7 +42,7 @@ def live_pairs(table: pa.Table) -> LivePairs:
     for side in (chosen, rejected):
         usable &= true_where(pc.is_valid(element(table["candidates"], rows, side, "text")))
         usable &= true_where(pc.is_null(element(table["candidates"], rows, side, "drop")))
-    return LivePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
+    return UsablePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
 
 
 def live_candidates(table: pa.Table) -> Mask:
@@ -70,7 +70,7 @@ def element(column: Column, rows: Indexes, index: Indexes, field: str | None = N
     return flat(column, field).take(pa.array(where, mask=~inside))
 
 
-def alternating(table: pa.Table, live: LivePairs) -> tuple[Indexes, pa.Array]:
+def alternating(table: pa.Table, live: UsablePairs) -> tuple[Indexes, pa.Array]:
     """Return, for two entries a pair, their rows and texts: the chosen one, then the rejected."""
     rows = np.repeat(live.rows, 2)
     index = np.stack([live.chosen, live.rejected], axis=1).reshape(-1)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths, lists, owners
 from curate.export.forms import Records
-from curate.export.pairs import element, has_prompt, live_pairs, plain, take, true_where
+from curate.export.pairs import element, has_prompt, plain, take, true_where, usable_pairs
 
 
 def stepwise(table: pa.Table) -> Records:
@@ -43,7 +43,7 @@ def step_preference(table: pa.Table) -> Records:
 
     The counts that made one better stand beside it.
     """
-    live = live_pairs(table)
+    live = usable_pairs(table)
     given = {
         name: element(table["step_pairs"], live.rows, live.position, name)
         for name in ("prefix", "chosen", "rejected", "q_chosen", "q_rejected",

@@ -14,14 +14,14 @@ from curate.export.pairs import (
     conversation,
     element,
     has_prompt,
-    live_pairs,
     message,
     plain,
     take,
     true_where,
+    usable_pairs,
 )
 
-SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "tool": "observation"}
+SHAREGPT_ROLES = {"user": "human", "assistant": "gpt"}
 
 
 def sharegpt(table: pa.Table) -> Records:
@@ -77,7 +77,7 @@ def _instructed(prompt: pa.Array) -> dict[str, pa.Array]:
 
 def alpaca_kto(table: pa.Table) -> Records:
     """LLaMA-Factory KTO, `formatting: alpaca`: one answer a record, the chosen one first."""
-    live = live_pairs(table)
+    live = usable_pairs(table)
     rows, text = alternating(table, live)
     columns = {
         **_instructed(take(table["prompt"], rows)),
@@ -89,7 +89,7 @@ def alpaca_kto(table: pa.Table) -> Records:
 
 def sharegpt_kto(table: pa.Table) -> Records:
     """LLaMA-Factory KTO: whole conversations with a boolean `kto_tag`, the chosen one first."""
-    live = live_pairs(table)
+    live = usable_pairs(table)
     rows, text = alternating(table, live)
     turns = conversation(take(table["prompt"], rows), text)
     columns = {
@@ -124,7 +124,7 @@ def axolotl(table: pa.Table) -> Records:
 
 def nemo_rl(table: pa.Table) -> Records:
     """NeMo-RL preference data: a context and exactly two ranked completions, 0 the better."""
-    live = live_pairs(table)
+    live = usable_pairs(table)
     _, text = alternating(table, live)
     rank = pa.array(np.tile([0, 1], len(live.rows)).astype(np.int64))
     completion = answer(text)
@@ -155,7 +155,7 @@ def negatives(table: pa.Table) -> Records:
 
     No sample is called good; the loss sets the negative against all of them together.
     """
-    live = live_pairs(table)
+    live = usable_pairs(table)
     first, group = np.unique(
         np.stack([live.rows, live.rejected], axis=1), axis=0, return_index=True, return_inverse=True
     )[1:]
@@ -196,7 +196,7 @@ def nemo_aligner(table: pa.Table) -> Records:
 
 def nemo_aligner_rm(table: pa.Table) -> Records:
     """NeMo-Aligner reward model: lines of text in turn, the good one first."""
-    rows, text = alternating(table, live_pairs(table))
+    rows, text = alternating(table, usable_pairs(table))
     asked = plain(take(table["prompt"], rows))
     return Records(pa.table({"text": pc.binary_join_element_wise(asked, text, "\n\n")}), rows)
 

@@ -15,17 +15,17 @@ from curate.arrays import lengths, lists, owners
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     Indexes,
-    LivePairs,
+    UsablePairs,
     alternating,
     answer,
     conversation,
     element,
     has_prompt,
     live_candidates,
-    live_pairs,
     plain,
     take,
     true_where,
+    usable_pairs,
 )
 
 _ALIGNED = {
@@ -36,7 +36,7 @@ _ALIGNED = {
 """Columns that hold a value a pair, and what a record calls it."""
 
 
-def _evidence(table: pa.Table, live: LivePairs) -> dict[str, pa.Array]:
+def _evidence(table: pa.Table, live: UsablePairs) -> dict[str, pa.Array]:
     """Return what a trainer may weigh or filter by; null where no stage gave a value."""
     columns = {"margin": of_pair(table, live, "margin")}
     if "scores" in table.column_names:
@@ -91,7 +91,7 @@ def implicit(table: pa.Table) -> Records:
 
 def unpaired(table: pa.Table) -> Records:
     """TRL unpaired preference (KTO): every pair gives two records, the chosen one first."""
-    live = live_pairs(table)
+    live = usable_pairs(table)
     rows, text = alternating(table, live)
     columns = {
         "prompt": take(table["prompt"], rows),

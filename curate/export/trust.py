@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.arrays import flat, lengths
-from curate.export.pairs import live_pairs
+from curate.export.pairs import usable_pairs
 from curate.methods.crowd import Interval, flip_rate
 from curate.methods.judgments import floats
 from curate.methods.order import Orders, wilson
@@ -40,7 +40,7 @@ class Trust:
             self.orders.add(table["judgments"].combine_chunks())
         if {"prompt", "candidates", "pairs"} <= set(table.column_names) and len(table):
             whole = table.select(["prompt", "candidates", "pairs"]).combine_chunks()
-            live, pairs = live_pairs(whole), whole["pairs"]
+            live, pairs = usable_pairs(whole), whole["pairs"]
             offsets = np.concatenate([[0], np.cumsum(lengths(pairs))])
             p = floats(flat(pairs, "p_correct"))
             self._p.append(p[offsets[live.rows] + live.position])
