@@ -28,7 +28,8 @@ class Columns(BaseModel):
     group: tuple[str, ...] = ()
     varies: tuple[str, ...] = ()  # may differ in a group: the first row's counts, all go to meta
     scores: tuple[str, ...] = ()  # each becomes a judge of that name
-    ranks: str | None = None  # a list aligned with `candidates`, 1 = best
+    # A list aligned with `candidates`, 1 = best, or a list of such lists: one ranking a person.
+    ranks: str | None = None
     chosen: str | None = None
     rejected: str | None = None
     margin: str | None = None  # number: how much better chosen is than rejected

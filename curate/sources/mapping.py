@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from curate.errors import InputError
+from curate.errors import InputError, did_you_mean
 from curate.sources.columns import Columns
 from curate.sources.labels import empty, labelled, shared_prompt
 from curate.sources.values import (
@@ -16,8 +16,7 @@ from curate.sources.values import (
     clean,
     get,
     has_extras,
-    judgment,
-    number,
+    rank_entries,
     row_id,
     score_entries,
     text_or_null,
@@ -166,16 +165,14 @@ def _wide(row: Raw, columns: Columns, name: str) -> dict[str, Any]:
     judgments = []
     for score in columns.scores:
         values = (
-            [_field(row, name, score, item) for item in value]
+            _fields(row, name, score, value)
             if score in inside
-            else _aligned(row, score, len(value))
+            else _aligned(row, score, get(row, score), len(value))
         )
         for index, one in enumerate(values):
             judgments += score_entries(row, score, index, one)
     if columns.ranks is not None:
-        for index, rank in enumerate(_aligned(row, columns.ranks, len(value))):
-            place = number(row, columns.ranks, rank)
-            judgments.append(judgment("rank", index, None if place is None else -place))
+        judgments += _rankings(row, columns.ranks, len(value))
     result: dict[str, Any] = {"candidates": answers}
     if columns.scores or columns.ranks is not None:
         result["judgments"] = judgments
@@ -204,16 +201,35 @@ def _candidate(
     return candidate(item[key], **fields), rest
 
 
-def _field(row: Raw, name: str, score: str, item: Any) -> Any:
-    if item is None:
-        return None
-    if not isinstance(item, dict) or score not in item:
-        get(row, score)  # neither a column nor a candidate's field: say which columns exist
-    return item[score]
+def _fields(row: Raw, name: str, score: str, items: list[Any]) -> list[Any]:
+    """Return a field of every candidate, null where a candidate lacks it.
+
+    Raises InputError where none of them has it: then the name is wrong.
+    """
+    known = sorted({field for item in items if isinstance(item, dict) for field in item})
+    if items and score not in known:
+        raise InputError(
+            f"{row.where}: no column {score!r}, and no candidate in {name!r} has such a field"
+            f"{did_you_mean(score, known)} (name it under `columns.scores` as it is in the data; "
+            "where it is not known, give it as null)"
+        )
+    return [item.get(score) if isinstance(item, dict) else None for item in items]
 
 
-def _aligned(row: Raw, name: str, size: int) -> list[Any]:
+def _rankings(row: Raw, name: str, size: int) -> list[dict[str, Any]]:
+    """Return the judgments of one ranking, judge "rank", or of several, "rank#0", "rank#1", ..."""
     value = get(row, name)
+    if not (isinstance(value, list) and any(isinstance(one, list) for one in value)):
+        return rank_entries(row, name, "rank", _aligned(row, name, value, size))
+    rankings = [_aligned(row, name, one, size) for one in value]
+    return [
+        entry
+        for k, ranks in enumerate(rankings)
+        for entry in rank_entries(row, name, f"rank#{k}", ranks)
+    ]
+
+
+def _aligned(row: Raw, name: str, value: Any, size: int) -> list[Any]:
     if value is None:
         return [None] * size
     if not isinstance(value, list):

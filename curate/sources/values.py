@@ -134,6 +134,12 @@ def score_entries(row: Raw, column: str, index: int, value: Any) -> list[dict[st
     return [judgment(column, index, number(row, column, value))]
 
 
+def rank_entries(row: Raw, column: str, judge: str, ranks: list[Any]) -> list[dict[str, Any]]:
+    """Return the judgments that one ranking stands for: scores are places below 0, 1 the best."""
+    places = [number(row, column, rank) for rank in ranks]
+    return [judgment(judge, k, None if p is None else -p) for k, p in enumerate(places)]
+
+
 def _safe(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)

@@ -186,6 +186,42 @@ def test_wide_candidates_scores_and_ranks(tmp_path):
     ]
 
 
+def test_several_rankings_are_a_judge_each(tmp_path):
+    row = {"prompt": "p", "c": ["a", "b", "c"], "r": [[1, 2, 3], None, [2, None, 1]]}
+    (found,) = jsonl(tmp_path, row, candidates="c", ranks="r")
+    got = [(j["judge"], j["a"], j["score"]) for j in found["judgments"]]
+    assert got == [
+        ("rank#0", 0, -1), ("rank#0", 1, -2), ("rank#0", 2, -3),
+        ("rank#1", 0, None), ("rank#1", 1, None), ("rank#1", 2, None),
+        ("rank#2", 0, -2), ("rank#2", 1, None), ("rank#2", 2, -1),
+    ]  # fmt: skip
+    for ranks, error in (
+        ([[1, 2]], "has 2 entries for 3 candidates"),
+        ([[1, 2, 3], 4], "must be a list aligned with the candidates"),
+        ([[1, 2, [3]]], "must be a number"),
+    ):
+        with pytest.raises(InputError, match=error):
+            jsonl(tmp_path, row | {"r": ranks}, candidates="c", ranks="r")
+
+
+def test_a_candidate_without_a_field_has_none_and_a_wrong_name_is_said_with_the_fields(tmp_path):
+    answers = [{"text": "a", "votes": 3, "best": True}, {"text": "b", "votes": 1}, None]
+    row = {"id": "x", "prompt": "p", "answers": answers}
+    (found,) = jsonl(tmp_path, row, candidates="answers", scores=["votes", "best"])
+    got = [(j["judge"], j["score"], j["status"]) for j in found["judgments"]]
+    assert got == [
+        ("votes", 3, "ok"), ("votes", 1, "ok"), ("votes", None, "parse_error"),
+        ("best", 1, "ok"), ("best", None, "parse_error"), ("best", None, "parse_error"),
+    ]  # fmt: skip
+    with pytest.raises(
+        InputError, match="no candidate in 'answers' has such a field; did you mean 'best'"
+    ):
+        jsonl(tmp_path, row, candidates="answers", scores="bests")
+    with pytest.raises(InputError, match=r"row 1: no column 'q'.*known: best, text, votes"):
+        jsonl(tmp_path, row, candidates="answers", scores="q")
+    assert jsonl(tmp_path, row | {"answers": []}, candidates="answers", scores="q")
+
+
 @pytest.mark.parametrize("score", ["NaN", "Infinity", "1e300", "null"])
 def test_a_score_that_is_no_number_never_becomes_one(tmp_path, score):
     (row,) = jsonl(tmp_path, f'{{"prompt":"p","r":"a","s":{score}}}', response="r", scores="s")
