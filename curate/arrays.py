@@ -16,7 +16,10 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def one_chunk(column: Column) -> pa.Array:
-    """Return the column as one array that starts at offset zero of its own buffers' values."""
+    """Return the column as one array; copied only where it has several chunks.
+
+    The array may be a slice: where code reads buffers, it must mind `array.offset`.
+    """
     if isinstance(column, pa.ChunkedArray):
         if column.num_chunks == 1:
             return column.chunk(0)
@@ -196,6 +199,35 @@ def mix(*parts: npt.ArrayLike) -> npt.NDArray[np.uint64]:
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state = state ^ (state >> np.uint64(31))
     return np.asarray(state)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type in which such values are stored, or None where they cannot be.
+
+    Numbers, booleans, times, texts, bytes, and lists and structs of these are stored. Of layouts
+    that hold the same values (64-bit offsets, views, dictionaries) the plain one is.
+    """
+    of = pa.types
+    if of.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind):
+        return pa.string()
+    if of.is_binary(kind) or of.is_large_binary(kind) or of.is_binary_view(kind):
+        return pa.binary()
+    if of.is_struct(kind):
+        fields = [(field.name, plain_type(field.type)) for field in kind]
+        if any(inner is None for _, inner in fields):
+            return None
+        same = all(inner == field.type for field, (_, inner) in zip(kind, fields, strict=True))
+        return kind if same else pa.struct(fields)
+    if of.is_list(kind) or of.is_large_list(kind):
+        inner = plain_type(kind.value_type)
+        same = of.is_list(kind) and inner == kind.value_type
+        if inner is None:
+            return None
+        return kind if same else pa.list_(inner)
+    number = kind.value_type if of.is_fixed_size_list(kind) else kind
+    return kind if of.is_primitive(number) and not of.is_interval(number) else None
 
 
 def canonical(array: pa.Array) -> pa.Array:

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
+import sys
+from collections.abc import Callable
 from inspect import isabstract
+from operator import attrgetter
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.errors import ConfigError, did_you_mean
+
+MOST_PROBLEMS = 8  # of one component that are put in words
 
 
 class RuntimeMark:
@@ -47,9 +54,12 @@ class Component(BaseModel):
         one of the components that are registered there; nor is an abstract one without a name.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        component = "registry" not in vars(cls) and (bool(name) or not isabstract(cls))
-        if cls.registry is not None and component:
-            cls.kind = name or f"{cls.__module__}:{cls.__qualname__}"
+        if cls.registry is None:
+            return
+        if "registry" in vars(cls):
+            cls.registry.contract = cls.registry.contract or cls
+        elif name or not isabstract(cls):
+            cls.kind = name or address(cls)
             cls.registry.add(cls.kind, cls)
 
     def identity(self) -> dict[str, Any]:
@@ -62,10 +72,20 @@ class Component(BaseModel):
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude=runtime)
         return {"kind": self.kind, "version": self.version, **fields}
 
+    @classmethod
+    def reference(cls) -> str:
+        """Return the name by which every process finds this class.
+
+        That is its kind where it comes with the package or from an entry point, and otherwise
+        `module:Class`: a short name of a user's own is known only where its module is imported.
+        """
+        public = cls.registry is not None and cls.registry.publishes(cls)
+        return cls.kind if public else address(cls)
+
     def to_yaml(self) -> str | dict[str, Any]:
-        """Return the YAML form: `kind`, or `{kind: {non-default fields}}`."""
+        """Return the YAML form: `name`, or `{name: {non-default fields}}`; see `reference`."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
-        return {self.kind: fields} if fields else self.kind
+        return {self.reference(): fields} if fields else self.reference()
 
 
 ComponentT = TypeVar("ComponentT", bound=Component)
@@ -75,32 +95,68 @@ class Registry(Generic[ComponentT]):
     """Components by name: built in, from an entry point group, or `module:Class`."""
 
     def __init__(self, what: str) -> None:
-        """`what` is the singular word for error messages and names the entry point group."""
+        """`what` is the singular word for error messages, such as "stage".
+
+        `curate.stages` is then the group of entry points, and the package that registers what is
+        built in. It is imported when a name is first asked for or a class from elsewhere registers.
+        """
         self.what = what
+        self.contract: type[Component] | None = None  # the class that all of them derive from
+        self._home = f"curate.{what}s"
         self._classes: dict[str, type[ComponentT]] = {}
+        self._public: dict[type[Component], bool] = {}
 
     def add(self, name: str, cls: type[ComponentT]) -> None:
-        """Register `cls` under `name`; a second class under one name is a bug of the caller."""
+        """Register `cls` under `name`. Raises ConfigError where another class has it.
+
+        A class that is defined again (a cell run twice, a module reloaded) replaces itself.
+        """
+        if not _comes_with_us(cls):
+            importlib.import_module(self._home)  # or it could take a built-in one's name
         known = self._classes.get(name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ConfigError(f"two {self.what} classes are named {name!r}: {known} and {cls}")
+        if known is not None and _origin(known) != _origin(cls):
+            raise ConfigError(
+                f"two {self.what} classes are named {name!r}: {address(known)} and {address(cls)}; "
+                "give one another name"
+            )
         self._classes[name] = cls
 
     def names(self) -> list[str]:
         """Return every registered name, sorted."""
+        importlib.import_module(self._home)
         return sorted(self._classes)
 
     def get(self, name: str) -> type[ComponentT]:
         """Return the class called `name`. Raises ConfigError with the closest known name."""
+        importlib.import_module(self._home)
         if name in self._classes:
             return self._classes[name]
         if ":" in name:
-            return self._load(name)
-        for entry in importlib.metadata.entry_points(group=f"curate.{self.what}s"):
+            return self._checked(name, _imported(self.what, name))
+        for entry in self._entry_points():
             if entry.name == name:
-                self.add(name, entry.load())
+                self.add(name, self._checked(name, _loaded(self.what, entry)))
                 return self._classes[name]
         raise ConfigError(f"unknown {self.what} {name!r}{did_you_mean(name, self._classes)}")
+
+    def publishes(self, cls: type[Component]) -> bool:
+        """Whether a process that has imported nothing finds `cls` under its kind."""
+        if cls not in self._public:
+            entries = () if _comes_with_us(cls) else self._entry_points()
+            self._public[cls] = _comes_with_us(cls) or any(
+                entry.name == cls.kind and _loaded(self.what, entry) is cls for entry in entries
+            )
+        return self._public[cls]
+
+    def _entry_points(self) -> importlib.metadata.EntryPoints:
+        return importlib.metadata.entry_points(group=self._home)
+
+    def _checked(self, name: str, found: object) -> type[ComponentT]:
+        """Return what was found, if it keeps the contract and can be made. Raises ConfigError."""
+        kept = isinstance(found, type) and issubclass(found, self.contract or Component)
+        if not kept or isabstract(found) or "registry" in vars(found):
+            raise ConfigError(f"{name!r} is not a {self.what} class")
+        return cast("type[ComponentT]", found)
 
     def parse(self, form: object, where: str) -> ComponentT:
         """Build a component from its YAML form. Raises ConfigError naming `where` and the field."""
@@ -121,15 +177,46 @@ class Registry(Generic[ComponentT]):
         except ValidationError as error:
             raise ConfigError(f"{where} (`{name}`): {explain(error, cls)}") from None
 
-    def _load(self, name: str) -> type[ComponentT]:
-        module_name, _, class_name = name.partition(":")
-        try:
-            found = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"cannot import {self.what} {name!r}: {error}") from None
-        if not (isinstance(found, type) and issubclass(found, Component)):
-            raise ConfigError(f"{name!r} is not a {self.what} class")
-        return cast("type[ComponentT]", found)
+
+def address(cls: type) -> str:
+    """Return `module:Class`."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _comes_with_us(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """Return the file (or module) and the name of a class: a script run is also importable."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return (str(Path(file).resolve()) if file else cls.__module__), cls.__qualname__
+
+
+def _imported(what: str, name: str) -> object:
+    """Return what `module:Class` names. Raises ConfigError where that cannot be imported."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+        raise ConfigError(f"cannot import {what} {name!r}: write module:Class")
+    module, _, names = name.partition(":")
+    return _brought(what, name, lambda: attrgetter(names)(importlib.import_module(module)))
+
+
+def _loaded(what: str, entry: importlib.metadata.EntryPoint) -> object:
+    return _brought(what, entry.name, entry.load)
+
+
+def _brought(what: str, name: str, bring: Callable[[], object]) -> object:
+    """Return what `bring` imports; a user's module may fail with anything."""
+    try:
+        return bring()
+    except ConfigError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import {what} {name!r}: {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"cannot import {what} {name!r}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _fields_at(model: type[BaseModel], steps: tuple[int | str, ...]) -> list[str]:
@@ -147,7 +234,8 @@ def _fields_at(model: type[BaseModel], steps: tuple[int | str, ...]) -> list[str
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Put a pydantic error in words: the field, the problem, and the nearest known field."""
     problems = []
-    for item in error.errors(include_url=False, include_input=False):
+    found = error.errors(include_url=False, include_input=False)
+    for item in found[:MOST_PROBLEMS]:
         path = ".".join(str(step) for step in item["loc"])
         if item["type"] == "extra_forbidden":
             known = _fields_at(model, item["loc"][:-1])
@@ -156,4 +244,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         else:
             message = item["msg"].removeprefix("Value error, ")
             problems.append(f"{path}: {message}" if path else message)
+    if len(found) > MOST_PROBLEMS:
+        problems.append(f"and {len(found) - MOST_PROBLEMS} more")
     return "; ".join(problems)

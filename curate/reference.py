@@ -140,6 +140,4 @@ def _cell(text: str) -> str:
 if __name__ == "__main__":
     import sys
 
-    import curate.stages  # noqa: F401 - registers them
-
     write(Path(sys.argv[1]))

@@ -238,9 +238,6 @@ def _described(number: int, call: Mapping[str, Any], entries: Any) -> dict[str, 
 
 def _stages(root: Path, name: str) -> list[Stage]:
     """Return the stages of the run's pipeline as it was resolved."""
-    import curate.engines
-    import curate.stages  # noqa: F401 - both register their classes
-
     return all_stages(Pipeline.load(root / "runs" / name / "pipeline.yaml", []))
 
 

@@ -8,8 +8,8 @@ order: columns are added, replaced or appended to, and rows dropped on the way a
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import concat_lists, one_chunk
+from curate.arrays import Column, concat_lists, one_chunk, plain_type
 from curate.division import Piece, Space
 from curate.engines.contract import Engine
 from curate.errors import StageError
@@ -26,6 +26,7 @@ from curate.stage import Context, Result, Stage
 from curate.store import Record, Store, digest
 
 _MOST_MAPPED = 16_384  # files that one task keeps mapped
+_DETAIL = r"(?s)(?:: | \(|( duplicate| repetition| that) of ).*$"
 _COPIED_AT_ONCE = 64  # shards; a stack of their texts stays below the 2 GiB of Arrow's offsets
 
 
@@ -117,23 +118,29 @@ def run_task(
             f"stage `{stage.kind}` ran out of memory over {sum(sizes)} rows ({error}); run the "
             "same command again with fewer --workers or on a larger machine"
         ) from error
+    except SystemExit as error:  # it would end the run, without a word and perhaps with code 0
+        raise StageError(f"stage `{stage.kind}` asked the process to exit ({error})") from error
     if given is None:
         return []
     result = check_result(stage, given, sum(sizes))
+    counted = _whole_numbers(stage, context.counts)
     used = {role: dict(engines[role].describe()) for role, _ in stage.engine_roles()}
     seconds = time.perf_counter() - started
 
     def parts() -> Iterator[tuple[Record, dict[str, pa.Array]]]:
-        start, spent, counts = 0, seconds, context.counts
+        start, spent, counts = 0, seconds, counted
         for key, size in zip(task.keys, sizes, strict=True):
             mine = {name: column.slice(start, size) for name, column in result.items()}
             columns = _own(mine, size)
             yield _record(stage, key, columns, size, counts, spent, used), columns
-            start, spent, counts = start + size, 0.0, Counter()
+            start, spent, counts = start + size, 0.0, {}
 
-    if len(task.keys) == 1:  # the rule: no threads for it
-        return [store.commit(*next(parts()))]
-    return list(store.commit_all(parts()))
+    try:
+        if len(task.keys) == 1:  # the rule: no threads for it
+            return [store.commit(*next(parts()))]
+        return list(store.commit_all(parts()))
+    except OverflowError as error:
+        raise StageError(f"stage `{stage.kind}`: {error}") from error
 
 
 def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context) -> Result | None:
@@ -154,24 +161,27 @@ def _stacked(store: Store, shards: Sequence[Shard], names: Sequence[str]) -> pa.
 
     Linux lets a process map 65,530 files, and other tasks have theirs mapped too.
     """
+    read = list(names) or ["id"]  # a stage that needs no column is told the number of rows
     copied = sum(len(shard.parts) for shard in shards) > _MOST_MAPPED
     tables = []
     for start in range(0, len(shards), _COPIED_AT_ONCE):
-        views = [
-            view(store, shard, [*names, "id"]) for shard in shards[start : start + _COPIED_AT_ONCE]
-        ]
-        table = pa.table({name: pa.chunked_array([v[name] for v in views]) for name in names})
+        views = [view(store, shard, read) for shard in shards[start : start + _COPIED_AT_ONCE]]
+        table = pa.table({name: pa.chunked_array([v[name] for v in views]) for name in read})
         if copied:
             with contextlib.suppress(
                 pa.ArrowInvalid
             ):  # texts of more than 2 GiB stay where they are
                 table = table.combine_chunks()
         tables.append(table)
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables).select(names)
 
 
 def check_result(stage: Stage, result: Result, rows: int) -> dict[str, pa.Array]:
-    """Hold the stage to its contract: declared columns, their types, one value a row."""
+    """Hold the stage to its contract: declared columns, their types, one value a row.
+
+    A layout of which Arrow has several (long texts, views, dictionaries) becomes the one that is
+    stored; see `arrays.plain_type`. Raises StageError naming the stage and the column.
+    """
     allowed = {*stage.written(), *stage.appends, DROP, FAIL}
     columns = {}
     for name, column in result.items():
@@ -181,7 +191,7 @@ def check_result(stage: Stage, result: Result, rows: int) -> dict[str, pa.Array]
             raise StageError(
                 f"stage `{stage.kind}` returned {len(column)} values of {name!r} for {rows} rows"
             )
-        array = one_chunk(column)
+        array = _storable(stage, name, column)
         expected = pa.string() if name in (DROP, FAIL) else COLUMNS.get(name, array.type)
         if array.type != expected:
             raise StageError(f"stage `{stage.kind}`: {name!r} is {array.type}, not {expected}")
@@ -189,7 +199,33 @@ def check_result(stage: Stage, result: Result, rows: int) -> dict[str, pa.Array]
     missing = {*stage.written(), *stage.appends} - set(columns)
     if missing:
         raise StageError(f"stage `{stage.kind}` did not return {sorted(missing)}")
-    return _own(columns, rows)
+    return columns
+
+
+def _storable(stage: Stage, name: str, column: Column) -> pa.Array:
+    """Return the column as one array of a type that parts can hold."""
+    kind = plain_type(column.type)
+    if kind is None:
+        raise StageError(
+            f"stage `{stage.kind}`: {name!r} is {column.type}, which cannot be stored; cast it to "
+            "text, numbers, booleans, or lists or structs of these"
+        )
+    try:
+        return one_chunk(column if column.type == kind else column.cast(kind))
+    except pa.ArrowException as error:
+        raise StageError(
+            f"stage `{stage.kind}`: {name!r} is {column.type} and does not become {kind}: {error}"
+        ) from error
+
+
+def _whole_numbers(stage: Stage, counts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the counters as plain integers, of whichever library's they are."""
+    try:
+        return {name: operator.index(number) for name, number in counts.items()}
+    except TypeError:
+        raise StageError(
+            f"stage `{stage.kind}`: a counter is no whole number: {dict(counts)}"
+        ) from None
 
 
 def _own(columns: dict[str, pa.Array], rows: int) -> dict[str, pa.Array]:
@@ -249,9 +285,12 @@ def outcome(columns: Mapping[str, pa.Array], rows: int) -> dict[str, Any]:
 
 
 def tally(reasons: pa.Array) -> dict[str, int]:
-    """Count reasons by kind: what follows a reason's first colon or parenthesis is detail."""
+    """Count reasons by kind: what follows a reason's first ": " or " (" is detail.
+
+    So is the row that follows "duplicate of", "repetition of" or "that of".
+    """
     if reasons.null_count == len(reasons):
         return {}
-    kinds = pc.replace_substring_regex(reasons.drop_null(), r"(?s)( of |: | \().*$", "")
+    kinds = pc.replace_substring_regex(reasons.drop_null(), _DETAIL, r"\1")
     counts = {c["values"]: c["counts"] for c in pc.value_counts(kinds).to_pylist()}
     return dict(sorted(counts.items()))

@@ -56,8 +56,6 @@ def audit(
 
 def _engine(form: str, pipeline: Path) -> Engine:
     """Load the engine that the run's pipeline calls so, or that the YAML form describes."""
-    import curate.engines
-    import curate.stages  # noqa: F401 - both register their classes
     from curate.engines.contract import engine_registry
     from curate.errors import ConfigError
     from curate.pipeline import Pipeline, read_yaml
@@ -71,9 +69,12 @@ def _engine(form: str, pipeline: Path) -> Engine:
 
 def audit_lines(found: dict[str, Any]) -> list[str]:
     """Return an audit as lines of text; `*` marks what is not chance."""
+    from curate.audit.properties import LIMITS
+
     lines = [f"{found['pairs']} pairs of {found['prompts']} prompts", ""]
-    lines.append(f"{'property':<14} {'pairs':>7}  {'chosen has more':<22} weight [95 %]")
+    lines.append(f"{'property':<14} {'pairs':>7}  {'chosen has more':<24} weight [95 %]")
     lines += [f"{row['property']:<14} {_numbers(row)}" for row in found["properties"]]
+    lines += ["", *_alike(found["properties"]), LIMITS]
     for name, what in (("circles", "pairs"), ("verdict_circles", "judges' verdicts")):
         if (circles := found[name]) is not None:
             lines += ["", f"{circles['with_circle']} of {circles['prompts']} prompts whose answers "
@@ -95,6 +96,16 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     return [*lines, f"and {left} more, none of which leans; --json has all"] if left else lines
 
 
+def _alike(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each property that leans and goes together with others."""
+    return [
+        f"{row['property']} goes together with {', '.join(row['alike'])}: which of them is "
+        "preferred, the weights cannot tell"
+        for row in rows
+        if row.get("alike") and (row["leans"] or row["share_leans"])
+    ]
+
+
 def _name(name: dict[str, Any]) -> str:
     if "problem" in name:
         return f"no name: {name['problem']}"
@@ -106,11 +117,12 @@ def _name(name: dict[str, Any]) -> str:
 def _numbers(row: dict[str, Any]) -> str:
     more = row["more_chosen"]
     share = f"{more['share']:.1%} [{more['low']:.1%}, {more['high']:.1%}]" if more else "-"
+    share += " *" if row.get("share_leans") else ""
     if "weight" not in row:
-        return f"{row['pairs']:>7}  {share:<22} too rare"
+        return f"{row['pairs']:>7}  {share:<24} too rare"
     mark = " *" if row["leans"] else ""
     weight = f"{row['weight']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['pairs']:>7}  {share:<22} {weight}{mark}"
+    return f"{row['pairs']:>7}  {share:<24} {weight}{mark}"
 
 
 def _example(example: dict[str, Any]) -> str:

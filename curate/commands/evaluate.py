@@ -102,8 +102,6 @@ def _judged(
 
     Return its rows, and the model of each judge that is one engine's.
     """
-    import curate.engines
-    import curate.stages  # noqa: F401 - both register their classes
     from curate import history
     from curate.errors import ConfigError, InputError
     from curate.loop import run

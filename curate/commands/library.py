@@ -10,7 +10,6 @@ import typer
 
 def stages(name: Annotated[str, typer.Argument(help="One stage's page.")] = "") -> None:
     """List the stages, or show one: what it needs, writes and can be told."""
-    import curate.stages  # noqa: F401 - registers them
     from curate.reference import stage_page, summary
     from curate.stage import stage_registry
 

@@ -16,9 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 
 
 def load(path: Path, changes: list[str]) -> Any:
-    """Read a pipeline, with `--set` changes; registers what it may name."""
-    import curate.engines
-    import curate.stages  # noqa: F401 - both register their classes
+    """Read a pipeline, with `--set` changes."""
     from curate.pipeline import Pipeline
 
     return Pipeline.load(path, changes)

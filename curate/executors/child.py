@@ -2,8 +2,8 @@
 
 It is started as a fresh interpreter, not through multiprocessing, which would import the user's
 main module again. The pipes carry configuration and records, never rows and
-never pickles. If the parent goes away the child's input ends and it exits; if the child goes
-away every waiting task fails at once with the end of the child's log.
+never pickles. If the parent goes away the child's input ends, and it ends itself with all that its
+engines started; if the child goes away every waiting task fails at once with the end of its log.
 
 The child leads a process group of its own, so Ctrl-C in a terminal reaches the parent alone, and
 whatever the engine starts ends with the child. It is born with SIGINT and SIGTERM blocked, so
@@ -24,7 +24,7 @@ from itertools import count
 
 import orjson
 
-from curate.errors import CurateError, StageError
+from curate.errors import StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
 from curate.store import Record
@@ -106,7 +106,7 @@ class Child:
                     future = self._waiting.pop(answer["number"])
                 try:
                     future.set_result(records(answer))
-                except CurateError as error:
+                except Exception as error:  # the task that waits must not wait for ever
                     future.set_exception(error)
 
     def _watch(self) -> None:
@@ -151,7 +151,11 @@ def serve(requests: int, answers: int) -> None:
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             threading.Thread(target=handle, args=(line,), daemon=True).start()
-    os._exit(0)  # at once, GPU and all
+    if os.getpgrp() == os.getpid():
+        os.killpg(
+            0, signal.SIGKILL
+        )  # an engine's own processes hold GPUs, and nobody else knows them
+    os._exit(0)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from curate import errors
+from curate.component import Component
 from curate.division import Piece, Space
 from curate.engines.contract import Engine, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
@@ -30,8 +31,8 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "number": number,
         "store": str(job.store.root.absolute()),
         "seed": job.seed,
-        "stage": {job.stage.kind: job.stage.model_dump(mode="json")},
-        "engines": {r: {s.kind: s.model_dump(mode="json")} for r, s in job.engines.items()},
+        "stage": _form(job.stage),
+        "engines": {role: _form(spec) for role, spec in job.engines.items()},
         "keys": task.keys,
         "shards": [asdict(shard) for shard in task.shards],
         "space": task.space and {"folder": str(task.space.folder), "first": task.space.first},
@@ -39,6 +40,10 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "piece": task.piece and asdict(task.piece),
     }
     return orjson.dumps(message)
+
+
+def _form(component: Component) -> dict[str, Any]:
+    return {component.reference(): component.model_dump(mode="json")}
 
 
 def records(answer: Mapping[str, Any]) -> list[Record]:
@@ -55,22 +60,25 @@ class Worker:
     """The other end: runs tasks; an engine stays loaded for all tasks that name it."""
 
     def __init__(self) -> None:
-        import curate.engines
-        import curate.stages  # noqa: F401 - both register their classes
-
         self._loading = threading.Lock()
         self._engines: dict[bytes, Engine] = {}
 
     def answer(self, request: bytes) -> bytes:
-        """Run one task; return its records, or what went wrong, as one line of JSON."""
+        """Run one task; return its records, or what went wrong, as one line of JSON.
+
+        What went wrong may be anything, SystemExit too: whoever waits must hear of it.
+        """
         message = orjson.loads(request)
+        number = {"number": message["number"]}
         try:
-            done: dict[str, Any] = {"records": [r.to_json() for r in self._run(message)]}
+            return orjson.dumps(number | {"records": [r.to_json() for r in self._run(message)]})
         except CurateError as error:
             done = {"error": type(error).__name__, "message": str(error)}
-        except Exception as error:  # whoever waits must hear of it, whatever it is
-            done = {"error": "StageError", "message": f"{type(error).__name__}: {error}"}
-        return orjson.dumps({"number": message["number"], **done})
+        except BaseException as error:
+            kind = next(iter(message["stage"]))
+            told = f"stage `{kind}` failed: {type(error).__name__}: {error}"
+            done = {"error": "StageError", "message": told}
+        return orjson.dumps(number | done)
 
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")

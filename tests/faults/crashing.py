@@ -1,9 +1,13 @@
-"""A scripted engine that lives in a child process and, the first `deaths` times, kills it."""
+"""A scripted engine that lives in a child process and, the first `deaths` times, kills it.
+
+It may ask its process to exit, too, and have a process of its own beside it, as vLLM has.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,8 +23,13 @@ class Crashing(Scripted):
     folder: Runtime[str]
     deaths: Runtime[int] = 0
     wait_s: Runtime[float] = 0.0
+    exits: Runtime[bool] = False
+    helper: Runtime[bool] = False
 
     def load(self) -> ScriptedEngine:
+        if self.helper:
+            pid = subprocess.Popen(["sleep", "600"]).pid
+            (Path(self.folder) / f"pid-{pid}").touch()
         (Path(self.folder) / f"pid-{os.getpid()}").touch()
         return CrashingEngine(self)
 
@@ -33,6 +42,8 @@ class CrashingEngine(ScriptedEngine):
     def chat(self, requests: Requests) -> Completions:
         folder = Path(self.spec.folder)
         time.sleep(self.spec.wait_s)
+        if self.spec.exits:
+            sys.exit("the engine has had enough")
         for number in range(self.spec.deaths):
             try:
                 (folder / f"death-{number}").touch(exist_ok=False)

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.errors import StageError
 from curate.executors import Job, Local
 from curate.executors.child import Child
+from curate.executors.remote import Worker, request
 from curate.ingest import ingest
 from curate.loop import Outcome, run
 from curate.pipeline import Pipeline
@@ -124,6 +124,60 @@ def test_children_end_when_their_parent_is_killed(crashing: Path, tmp_path: Path
     process.kill()
     process.wait()
     assert until(lambda: not any(map(running, pids(tmp_path)))) < 5
+
+
+def test_what_an_engine_started_ends_with_its_child_when_the_parent_is_killed(
+    crashing: Path, tmp_path: Path
+) -> None:
+    process = start(crashing, tmp_path, "engines.small.wait_s=600", "engines.small.helper=true")
+    until(lambda: len(pids(tmp_path)) == 2)
+    assert all(map(running, pids(tmp_path)))
+    process.kill()
+    process.wait()
+    until(lambda: not any(map(running, pids(tmp_path))))
+
+
+def test_an_engine_that_asks_its_process_to_exit_stops_the_run(
+    crashing: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StageError, match=r"`generate` asked the process to exit .*had enough"):
+        go(crashing, tmp_path, "engines.small.exits=true")
+    assert go(crashing, tmp_path)[0].finished
+
+
+def test_a_worker_answers_whatever_is_raised(crashing: Path, tmp_path: Path) -> None:
+    """Even where the engine cannot be loaded, and the reason is no Exception."""
+    pipeline = Pipeline.load(crashing)
+    store = Store(tmp_path / "store")
+    shard = ingest(pipeline.source, store)[0]
+    message = request(
+        Job(pipeline.stages[1], pipeline.engines, 0, store), Task((shard,), ("k",)), 7
+    )
+
+    def load(self: Any) -> None:
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(pipeline.engines["small"]), "load", load)
+        answer = orjson.loads(Worker().answer(message))
+    assert answer == {
+        "number": 7, "error": "StageError", "message": "stage `generate` failed: SystemExit: 0",
+    }  # fmt: skip
+
+
+def test_a_stage_of_ones_own_travels_by_its_module(
+    crashing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its short name is known to no other process; so it does to `runs/small/pipeline.yaml`."""
+    monkeypatch.syspath_prepend(str(HERE))
+    text = crashing.read_text().replace("generate: {", "'own_generate:Mine': {")
+    crashing.write_text(text)
+    ended, _ = go(crashing, tmp_path)
+    assert ended.finished
+    assert list((tmp_path / "store/generate_of_mine").glob("*.json"))
+    written = tmp_path / "runs/small/pipeline.yaml"
+    code = f"import curate, pathlib; curate.Pipeline.load(pathlib.Path({str(written)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("child", [True, False])
