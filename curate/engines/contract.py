@@ -4,6 +4,10 @@ An `EngineSpec` is configuration (light to import, written in YAML); `load()` tu
 an `Engine`, which is loaded once a worker and may be called from several threads at once.
 One item that fails is a `Completion` with a status and an error; an exception is raised only
 when the engine as a whole cannot go on (bad credentials, dead server, out of memory).
+
+A number of tokens that is not known is None (null in a column), never 0. A prompt that does not fit
+the model's window is a `too_long` of its own: no rerun changes that, so it is not charged to the
+stage's error budget.
 """
 
 from __future__ import annotations
@@ -92,13 +96,14 @@ class Completion(NamedTuple):
     text: str
     status: CompletionStatus = "ok"
     finish_reason: str | None = "stop"
-    prompt_tokens: int = 0
-    tokens: int = 0
+    prompt_tokens: int | None = None
+    tokens: int | None = None
     error: str | None = None
     choice_logprobs: tuple[float, ...] | None = None
     """Natural-log probability of each of `Requests.choices` as the next token, -inf where the
     server's top list does not hold it; None where not asked for or not available."""
-    cached_tokens: int = 0  # prompt tokens served from the prefix cache
+    cached_tokens: int | None = None  # prompt tokens served from the prefix cache
+    retries: int = 0  # tries after the first
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ class Completions:
     """The answers to `Requests` as columns, in the order of the calls; see `Completion`.
 
     `choice_logprobs` has one row a call and one column a choice; a row of NaN says that the
-    engine had none. `cached_tokens` is a sum.
+    engine had none. `prompt_tokens` and `tokens` are int32, null where unknown; `cached_tokens` and
+    `retries` are sums over the calls of which they are known.
     """
 
     text: pa.Array
@@ -117,6 +123,7 @@ class Completions:
     choice_logprobs: npt.NDArray[np.float64]
     prompt_tokens: pa.Array
     cached_tokens: int = 0
+    retries: int = 0
 
     def __len__(self) -> int:
         """Return the number of answers."""
@@ -135,7 +142,8 @@ class Completions:
             error=pa.array([a.error for a in answers], pa.string()),
             choice_logprobs=np.array(logprobs, dtype=np.float64).reshape(len(answers), choices),
             prompt_tokens=pa.array([a.prompt_tokens for a in answers], pa.int32()),
-            cached_tokens=sum(a.cached_tokens for a in answers),
+            cached_tokens=sum(a.cached_tokens or 0 for a in answers),
+            retries=sum(a.retries for a in answers),
         )
 
 
@@ -179,7 +187,12 @@ class Engine(Protocol):
         """The name stored with each candidate that this engine writes."""
 
     def describe(self) -> Mapping[str, str]:
-        """Return what is stored in each part's record: model, revision, engine version."""
+        """Return what is stored in each part's record, so that answers can be traced.
+
+        `engine` is the kind, `model` the name asked for, `revision` the weights' commit or sha256
+        ("" where unknown), `version` that of the library that ran it; `dtype` for a model in this
+        process, `served` for the name that a server gave. No address and no key.
+        """
 
     def chat(self, requests: Requests) -> Completions:
         """Answer every call."""
@@ -208,6 +221,10 @@ class EngineSpec(Component):
     registry: ClassVar[Registry[Any] | None] = engine_registry
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     isolated: ClassVar[bool] = False  # load in a child process, whose exit frees the GPU
+
+    def beside(self, others: Sequence[EngineSpec]) -> EngineSpec:
+        """Return how to load this where one process holds `others` too; here, as if alone."""
+        return self
 
     @abstractmethod
     def load(self) -> Engine:

@@ -1,4 +1,4 @@
-"""What the stages that call an engine share: sampling defaults, the error budget, readings."""
+"""What the stages that call an engine share: sampling, the error budget, readings, lost rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BeforeValidator, Field
 
-from curate.arrays import (
-    flat,
-    lengths,
-    map_distinct,
-    owners,
-)
+from curate.arrays import flat, lengths, map_distinct, owners
+from curate.component import RuntimeMark
 from curate.engines.contract import Completions, Engine, Requests, Sampling
 from curate.errors import StageError
 from curate.methods.answers import Reading
+from curate.methods.verdicts import expected_score
+from curate.schema import DROP, FAIL
 from curate.stage import Context
 
 
@@ -44,6 +42,13 @@ class VariedSampling(Sampling):
 Greedy = Annotated[GreedySampling, BeforeValidator(_plain)]
 Varied = Annotated[VariedSampling, BeforeValidator(_plain)]
 
+ErrorRate = Annotated[float, Field(ge=0.0, le=1.0), RuntimeMark()]
+"""A share of failed calls. It decides whether a part is committed and never what is in it."""
+
+
+TOO_LONG = "too_long"
+"""The status of a call whose prompt does not fit the model's window, and its counter."""
+
 
 def chat(
     engine: Engine, requests: Requests, ctx: Context, max_error_rate: float, what: str
@@ -57,12 +62,17 @@ def chat(
     answers = engine.chat(requests)
     if len(answers) != len(requests):
         raise StageError(f"{what}: {len(answers)} answers to {len(requests)} requests")
+    answered = pc.is_in(answers.status, pa.array(["ok", "truncated", "refused"]))
+    told = pc.and_(answers.prompt_tokens.is_valid(), answers.tokens.is_valid())
     sums = (pc.sum(column).as_py() or 0 for column in (answers.prompt_tokens, answers.tokens))
     tally(ctx, len(answers), *sums)
     ctx.counts["cached_tokens"] += answers.cached_tokens
-    if lost := pc.sum(pc.equal(answers.status, "api_error")).as_py():
-        ctx.counts["errors"] += lost
-    check_errors(answers.status, answers.error, max_error_rate, what)
+    more = {
+        "retries": answers.retries,
+        "unknown_tokens": pc.sum(pc.and_not(answered, told)).as_py(),
+    }
+    ctx.counts.update({name: count for name, count in more.items() if count})
+    check_errors(answers.status, answers.error, ctx, max_error_rate, what)
     return answers
 
 
@@ -80,16 +90,54 @@ def of_calls(answers: Completions, call: npt.NDArray[np.int64]) -> dict[str, pa.
     return {name: getattr(answers, name).take(at) for name in names}
 
 
-def check_errors(statuses: pa.Array, errors: pa.Array, max_error_rate: float, what: str) -> None:
-    """Raise StageError where the share of `api_error` is above the budget, naming the errors."""
+def check_errors(
+    statuses: pa.Array, errors: pa.Array, ctx: Context, max_error_rate: float, what: str
+) -> None:
+    """Count what failed, and raise StageError where that is too much, naming the errors.
+
+    Prompts that are too long for the model are counted apart and are no part of the share: no
+    rerun makes them shorter, so a run that stopped for them could never end.
+    """
     reasons = errors.filter(pc.equal(statuses, "api_error"))
-    if len(reasons) > max_error_rate * len(statuses):
+    too_long = pc.sum(pc.equal(statuses, TOO_LONG)).as_py() or 0
+    for name, count in (("errors", len(reasons)), (TOO_LONG, too_long)):
+        if count:
+            ctx.counts[name] += count
+    calls = len(statuses) - too_long
+    if len(reasons) > max_error_rate * calls:
         common = Counter(map(one_line, reasons.to_pylist())).most_common(3)
         named = "; ".join(f"{n} x {error}" for error, n in common)
         raise StageError(
-            f"{what}: {len(reasons)} of {len(statuses)} calls failed ({named}), more than "
+            f"{what}: {len(reasons)} of {calls} calls failed ({named}), more than "
             f"max_error_rate {max_error_rate:g}; fix the engine and rerun, or raise max_error_rate"
         )
+
+
+def lost_rows(
+    why: pa.Array, answers: Completions, row: npt.NDArray[np.int64] | None = None
+) -> dict[str, pa.Array]:
+    """Return DROP and FAIL for rows of one call each: `why` (rows,) holds a reason, or null.
+
+    A row is dropped for its reason, but one whose call failed is a failed row with the error.
+    `row` (calls,) is the row that each call is about; None: one call a row, in order.
+    """
+    call = np.full(len(why), -1)
+    call[np.arange(len(why)) if row is None else row] = np.arange(len(answers))
+    at = pa.array(call, mask=call < 0)
+    failed = pc.equal(answers.status, "api_error").take(at)
+    failed = pc.and_(pc.fill_null(failed, False), why.is_valid())
+    errors = map_distinct(answers.error, lambda e: f"the call failed: {one_line(e)}", pa.string())
+    nothing = pa.scalar(None, pa.string())
+    return {
+        DROP: pc.if_else(failed, nothing, why.cast(pa.string())),
+        FAIL: pc.if_else(failed, errors.take(at), nothing),
+    }
+
+
+def unusable(answers: Completions) -> pa.Array:
+    """Return in words why each answer is of no use: its error where it has one, else its status."""
+    errors = map_distinct(answers.error, lambda e: e and one_line(e), pa.string())
+    return pc.coalesce(errors, answers.status)
 
 
 _READINGS = pa.list_(pa.struct([("score", pa.float32()), ("status", pa.string())]))
@@ -136,6 +184,49 @@ def token_status(
     enough = pa.array((mass >= min_mass) & (mass > 0.0))
     lost = np.asarray(pc.invert(pc.and_(called, enough)).to_numpy(zero_copy_only=False), dtype=bool)
     return pc.if_else(called, pc.if_else(enough, "ok", "parse_error"), answers.status), lost
+
+
+def candidate_reasons(answers: Completions, drop_truncated: bool = False) -> pa.Array:
+    """Return why each answer must not be used as a candidate, or null."""
+    nothing = pa.scalar(None, pa.string())
+    reason = pc.if_else(pc.equal(pc.utf8_trim_whitespace(answers.text), ""), "empty", nothing)
+    if drop_truncated:
+        reason = pc.if_else(pc.equal(answers.status, "truncated"), "truncated", reason)
+    reason = pc.if_else(pc.equal(answers.status, "refused"), "refused", reason)
+    errors = map_distinct(answers.error, one_line, pa.string())
+    reason = pc.if_else(pc.equal(answers.status, TOO_LONG), errors, reason)
+    failed = pc.binary_join_element_wise("api_error", errors, ": ")
+    return pc.if_else(pc.equal(answers.status, "api_error"), failed, reason)
+
+
+def choice_logs(answers: Completions) -> npt.NDArray[np.float64]:
+    """Return (calls, choices) log probabilities, -inf where the engine gave none."""
+    logs = answers.choice_logprobs
+    return np.where(np.isnan(logs), -np.inf, logs)
+
+
+def expected_scores(
+    answers: Completions, low: int, high: int, min_mass: float
+) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Return the mean and the deviation of the scores `low` to `high` by their probabilities.
+
+    The third array is each call's status; where it is not ok the other two are null.
+    """
+    found = expected_score(choice_logs(answers), range(low, high + 1))
+    status, lost = token_status(answers, found.mass, min_mass)
+    return pa.array(found.mean, mask=lost), pa.array(found.std, mask=lost), status
+
+
+def first_choice(answers: Completions, min_mass: float) -> tuple[npt.NDArray[np.float64], pa.Array]:
+    """Return (calls,) the probability of the first choice against the others, and each status.
+
+    NaN where the status is not ok: P(yes) of a question with the choices Yes and No.
+    """
+    held = np.exp(choice_logs(answers))
+    mass = held.sum(axis=1)
+    status, lost = token_status(answers, mass, min_mass)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(lost, np.nan, held[:, 0] / mass), status
 
 
 def one_line(error: str | None, limit: int = 200) -> str:

@@ -17,8 +17,7 @@ from curate.methods.claims import Claim, claim_score, read_claims
 from curate.methods.judgments import Floats, Ints, floats, true
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.live import judged, live_candidates
 from curate.stages.shown import fenced, transcripts
 
@@ -33,7 +32,7 @@ CLAIM = pa.struct(
 )
 
 
-class Claims(Asking, name="claims"):
+class Claims(AskingInForm, name="claims"):
     """Write to `claims` the statements that each live candidate makes, each with a question.
 
     One call a candidate. An entry holds the candidate's index `a`, the claim's `text`, a
@@ -67,8 +66,7 @@ class Claims(Asking, name="claims"):
             own = mix(seeds[live.row], live.place) >> np.uint64(1)
         schema = _schema(self.most) if self.structured else None
         requests = Requests(asked, self.sampling, seeds=own, json_schema=schema)
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         entries: list[tuple[int, int, Claim | None, str]] = []
         given = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
         for row, place, (text, called) in zip(

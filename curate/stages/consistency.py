@@ -15,13 +15,20 @@ from curate.engines.contract import Requests
 from curate.methods.claims import Measure, agreement, answer_groups, certainty, short_form
 from curate.methods.judgments import Floats, Ints
 from curate.prompts import load_template
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import GreedySampling, Varied, VariedSampling, chat, token_status
+from curate.stage import Context, EngineRole, Result
+from curate.stages.calls import (
+    TOO_LONG,
+    GreedySampling,
+    Varied,
+    VariedSampling,
+    first_choice,
+)
 from curate.stages.claims import LiveClaims, claim_judgments, live_claims
+from curate.stages.judging import Asking
 from curate.stages.shown import fenced, material
 
 
-class Consistency(Stage, name="consistency"):
+class Consistency(Asking, name="consistency"):
     """Append each live candidate's consistency, how surely its claims come again, as a judgment.
 
     The question of each of its `claims` is put to the engine `n` times, without the answer; the
@@ -48,12 +55,9 @@ class Consistency(Stage, name="consistency"):
     """How to draw; the temperature is 0.7 where not given."""
     name: str | None = None
     """The judge's name in the judgments; by default `engine:consistency`."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "candidates", "claims")
     appends = ("judgments",)
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Consistency:
@@ -69,11 +73,11 @@ class Consistency(Stage, name="consistency"):
         """Return the new judgments. Raises StageError above `max_error_rate`."""
         claims, _ = live_claims(view)
         seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}")
-        worth, notes = self._worth(claims, seeds, ctx)
+        worth, status, notes = self._worth(claims, seeds, ctx)
         found = claim_judgments(
             view,
             worth,
-            np.where(np.isnan(worth), "api_error", "ok").tolist(),
+            np.where(np.isnan(worth), status, "ok").tolist(),
             notes,
             judge=self.name or f"{self.engine}:{self.kind}",
             aspect=self.measure,
@@ -84,8 +88,8 @@ class Consistency(Stage, name="consistency"):
 
     def _worth(
         self, claims: LiveClaims, seeds: npt.NDArray[np.uint64], ctx: Context
-    ) -> tuple[Floats, list[str]]:
-        """Return what each claim is worth, and what the samples said.
+    ) -> tuple[Floats, npt.NDArray[np.str_], list[str]]:
+        """Return what each claim is worth, why it is not known if so, and what the samples said.
 
         A row's equal questions are asked once.
         """
@@ -101,18 +105,19 @@ class Consistency(Stage, name="consistency"):
         which = np.repeat(np.arange(len(texts)), self.n)
         drawn = mix(own[which], np.tile(np.arange(self.n), len(texts))) >> np.uint64(1)
         requests = Requests(asked, self.sampling, which=which, seeds=drawn)
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
-        called = np.array([s != "api_error" for s in answers.status.to_pylist()], dtype=bool)
+        answers = self.ask(requests, ctx)
+        status = np.array(answers.status.to_pylist(), dtype=np.str_)
+        called = ~np.isin(status, ("api_error", TOO_LONG))
         given = zip(answers.text.to_pylist(), which.tolist(), strict=True)
         said = [short_form(text, asking[k]) for text, k in given]
         of = (range(k, k + self.n) for k in range(0, len(said), self.n))
         notes = [_said([said[k] for k in samples if called[k]]) for samples in of]
         note = [f" ({notes[k]})" for k in question.tolist()]
+        why = status[question * self.n]  # of samples none of which came, each says the same
         if self.measure == "match":
-            return self._match(claims, question, said, called), note
+            return self._match(claims, question, said, called), why, note
         worth = certainty(which[called], answer_groups(said)[called], len(texts), self.measure)
-        return worth[question], note
+        return worth[question], why, note
 
     def _match(
         self, claims: LiveClaims, question: Ints, said: list[str | None], called: np.ndarray
@@ -134,7 +139,7 @@ def _said(samples: list[str | None], most: int = 5) -> str:
     return ", ".join(f"{n} x {said}" for said, n in ranked[:most])
 
 
-class Support(Stage, name="support"):
+class Support(Asking, name="support"):
     """Append the share of each live candidate's claims that hold, as a judgment.
 
     A claim is worth the probability of yes against no when the engine is asked whether it is
@@ -143,8 +148,6 @@ class Support(Stage, name="support"):
     (claims checked one by one as in FActScore, Min et al. 2023, without its search).
     """
 
-    engine: Annotated[str, EngineRole(("chat", "token_probs"))]
-    """The engine's name."""
     at_least: float | None = Field(None, ge=0, le=1)
     """Score the share of the claims whose probability is this or more, in place of the mean."""
     min_claims: int = Field(default=1, ge=1)
@@ -155,12 +158,13 @@ class Support(Stage, name="support"):
     """Least probability that yes and no hold together; a claim below it has no value."""
     name: str | None = None
     """The judge's name in the judgments; by default `engine:support`."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt", "candidates", "claims")
     appends = ("judgments",)
-    seeded = True
+
+    def reads_probabilities(self) -> bool:
+        """Always: those of yes and no."""
+        return True
 
     def used(self) -> tuple[str, ...]:
         """The reference, unless `use_reference` is off."""
@@ -182,13 +186,7 @@ class Support(Stage, name="support"):
             len(texts), "Answer:", claim=fenced(texts, "claim", own), **shown
         )
         requests = Requests(asked, GreedySampling(max_tokens=1), choices=("Yes", "No"))
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
-        held = np.exp(np.where(np.isnan(answers.choice_logprobs), -np.inf, answers.choice_logprobs))
-        mass = held.sum(axis=1)
-        status, lost = token_status(answers, mass, self.min_mass)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            worth = np.where(lost, np.nan, held[:, 0] / mass)
+        worth, status = first_choice(self.ask(requests, ctx), self.min_mass)
         found = claim_judgments(
             view,
             worth,

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import concat_lists, lists, map_distinct, mix, one_chunk, structs
+from curate.arrays import concat_lists, lists, mix, one_chunk, structs
 from curate.engines.contract import Completions, Requests
 from curate.methods.steps import By, path_of, steps_of
 from curate.schema import CANDIDATE, PROMPT
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Varied, VariedSampling, chat, one_line
+from curate.stage import Context, EngineRole, Result
+from curate.stages.calls import Varied, VariedSampling, candidate_reasons
 from curate.stages.check_answer import ends_right, reference_answers
+from curate.stages.judging import Asking
 from curate.stages.live import live_candidates
 from curate.stages.system_message import opened
 
@@ -30,7 +31,7 @@ class Begun(NamedTuple):
     text: str
 
 
-class ContinueSteps(Stage, name="continue_steps"):
+class ContinueSteps(Asking, name="continue_steps"):
     """Append `n` completions of each beginning of a wrong solution to the candidates.
 
     A beginning is a solution's first k steps, for every k but all of them; the engine writes on
@@ -56,12 +57,9 @@ class ContinueSteps(Stage, name="continue_steps"):
     """Solutions with more steps than this are not continued."""
     sampling: Varied = VariedSampling()
     """How to draw; the temperature is 0.7 where not given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt", "candidates")
     appends = ("candidates",)
-    seeded = True
 
     def needed(self) -> tuple[str, ...]:
         """Need the reference too where it tells the wrong solutions."""
@@ -81,11 +79,9 @@ class ContinueSteps(Stage, name="continue_steps"):
         seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}")[row]
         seeds = mix(seeds, np.arange(len(row)) - first)
         seeds = mix(seeds[which], np.arange(len(which)) % self.n) >> np.uint64(1)
-        engine = ctx.engine(self.engine)
         requests = Requests(asked, self.sampling, which, seeds)
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(engine, requests, ctx, self.max_error_rate, what)
-        made = _candidates(answers, texts.take(pa.array(which)), engine.model)
+        answers = self.ask(requests, ctx)
+        made = _candidates(answers, texts.take(pa.array(which)), ctx.engine(self.engine).model)
         return {"candidates": lists(np.bincount(row[which], minlength=len(view)), made)}
 
     def _beginnings(self, view: pa.Table) -> Iterator[Begun]:
@@ -108,16 +104,11 @@ class ContinueSteps(Stage, name="continue_steps"):
 def _candidates(answers: Completions, begun: pa.Array, model: str) -> pa.StructArray:
     """Return the whole solutions; what failed, or added nothing, has a reason to be dropped."""
     usable = pc.is_in(answers.status, pa.array(["ok", "truncated"]))
-    empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "")
-    errors = map_distinct(answers.error, lambda e: f"api_error: {one_line(e)}", pa.string())
-    reason = pc.if_else(empty, "empty", pa.scalar(None, pa.string()))
-    reason = pc.if_else(pc.equal(answers.status, "refused"), "refused", reason)
-    reason = pc.if_else(pc.equal(answers.status, "api_error"), errors, reason)
     return structs(
         CANDIDATE,
         len(answers),
         text=pc.binary_join_element_wise(begun, pc.if_else(usable, answers.text, ""), ""),
         model=model,
         finish_reason=answers.finish_reason,
-        drop=reason,
+        drop=candidate_reasons(answers),
     )

@@ -17,14 +17,14 @@ from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat, readings
+from curate.stages.calls import readings
 from curate.stages.filters import below
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.pair_edits import Pairs, edited, read_pairs
 from curate.stages.shown import fenced
 
 
-class CritiqueAgreement(Asking, name="critique_agreement"):
+class CritiqueAgreement(AskingInForm, name="critique_agreement"):
     """Write how far each pair's rationale and a judge's critique agree, and drop pairs below.
 
     The judge compared the two answers without being told which is preferred (`judge_pairs`); of
@@ -93,8 +93,7 @@ class CritiqueAgreement(Asking, name="critique_agreement"):
         schema = _schema() if self.structured else None
         seeds = own >> np.uint64(1) if self.sampling.temperature else None
         requests = Requests(asked, self.sampling, seeds=seeds, json_schema=schema)
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         found, status = readings(answers, lambda text, _: [read_f1(text)])
         if unread := len(at) - (pc.sum(pc.equal(status, "ok")).as_py() or 0):
             ctx.counts["critiques that could not be compared"] += unread

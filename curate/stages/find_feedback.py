@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from curate.engines.contract import Requests
 from curate.methods.feedback import CONTENT, DISCONTENT, KINDS, asked_turns, first_signal
 from curate.methods.labels import read_labels
 from curate.prompts import load_template
-from curate.schema import CANDIDATE, DROP, PROMPT
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.schema import CANDIDATE, PROMPT
+from curate.stage import Context, Result
+from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
+from curate.stages.judging import Asking
 from curate.stages.shown import fenced
 
 _WANTED = {"content": tuple(CONTENT), "discontent": tuple(DISCONTENT), "any": KINDS[:-1]}
@@ -32,7 +33,7 @@ class Found(NamedTuple):
     why: str | None
 
 
-class FindFeedback(Stage, name="find_feedback"):
+class FindFeedback(Asking, name="find_feedback"):
     """Find the user's first reaction to an answer in each conversation, and cut there.
 
     An engine names the kind of each later user turn: one of nine of content, nine of discontent,
@@ -40,24 +41,21 @@ class FindFeedback(Stage, name="find_feedback"):
     becomes a candidate, and the prompt ends before that answer: the user's words about it are in
     `feedback` and never in the prompt. `answer` is the answer's text, `feedback_kind` the kind,
     `cut_turn` how many turns the prompt keeps, `reactions` the kind of every turn of the whole
-    conversation (null: not asked about, or not read). Other conversations are dropped.
+    conversation (null: not asked about, or not read). Other conversations are dropped; one whose
+    call failed is a failed row.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     wanted: Literal["content", "discontent", "any"] = "discontent"
     """Which reactions count."""
     model: str = Field(default="conversation", min_length=1)
     """What the candidate's `model` is to be: who gave these answers."""
     sampling: Greedy = GreedySampling()
     """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
+    version = 2
     needs = ("id", "prompt")
     writes = ("prompt", "answer", "feedback", "feedback_kind", "cut_turn", "reactions")
     appends = ("candidates",)
-    seeded = True
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the text and the kinds that the engine is shown."""
@@ -70,9 +68,9 @@ class FindFeedback(Stage, name="find_feedback"):
         asked = [asked_turns([turn["role"] for turn in turns]) for turns in rows]
         where = np.flatnonzero([bool(turns) for turns in asked])
         requests = self._requests(rows, asked, where, ctx.row_seeds(view["id"], self.kind))
-        what = f"{self.kind} with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         said, status = answers.text.to_pylist(), answers.status.to_pylist()
+        unread = unusable(answers).to_pylist()
         found = [Found(None, None, NOTHING)] * len(rows)
         reactions: list[list[str | None]] = [[None] * len(turns) for turns in rows]
         for place, row in enumerate(where.tolist()):
@@ -80,9 +78,10 @@ class FindFeedback(Stage, name="find_feedback"):
             kinds, why = read_labels(said[place], keys) if status[place] == "ok" else ({}, None)
             for turn in asked[row]:
                 reactions[row][turn] = kinds.get(str(turn + 1))
-            found[row] = self._found(reactions[row], why or status[place])
+            found[row] = self._found(reactions[row], why or unread[place])
         ctx.counts.update(f"feedback: {one.kind or one.why}" for one in found)
-        return _columns(rows, found, reactions, self.model)
+        lost = lost_rows(pa.array([one.why for one in found], pa.string()), answers, where)
+        return _columns(rows, found, reactions, self.model) | lost
 
     def _found(self, kinds: Sequence[str | None], status: str) -> Found:
         turn = first_signal(kinds, _WANTED[self.wanted])
@@ -119,7 +118,7 @@ def _columns(
     found: Sequence[Found],
     reactions: Sequence[Sequence[str | None]],
     model: str,
-) -> Result:
+) -> dict[str, pa.Array]:
     """Cut each conversation before the answer that its feedback is about."""
     there = np.array([one.turn is not None for one in found], dtype=bool)
     cuts = [None if one.turn is None else one.turn - 1 for one in found]
@@ -140,7 +139,6 @@ def _columns(
         "feedback_kind": pa.array([one.kind for one in found], pa.string()),
         "cut_turn": pa.array(cuts, pa.int32()),
         "reactions": pa.array(reactions, pa.list_(pa.string())),
-        DROP: pa.array([one.why for one in found], pa.string()),
     }
 
 

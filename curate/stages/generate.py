@@ -23,22 +23,32 @@ from curate.arrays import (
     structs,
 )
 from curate.engines.contract import Completions, Requests
-from curate.schema import CANDIDATE, FAIL
+from curate.schema import CANDIDATE, DROP, FAIL
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Varied, VariedSampling, chat, one_line
+from curate.stages.calls import (
+    TOO_LONG,
+    ErrorRate,
+    Varied,
+    VariedSampling,
+    candidate_reasons,
+    chat,
+)
 from curate.stages.questions import several
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.system_message import opened
 
 _TEXT = pa.large_string()
-_FINISH = {"truncated": "length", "refused": "refusal", "api_error": "error"}
+_FINISH = {
+    "truncated": "length", "refused": "refusal", "api_error": "error", TOO_LONG: TOO_LONG,
+}  # fmt: skip
 
 
 class Generate(Stage, name="generate"):
     """Append `n` sampled answers per engine to each prompt's candidates.
 
     An answer that failed is a candidate with a drop reason, never a missing one; a prompt
-    whose every answer failed is a failed row. Several engines give candidates of differing
+    whose every answer failed is a failed row, and one that is too long for every engine's window
+    is dropped. Several engines give candidates of differing
     quality, which widens the margins (as UltraFeedback does, Cui et al. 2023).
     """
 
@@ -59,7 +69,7 @@ class Generate(Stage, name="generate"):
     """How to draw; the temperature is 0.7 where not given."""
     drop_truncated: bool = False
     """Drop answers that were cut off at a length limit."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_error_rate: ErrorRate = 0.1
     """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt")
@@ -136,18 +146,8 @@ class Generate(Stage, name="generate"):
             model=model,
             finish_reason=pc.coalesce(finish, answers.finish_reason),
             tokens=pc.if_else(usable, answers.tokens, pa.scalar(None, pa.int32())),
-            drop=self._reasons(answers),
+            drop=candidate_reasons(answers, self.drop_truncated),
         )
-
-    def _reasons(self, answers: Completions) -> pa.Array:
-        """Return why each answer must not be used, or null."""
-        errors = map_distinct(answers.error, lambda e: f"api_error: {one_line(e)}", pa.string())
-        empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "")
-        reason = pc.if_else(empty, "empty", pa.scalar(None, pa.string()))
-        if self.drop_truncated:
-            reason = pc.if_else(pc.equal(answers.status, "truncated"), "truncated", reason)
-        reason = pc.if_else(pc.equal(answers.status, "refused"), "refused", reason)
-        return pc.if_else(pc.equal(answers.status, "api_error"), errors, reason)
 
 
 def _columns(
@@ -159,14 +159,26 @@ def _columns(
     """
     values = given.take(pa.array(np.argsort(owner, kind="stable")))
     counts = np.bincount(owner, minlength=len(there))
-    starts = np.cumsum(counts) - counts
+    row, starts = np.repeat(np.arange(len(there)), counts), np.cumsum(counts) - counts
+    finish = pc.struct_field(values, "finish_reason")
+
+    def how_many(reason: str) -> npt.NDArray[np.int64]:
+        found = pc.fill_null(pc.equal(finish, reason), False).to_numpy(zero_copy_only=False)
+        return np.bincount(row[found], minlength=len(there))
+
+    failed, too_long = how_many("error"), how_many(TOO_LONG)
     errors: list[str | None] = [None if sent else "the prompt is empty" for sent in there]
-    failed = pc.fill_null(pc.equal(pc.struct_field(values, "finish_reason"), "error"), False)
-    good = np.bincount(
-        np.repeat(np.arange(len(there)), counts)[~failed.to_numpy(zero_copy_only=False)],
-        minlength=len(there),
-    )
-    for row in np.flatnonzero(there & (good == 0)).tolist():
-        first = values[int(starts[row])]["drop"].as_py().removeprefix("api_error: ")
-        errors[row] = f"all {counts[row]} answers failed; first: {first}"
-    return {"candidates": lists(counts, values), FAIL: pa.array(errors, pa.string())}
+    dropped: list[str | None] = [None] * len(there)
+    for at in np.flatnonzero(there & (failed + too_long == counts)).tolist():
+        reasons = values.slice(int(starts[at]), int(counts[at])).field("drop").to_pylist()
+        first = next((r for r in reasons if r.startswith("api_error: ")), None)
+        if first is None:
+            dropped[at] = reasons[0]
+        else:
+            first = first.removeprefix("api_error: ")
+            errors[at] = f"all {counts[at]} answers failed; first: {first}"
+    return {
+        "candidates": lists(counts, values),
+        DROP: pa.array(dropped, pa.string()),
+        FAIL: pa.array(errors, pa.string()),
+    }

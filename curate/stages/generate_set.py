@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,11 @@ from curate.arrays import flat, lengths, lists, mix, one_chunk, structs
 from curate.engines.contract import Capability, Requests
 from curate.methods.answers import json_object, unfenced
 from curate.prompts import load_template
-from curate.schema import CANDIDATE, FAIL, PROMPT
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Varied, VariedSampling, chat
+from curate.schema import CANDIDATE, DROP, FAIL, PROMPT
+from curate.stage import Context, Result
+from curate.stages.calls import Varied, VariedSampling
 from curate.stages.generate import Generate
+from curate.stages.judging import Asking
 
 
 def answer_set(text: str, n: int) -> list[str] | None:
@@ -34,7 +35,7 @@ def answer_set(text: str, n: int) -> list[str] | None:
     return texts if len(set(texts)) == n else None
 
 
-class GenerateSet(Stage, name="generate_set"):
+class GenerateSet(Asking, name="generate_set"):
     """Append `n` answers to each prompt's candidates that one call wrote to differ in values.
 
     Independent samples of one model agree about values that people disagree about; answers asked
@@ -44,8 +45,6 @@ class GenerateSet(Stage, name="generate_set"):
     `answered_together` says which rows have a set. Not for questions with one right answer.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     n: int = Field(default=4, ge=2, le=26)
     """Answers per prompt."""
     system: str | None = None
@@ -55,17 +54,14 @@ class GenerateSet(Stage, name="generate_set"):
     of a set together."""
     structured: bool = False
     """Hold the engine to an answer in JSON (needs an engine that can)."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt")
     writes = ("answered_together",)
     appends = ("candidates",)
-    seeded = True
 
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with what `structured` needs."""
-        yield self.engine, ("chat", "structured") if self.structured else ("chat",)
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What `structured` needs."""
+        return ("structured",) if self.structured else ()
 
     def identity(self) -> dict[str, Any]:
         """The fields and the text that asks for a set."""
@@ -97,12 +93,13 @@ class GenerateSet(Stage, name="generate_set"):
         owner.append(np.repeat(np.flatnonzero(alone), counts[alone]))
         order = np.argsort(np.concatenate(owner), kind="stable")
         values = pa.concat_arrays([together, flat(rest)]).take(pa.array(order))
-        errors = np.full(rows, None, dtype=object)
-        errors[alone] = sampled[FAIL].to_pylist()
+        at = np.full(rows, -1)
+        at[alone] = np.arange(alone.sum())
+        lost = {n: one_chunk(sampled[n]).take(pa.array(at, mask=at < 0)) for n in (DROP, FAIL)}
         return {
             "candidates": lists(counts, values),
             "answered_together": pa.array(~alone),
-            FAIL: pa.array(errors.tolist(), pa.string()),
+            **lost,
         }
 
     def _sets(self, view: pa.Table, ctx: Context) -> list[Sequence[str]]:
@@ -114,8 +111,7 @@ class GenerateSet(Stage, name="generate_set"):
         requests = Requests(
             pa.array(turns, PROMPT), self.sampling, seeds=seeds[asked], json_schema=schema
         )
-        what = f"generate_set with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         whole = pc.equal(answers.status, "ok").to_pylist()
         for row, ok, text in zip(asked, whole, answers.text.to_pylist(), strict=True):
             found = answer_set(text, self.n) if ok else None

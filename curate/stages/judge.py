@@ -10,11 +10,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.arrays import mix, one_chunk
-from curate.engines.contract import Completions, Requests, Sampling
-from curate.methods.verdicts import expected_score
+from curate.engines.contract import Requests, Sampling
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat, of_calls, readings, token_status
+from curate.stages.calls import expected_scores, of_calls, readings
 from curate.stages.forms import checklist_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates
@@ -104,10 +103,9 @@ class Judge(Judging, name="judge"):
         count_steering(ctx, live.texts)
         questions = self._questions()
         requests = self._requests(view, live, own and own[0], ctx)
-        what = f"judge with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         if self.score == "expected":
-            score, spread, status = self._expected(answers)
+            score, spread, status = expected_scores(answers, self.low, self.high, self.min_mass)
         else:
             sizes = (
                 [own[1][live.row]] if own else [np.full(len(live.row), q.size) for q in questions]
@@ -178,10 +176,3 @@ class Judge(Judging, name="judge"):
         purpose = f"judge\0{self.name}\0{self.engine}\0{self.rubric}\0{self.items}"
         mine = mix(ctx.row_seeds(view["id"], purpose)[live.row], live.place)
         return requests(call, mix(mine[call % size], call // size, sample) >> np.uint64(1))
-
-    def _expected(self, answers: Completions) -> tuple[pa.Array, pa.Array, pa.Array]:
-        """Score from token probabilities."""
-        held = np.where(np.isnan(answers.choice_logprobs), -np.inf, answers.choice_logprobs)
-        score = expected_score(held, range(self.low, self.high + 1))
-        status, lost = token_status(answers, score.mass, self.min_mass)
-        return pa.array(score.mean, mask=lost), pa.array(score.std, mask=lost), status

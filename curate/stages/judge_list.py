@@ -13,7 +13,7 @@ from curate.arrays import join_texts, mix
 from curate.engines.contract import Requests
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat, of_calls, readings
+from curate.stages.calls import of_calls, readings
 from curate.stages.forms import Form, list_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates, within
@@ -67,8 +67,7 @@ class JudgeList(Judging, name="judge_list"):
         own = ctx.row_seeds(view["id"], f"judge\0{self.name}\0{self.engine}\0{self.rubric}")
         shown = shuffled(live, self.orders, own)
         requests = self._requests(view, shown, own, ctx)
-        what = f"judge_list with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         score, status = readings(answers, self._form().read, shown.sizes)
         (aspect,) = aspect_names([self.rubric])
         return {

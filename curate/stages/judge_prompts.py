@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,29 +11,33 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from curate.arrays import mix
-from curate.engines.contract import Capability, Completions, Requests
-from curate.methods.verdicts import expected_score
+from curate.engines.contract import Requests
 from curate.prompts import load_template
-from curate.schema import DROP
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat, readings, token_status
+from curate.stage import Context, Result
+from curate.stages.calls import (
+    Greedy,
+    GreedySampling,
+    expected_scores,
+    lost_rows,
+    readings,
+)
 from curate.stages.filters import below
 from curate.stages.forms import Form, expected_form, score_form
+from curate.stages.judging import Asking
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
 from curate.stages.shown import fenced, transcripts
 
 
-class JudgePrompts(Stage, name="judge_prompts"):
+class JudgePrompts(Asking, name="judge_prompts"):
     """Write a judge's score of each prompt to a column, and drop the prompts below `at_least`.
 
     One call a prompt, before answers are paid for: COIG-P (2025) drops queries below 5 of 10,
     FiFA (Yang et al. 2024) weighs pairs by it. An unusable verdict is null; where there is a
-    floor such a prompt is dropped, and the reason says that it has no score.
+    floor such a prompt is dropped, and the reason says that it has no score; one whose call failed
+    is a failed row.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     rubric: str = "request"
     """The built-in rubric for requests, or a path to a Markdown file."""
     at_least: float | None = Field(None, allow_inf_nan=False)
@@ -51,12 +54,9 @@ class JudgePrompts(Stage, name="judge_prompts"):
     """How to draw; greedy where no temperature is given."""
     min_mass: float = Field(default=0.9, ge=0.0, le=1.0)
     """"expected": least probability that the score tokens hold together."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
-    version = 2
+    version = 3
     needs = ("id", "prompt")
-    seeded = True
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgePrompts:
@@ -71,9 +71,9 @@ class JudgePrompts(Stage, name="judge_prompts"):
         """The column that `to` names."""
         return (self.to,)
 
-    def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The judge, with what `score: expected` needs."""
-        yield self.engine, ("chat", "token_probs") if self.score == "expected" else ("chat",)
+    def reads_probabilities(self) -> bool:
+        """Whether `score` is expected."""
+        return self.score == "expected"
 
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the judge is shown."""
@@ -84,11 +84,9 @@ class JudgePrompts(Stage, name="judge_prompts"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the scores and who is dropped. Raises StageError above `max_error_rate`."""
         seeds, form = ctx.row_seeds(view["id"], self.kind), self._form()
-        what = f"judge_prompts with {self.engine}"
-        requests = self._requests(view, form, seeds)
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(self._requests(view, form, seeds), ctx)
         if form.choices:
-            score, status = self._expected(answers)
+            score, _, status = expected_scores(answers, self.low, self.high, self.min_mass)
         else:
             score, status = readings(answers, form.read)
         score = score.cast(pa.float32())
@@ -102,7 +100,7 @@ class JudgePrompts(Stage, name="judge_prompts"):
             pa.array(below(value, self.at_least)), reason, pa.scalar(None, pa.string())
         )
         silent = pc.binary_join_element_wise("no prompt score", status, ": ")
-        return {self.to: score, DROP: pc.if_else(pc.is_null(score), silent, low)}
+        return {self.to: score, **lost_rows(pc.if_else(pc.is_null(score), silent, low), answers)}
 
     def _form(self) -> Form:
         frame = load_template("judge_prompt")
@@ -126,10 +124,3 @@ class JudgePrompts(Stage, name="judge_prompts"):
             draw = draw.model_copy(update={"max_tokens": 1})
         own = mix(seeds, 1) >> np.uint64(1) if draw.temperature > 0 else None
         return Requests(asked, draw, seeds=own, choices=form.choices)
-
-    def _expected(self, answers: Completions) -> tuple[pa.Array, pa.Array]:
-        """Score from token probabilities."""
-        held = np.where(np.isnan(answers.choice_logprobs), -np.inf, answers.choice_logprobs)
-        found = expected_score(held, range(self.low, self.high + 1))
-        status, lost = token_status(answers, found.mass, self.min_mass)
-        return pa.array(found.mean, mask=lost), status

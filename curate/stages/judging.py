@@ -1,42 +1,57 @@
-"""What the stages that ask a model to judge, to tag or to list have in common."""
+"""What the stages that ask a model have in common: whom they ask, how it is drawn, what fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field
-
-from curate.engines.contract import Capability
-from curate.stage import EngineRole, Stage
-from curate.stages.calls import Greedy, GreedySampling
+from curate.engines.contract import Capability, Completions, Requests
+from curate.stage import Context, EngineRole, Stage
+from curate.stages.calls import ErrorRate, Greedy, GreedySampling, chat
 
 
 class Asking(Stage):
-    """A stage that reads a model's answers, greedy ones where nothing else is said."""
+    """A stage that asks one engine; a subclass with sampling says how it draws."""
 
     engine: Annotated[str, EngineRole(("chat",))]
     """The engine's name."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
-    sampling: Greedy = GreedySampling()
-    """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_error_rate: ErrorRate = 0.1
     """Share of failed calls above which the shard is given up."""
 
     seeded = True
 
     def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with what reading probabilities and `structured` need."""
-        more: tuple[Capability, ...] = ("token_probs",) if self.reads_probabilities() else ()
-        yield self.engine, ("chat", *more, *(("structured",) if self.structured else ()))
+        """The engine, with all that `capabilities` names."""
+        yield self.engine, ("chat", *self.capabilities())
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What the engine must be able to do beside chat."""
+        return ("token_probs",) if self.reads_probabilities() else ()
 
     def reads_probabilities(self) -> bool:
         """Whether an answer is read from the probabilities of the next token."""
         return False
 
+    def ask(self, requests: Requests, ctx: Context) -> Completions:
+        """Return the engine's answers, counted; see `chat`."""
+        what = f"{self.kind} with {self.engine}"
+        return chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
 
-class Judging(Asking):
+
+class AskingInForm(Asking):
+    """A stage that reads a model's answers, greedy ones where nothing else is said."""
+
+    structured: bool = False
+    """Hold the engine to an answer in JSON (needs an engine that can)."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What reading probabilities and `structured` need."""
+        return (*super().capabilities(), *(("structured",) if self.structured else ()))
+
+
+class Judging(AskingInForm):
     """A stage that appends an LLM's judgments of a row's candidates; see `Judge` and its kin."""
 
     use_reference: bool = True

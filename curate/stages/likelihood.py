@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Message
 from curate.errors import StageError
 from curate.schema import JudgmentStatus
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import check_errors, tally
+from curate.stages.calls import ErrorRate, check_errors, tally
 from curate.stages.live import judged, live_candidates
 
 Floats = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ class Likelihood(Stage, name="likelihood"):
     """Divide by the number of tokens, or not."""
     name: str | None = None
     """The judge's name in the judgments; by default `engine:likelihood`, or as it is asked."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_error_rate: ErrorRate = 0.1
     """Share of failed calls above which the shard is given up."""
 
     needs = ("prompt", "candidates")
@@ -160,7 +160,7 @@ class Likelihood(Stage, name="likelihood"):
         ctx.counts["cached_tokens"] += sum(a.cached_tokens for a in answers)
         statuses = pa.array([a.status for a in answers], pa.string())
         errors = pa.array([a.error for a in answers], pa.string())
-        check_errors(statuses, errors, self.max_error_rate, what)
+        check_errors(statuses, errors, ctx, self.max_error_rate, what)
         found = [(a.logprob, a.tokens) if a.status == "ok" else (None, 0) for a in answers]
         logprob, tokens = np.array(found, dtype=np.float64).reshape(-1, 2).T
         unusable = ~np.isfinite(logprob) | (tokens < 1)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix
 from curate.engines.contract import Completions, Requests
 from curate.methods.verdicts import is_refusal, pair_verdict, without_reasoning
 from curate.prompts import Template, load_template
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Varied, VariedSampling, chat
+from curate.stage import Context, Result
+from curate.stages.calls import Varied, VariedSampling
+from curate.stages.judging import Asking
 from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
 from curate.stages.shown import fenced, shown_answers, transcripts
@@ -30,7 +30,7 @@ _BETTER = re.compile(
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,2}(?=\s|\Z)")
 
 
-class Rationale(Stage, name="rationale"):
+class Rationale(Asking, name="rationale"):
     """Write one rationale per live pair, aligned with the pairs; null for dropped pairs.
 
     Which answer is shown as A is drawn from the row's seed and kept in `rationale_orders` ("ab":
@@ -40,21 +40,16 @@ class Rationale(Stage, name="rationale"):
     cut off at a limit is kept up to its last whole sentence.
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     detail: Literal["general", "specific"] = "general"
     """One overall reason, or reasons that cite the answers."""
     sampling: Varied = VariedSampling()
     """How to draw; the temperature is 0.7 where not given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
     required: bool = False
     """Drop the pairs without a usable rationale."""
 
     version = 3
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("rationales", "rationale_orders")
-    seeded = True
 
     def written(self) -> tuple[str, ...]:
         """Write the pairs too where one without a rationale is dropped."""
@@ -80,9 +75,8 @@ class Rationale(Stage, name="rationale"):
             second=shown_answers(view["candidates"], found.row, second, seeds),
             preferred=pa.array(np.where(chosen_first, "A", "B").tolist(), pa.large_string()),
         )
-        what = f"rationale with {self.engine}"
         requests = Requests(asked, self.sampling, seeds=drawn)
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         columns = self._columns(lengths(view["pairs"]), found, chosen_first.tolist(), answers, ctx)
         return {**columns, **self._pairs(view, columns["rationales"])} if self.required else columns
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import pyarrow as pa
-from pydantic import Field
 
 from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Scorer
 from curate.errors import ConfigError, StageError
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import check_errors, tally
+from curate.stages.calls import ErrorRate, check_errors, tally
 from curate.stages.live import judged, live_candidates
 
 
@@ -26,7 +25,7 @@ class Reward(Stage, name="reward"):
     """The engine's name: a `vllm_reward` or a `cross_encoder`."""
     name: str | None = None
     """The judge's name in the judgments; by default `engine:reward`."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_error_rate: ErrorRate = 0.1
     """Share of failed calls above which the shard is given up."""
 
     needs = ("prompt", "candidates")
@@ -50,7 +49,7 @@ class Reward(Stage, name="reward"):
         ctx.counts["cached_tokens"] += sum(r.cached_tokens for r in rewards)
         statuses = pa.array([r.status for r in rewards], pa.string())
         errors = pa.array([r.error for r in rewards], pa.string())
-        check_errors(statuses, errors, self.max_error_rate, what)
+        check_errors(statuses, errors, ctx, self.max_error_rate, what)
         values = judged(
             len(view),
             live.row,

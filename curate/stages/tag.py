@@ -14,8 +14,7 @@ from curate.engines.contract import Requests
 from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
 from curate.stages.shown import fenced, transcripts
@@ -24,7 +23,7 @@ _TAGS = pa.list_(pa.string())
 _READ = pa.struct([("tags", _TAGS), ("status", pa.string())])
 
 
-class Tag(Asking, name="tag"):
+class Tag(AskingInForm, name="tag"):
     """Write to a column the list of tags that a model gives each prompt, in one call.
 
     Open tags, in the model's own words, say what prompts want and how much of it (InsTag, Lu et
@@ -77,8 +76,7 @@ class Tag(Asking, name="tag"):
         own = mix(seeds, 1) >> np.uint64(1) if self.sampling.temperature > 0 else None
         schema = self._schema() if self.structured else None
         requests = Requests(asked, self.sampling, seeds=own, json_schema=schema)
-        what = f"tag with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         found = map_distinct(answers.text, self._read, _READ)
         whole = pc.equal(answers.status, "ok")
         tags = pc.if_else(whole, pc.struct_field(found, "tags"), pa.scalar(None, _TAGS))

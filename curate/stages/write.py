@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,26 +13,25 @@ from curate.engines.contract import Requests
 from curate.methods.labels import read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
-from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import Greedy, GreedySampling, chat
+from curate.stage import Context, Result
+from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
+from curate.stages.judging import Asking
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
 
 
-class Write(Stage, name="write"):
+class Write(Asking, name="write"):
     """Write a text for each row to a column, by an engine that is shown what the template names.
 
     Every placeholder of the template is a column of that name: `{prompt}` is the whole
     conversation, `{last_turn}` its last turn, and `show` says which column another placeholder
     stands for. What is shown stands between tags that it cannot close. A row whose text is
-    missing (the call failed, the text was cut off or refused, the list is empty) is dropped with
-    the reason, or keeps a null. The built-in templates write a system message for a person
-    (`write_system`), what to check an answer against (`write_criteria`), and what a user turned
-    out to want (`write_wishes`).
+    missing (it was cut off or refused, the list is empty, the prompt was too long) is dropped with
+    the reason, or keeps a null; one whose call failed is a failed row. The built-in templates write
+    a system message for a person (`write_system`), what to check an answer against
+    (`write_criteria`), and what a user turned out to want (`write_wishes`).
     """
 
-    engine: Annotated[str, EngineRole(("chat",))]
-    """The engine's name."""
     template: str
     """A built-in template's name, or a path to a Markdown file."""
     to: str = Field(min_length=1)
@@ -47,11 +46,9 @@ class Write(Stage, name="write"):
     """Drop the rows without a text."""
     sampling: Greedy = GreedySampling()
     """How to draw; greedy where no temperature is given."""
-    max_error_rate: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of failed calls above which the shard is given up."""
 
+    version = 2
     needs = ("id",)
-    seeded = True
 
     @field_validator("to")
     @classmethod
@@ -93,9 +90,7 @@ class Write(Stage, name="write"):
         }
         asked = self._template().conversations(len(view), **shown)
         own = seeds if self.sampling.temperature > 0 else None
-        what = f"{self.kind} with {self.engine}"
-        requests = Requests(asked, self.sampling, seeds=own)
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(Requests(asked, self.sampling, seeds=own), ctx)
         said = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
         found = [self._read(text, status) for text, status in said]
         kind = pa.list_(pa.string()) if self.form == "list" else pa.string()
@@ -104,9 +99,9 @@ class Write(Stage, name="write"):
         ctx.counts[f"rows without {self.to}"] += int(lost.sum())
         if not self.required:
             return {self.to: column}
-        status = pc.if_else(pc.equal(answers.status, "ok"), "empty", answers.status)
-        why = pc.binary_join_element_wise(pa.scalar(f"no {self.to}"), status, ": ")
-        return {self.to: column, DROP: pc.if_else(pa.array(lost), why, None)}
+        said = pc.if_else(pc.equal(answers.status, "ok"), "empty", unusable(answers))
+        why = pc.binary_join_element_wise(pa.scalar(f"no {self.to}"), said, ": ")
+        return {self.to: column, **lost_rows(pc.if_else(pa.array(lost), why, None), answers)}
 
     def _read(self, text: str, status: str) -> str | list[str] | None:
         """Return what an answer gives; of a list that was cut off the lines that are whole."""

@@ -1,6 +1,7 @@
 import math
 
 import pyarrow as pa
+import pytest
 from fake_engine import context, table
 
 from curate.engines.contract import Completion
@@ -41,11 +42,36 @@ def test_texts_become_requests_with_references():
     assert made["drop"].to_pylist() == [
         None,
         "the text does not answer its request",
-        "no request",
-        "no request",
+        "no request: refused",
+        "no request: truncated",
         "the text does not answer its request",
         "no check of the request: parse_error",
     ]
     shown = ctx.engines["fake"].requests[0].messages[1]["content"]
     assert shown.count("<text-") == 1
     assert len(Backtranslate(engine="fake").apply(view.slice(0, 0), ctx)["prompt"]) == 0
+
+
+@pytest.mark.parametrize("broken", ["request_for", "request_answered"])
+def test_a_row_whose_call_failed_is_failed_and_one_too_long_is_dropped(broken):
+    def failing(request):
+        checks, said = bool(request.choices), request.messages[1]["content"]
+        if checks == (broken == "request_answered"):
+            if TEXTS[0] in said:
+                return Completion("", "api_error", error="HTTP 500")
+            if TEXTS[1] in said:
+                return Completion("", "too_long", error="prompt too long: 9 tokens, window 8")
+        return reply(request)
+
+    view = table([[], []])
+    prompts = [[{"role": "user", "content": text}] for text in TEXTS[:2]]
+    view = view.set_column(view.column_names.index("prompt"), "prompt", pa.array(prompts, PROMPT))
+    ctx = context(failing)
+    made = Backtranslate(engine="fake", max_error_rate=1.0).apply(view, ctx)
+    assert made["fail"].to_pylist() == ["the call failed: HTTP 500", None]
+    dropped = {
+        "request_for": "no request: prompt too long: 9 tokens, window 8",
+        "request_answered": "no check of the request: too_long",
+    }
+    assert made["drop"].to_pylist() == [None, dropped[broken]]
+    assert (ctx.counts["errors"], ctx.counts["too_long"]) == (1, 1)

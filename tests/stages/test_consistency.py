@@ -154,3 +154,10 @@ def test_no_rows_and_no_claims():
         assert judged(stage, view)[0] == [[]]
         assert judged(stage, view.slice(0, 0))[0] == []
     assert concat_lists(view["claims"], view["claims"]).to_pylist() == [[]]
+
+
+def test_a_question_that_is_too_long_says_so():
+    view, _ = with_claims([["gates"]])
+    long = Completion("", "too_long", error="prompt too long: 9 tokens, window 8")
+    found, _ = judged(Consistency(engine="fake", n=3, max_error_rate=0.0), view, lambda r: long)
+    assert found == [[(0, None, "too_long")]]

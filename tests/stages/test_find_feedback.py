@@ -143,3 +143,19 @@ def test_no_exported_record_of_the_shipped_conversations_holds_the_feedback():
         for record, said in zip(records.to_pylist(), made["feedback"].to_pylist(), strict=True):
             assert said
             assert not any(said in turn["content"] for part in record.values() for turn in part)
+
+
+def test_a_conversation_whose_call_failed_is_a_failed_row():
+    def failing(request):
+        if "mumble" in request.messages[-1]["content"]:
+            return Completion("", "api_error", error="HTTP 500")
+        if "lakes" in request.messages[-1]["content"]:
+            return Completion("", "too_long", error="prompt too long: 9 tokens, window 8")
+        return reply(request)
+
+    rows = view("short", "unread", "goes_on", "angry")
+    made = FindFeedback(engine="fake", max_error_rate=0.5).apply(rows, context(failing))
+    assert made["fail"].to_pylist() == [None, "the call failed: HTTP 500", None, None]
+    assert made["drop"].to_pylist()[1:] == [
+        None, "reactions not read: prompt too long: 9 tokens, window 8", None,
+    ]  # fmt: skip

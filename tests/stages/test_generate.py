@@ -71,8 +71,8 @@ def test_statuses_become_reasons():
         ("", "error", None, "api_error: 429 slow down"),
         ("cut of", "length", 9, None),
         ("", "refusal", None, "refused"),
-        (" \n", "stop", 0, "empty"),
-        ("fine", "stop", 0, None),
+        (" \n", "stop", None, "empty"),
+        ("fine", "stop", None, None),
     ]
     cut = Generate(engine="fake", n=1, drop_truncated=True)
     made = cut.apply(table([[]]), context(lambda r: Completion("cut", "truncated", "length")))
@@ -89,6 +89,49 @@ def test_a_row_whose_answers_all_failed_fails():
     assert made["fail"].to_pylist() == ["all 2 answers failed; first: boom", None]
     with pytest.raises(StageError, match=r"generate with fake: 2 of 4 calls failed \(2 x boom\)"):
         Generate(engine="fake", n=2).apply(table([[], []]), context(half))
+
+
+LONG = Completion("", "too_long", error="prompt too long: 9 tokens, window 8")
+
+
+def test_a_prompt_that_is_too_long_drops_its_row_and_is_no_error():
+    """More rows than any error budget allows: a rerun could not make them shorter."""
+
+    def reply(request):
+        return Completion("fine") if "question 3" in request.messages[-1]["content"] else LONG
+
+    ctx = context(reply)
+    made = Generate(engine="fake", n=2, max_error_rate=0.0).apply(table([[]] * 4), ctx)
+    assert made["drop"].to_pylist() == [LONG.error] * 3 + [None]
+    assert made["fail"].to_pylist() == [None] * 4
+    assert {c["drop"] for c in made["candidates"].to_pylist()[0]} == {LONG.error}
+    assert (ctx.counts["too_long"], ctx.counts["errors"]) == (6, 0)
+
+
+def test_a_row_lost_to_the_window_and_to_an_error_is_a_failed_one():
+    answers = iter([LONG, Completion("", "api_error", error="boom")])
+    stage = Generate(engine="fake", n=2, max_error_rate=1.0)
+    made = stage.apply(table([[]]), context(lambda r: next(answers)))
+    assert made["fail"].to_pylist() == ["all 2 answers failed; first: boom"]
+    assert made["drop"].to_pylist() == [None]
+
+
+def test_prompts_that_are_too_long_do_not_thin_out_the_failures_of_the_rest():
+    def reply(request):
+        bad = "question 0" in request.messages[-1]["content"]
+        return Completion("", "api_error", error="boom") if bad else LONG
+
+    with pytest.raises(StageError, match="1 of 1 calls failed"):
+        Generate(engine="fake", n=1).apply(table([[]] * 50), context(reply))
+
+
+def test_the_error_budget_changes_no_answer():
+    ctx = [context(lambda r: Completion(f"{r.seed}")) for _ in range(2)]
+    made = [
+        Generate(engine="fake", max_error_rate=rate).apply(table([[]]), one)["candidates"]
+        for rate, one in zip((0.1, 0.7), ctx, strict=True)
+    ]
+    assert made[0] == made[1]
 
 
 def test_an_empty_prompt_fails_and_asks_nothing():

@@ -27,7 +27,7 @@ def test_parsed_scores_skip_dropped_candidates():
     assert ctx.counts["calls"] == 2
 
 
-@pytest.mark.parametrize("status", ["truncated", "refused", "api_error"])
+@pytest.mark.parametrize("status", ["truncated", "refused", "too_long", "api_error"])
 def test_a_failed_call_is_a_status_and_never_a_score(status):
     text = "Score: 4" if status == "truncated" else ""
     stage = Judge(engine="fake", max_error_rate=1.0)

@@ -29,9 +29,10 @@ def test_prompts_below_the_floor_or_without_a_score_are_dropped():
         None,
         "prompt score below 5",
         "no prompt score: parse_error",
-        "no prompt score: api_error",
+        None,
         None,
     ]
+    assert made["fail"].to_pylist() == [None, None, None, "the call failed: down", None]
     kept = JudgePrompts(engine="fake", max_error_rate=0.2, to="quality").apply(view, context(reply))
     assert list(kept) == ["quality"]
 

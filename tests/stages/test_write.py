@@ -39,6 +39,25 @@ def test_the_engine_is_shown_what_the_template_names(tmp_path):
     assert len(stage.apply(view().slice(0, 0), context(reply))["note"]) == 0
 
 
+def test_a_row_whose_call_failed_is_failed_and_one_too_long_is_dropped():
+    lost = {
+        "question 0": Completion("", "api_error", error="HTTP 500"),
+        "question 1": Completion("", "too_long", error="prompt too long: 9 tokens, window 8"),
+        "question 2": Completion("Kind."),
+    }
+
+    def failing(request):
+        return next(v for k, v in lost.items() if k in request.messages[-1]["content"])
+
+    stage = Write(engine="fake", template="write_criteria", to="note", max_error_rate=0.5)
+    made = stage.apply(view(), context(failing))
+    assert made["note"].to_pylist() == [None, None, "Kind."]
+    assert made["fail"].to_pylist() == ["the call failed: HTTP 500", None, None]
+    assert made["drop"].to_pylist() == [
+        None, "no note: prompt too long: 9 tokens, window 8", None,
+    ]  # fmt: skip
+
+
 def test_a_list_and_what_is_not_required():
     stage = Write(
         engine="fake", template="write_criteria", to="criteria", form="list", required=False, most=1
