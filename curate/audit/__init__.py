@@ -10,21 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from curate import history
-from curate.arrays import hashes, text_of
+from curate.arrays import text_of
 from curate.audit.circles import pair_circles
-from curate.audit.concepts import FEWEST, concepts
+from curate.audit.concepts import concepts
+from curate.audit.embedded import ENCODER, Embedding, checked, embed_pairs
 from curate.audit.naming import name_features
 from curate.audit.pairs import Pairs
 from curate.audit.properties import leanings
-from curate.encoders import load_encoder
 from curate.engines.contract import Engine
 from curate.errors import ConfigError, InputError
 from curate.evaluation.dataset_lint import pairs_of_set
+from curate.methods.sampling import drawn
 from curate.store import Store
 from curate.work import Shard, view
 
 COLUMNS = ("prompt", "candidates", "pairs", "judgments")
-ENCODER = "packaged:minilm"
+_NONE = Embedding(None)
 
 
 def audit(
@@ -45,7 +46,9 @@ def audit(
     a set, InputError where it holds no pair, MissingExtra without the encoder's extra, StageError
     where too many of the engine's calls fail.
     """
-    found = Pairs(keep_texts=encoder is not None)
+    checked(encoder)
+    wanted = Embedding(encoder)
+    found = Pairs(wanted.most if encoder is not None else 0)
     if (root / "runs" / name / "manifest.json").is_file() or not Path(name).exists():
         store, shards = history.shards(root, history.manifest(root, name))
         if not _has_pairs(shards):
@@ -55,13 +58,16 @@ def audit(
     else:
         for _, texts in pairs_of_set(name, mapping, split):
             found.put(texts.prompt, texts.chosen, texts.rejected)
-    return _result(found, name, encoder, seed, engine)
+    return _result(found, name, wanted, seed, engine)
 
 
 def audit_shards(
-    store: Store, shards: Sequence[Shard], most_rows: int | None = None
+    store: Store,
+    shards: Sequence[Shard],
+    most_rows: int | None = None,
+    embedding: Embedding = _NONE,
 ) -> dict[str, Any] | None:
-    """Return the audit of a run's live pairs without an encoder; None where it has no pairs.
+    """Return the audit of a run's live pairs; None where it has no pairs.
 
     Of more than `most_rows` rows as many are drawn, by a hash of their prompts; `drawn` says
     which share of all.
@@ -70,8 +76,10 @@ def audit_shards(
         return None
     rows = sum(shard.rows for shard in shards)
     share = 1.0 if most_rows is None else min(1.0, most_rows / max(rows, 1))
+    more = (embedding.column,) if embedding.column else ()
+    tables = _live(store, shards, share, more)
     try:
-        return audit_tables(_live(store, shards, share), "the run") | {"drawn": share}
+        return audit_tables(tables, "the run", embedding=embedding) | {"drawn": share}
     except InputError:
         return None
 
@@ -80,24 +88,26 @@ def audit_tables(
     tables: Iterable[pa.Table],
     name: str,
     *,
-    encoder: str | None = None,
+    embedding: Embedding = _NONE,
     engine: Engine | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return {pairs, prompts, properties, circles, verdict_circles, embeddings}.
 
     `properties` as `properties.leanings` returns them, `circles` as `circles.pair_circles`, and
-    `embeddings` as `concepts.concepts`, or a text that says why there is none; with an `engine`
-    their features have what `naming.name_features` adds.
+    `embeddings` as `concepts.concepts`, with their `origin` and the number of `pairs` they come
+    from; or a text that says why there is none. With an `engine` their features have what
+    `naming.name_features` adds.
     """
-    found = Pairs(keep_texts=encoder is not None)
+    wanted = embedding.encoder or embedding.column
+    found = Pairs(embedding.most if wanted else 0, embedding.column)
     for table in tables:
         found.add(table)
-    return _result(found, name, encoder, seed, engine)
+    return _result(found, name, embedding, seed, engine)
 
 
 def _result(
-    found: Pairs, name: str, encoder: str | None, seed: int, engine: Engine | None
+    found: Pairs, name: str, embedding: Embedding, seed: int, engine: Engine | None
 ) -> dict[str, Any]:
     if not found.size:
         raise InputError(f"{name}: no pair of answers is left to audit")
@@ -115,33 +125,30 @@ def _result(
         "circles": pair_circles(prompts, chosen, rejected),
         "verdict_circles": found.circles,
     }
-    result["embeddings"] = _embeddings(found, encoder, difference, prompts, kept, seed, engine)
+    result["embeddings"] = _features(found, embedding, difference, prompts, kept, seed, engine)
     return result
 
 
-def _embeddings(
+def _features(
     found: Pairs,
-    encoder: str | None,
+    embedding: Embedding,
     difference: Any,
     prompts: Any,
     kept: Any,
     seed: int,
     engine: Engine | None,
 ) -> dict[str, Any] | str:
-    if encoder is None:
+    if embedding.encoder is None and embedding.column is None:
         return "no encoder was asked for"
-    if len(kept) < FEWEST:
-        return f"{len(kept)} pairs are too few; {FEWEST} are needed"
-    drawn, texts = found.drawn(kept)
-    model = load_encoder(encoder, "fp32")
-    chosen, rejected = (
-        model.encode([pair[side] or " " for pair in texts]).astype(np.float64) for side in (1, 2)
-    )
-    groups = np.unique(prompts[drawn], return_inverse=True)[1].reshape(-1)
-    shown, activations = concepts(chosen - rejected, difference[drawn], texts, groups, seed)
+    vectors = embed_pairs(found, kept, embedding)
+    if isinstance(vectors, str):
+        return vectors
+    at, texts = vectors.places, vectors.texts
+    groups = np.unique(prompts[at], return_inverse=True)[1].reshape(-1)
+    shown, activations = concepts(vectors.difference, difference[at], texts, groups, seed)
     if engine is not None:
         name_features(shown["features"], activations, texts, groups, engine, seed)
-    return shown
+    return shown | {"origin": vectors.origin, "pairs": len(at)}
 
 
 def _has_pairs(shards: Sequence[Shard]) -> bool:
@@ -149,13 +156,14 @@ def _has_pairs(shards: Sequence[Shard]) -> bool:
     return bool(shards) and all(c in shard.columns for shard in shards for c in wanted)
 
 
-def _live(store: Store, shards: Sequence[Shard], share: float = 1.0) -> Iterator[pa.Table]:
+def _live(
+    store: Store, shards: Sequence[Shard], share: float = 1.0, more: tuple[str, ...] = ()
+) -> Iterator[pa.Table]:
     for shard in shards:
-        table = pa.table(view(store, shard, [c for c in COLUMNS if c in shard.columns]))
+        table = pa.table(view(store, shard, [c for c in (*COLUMNS, *more) if c in shard.columns]))
         if share < 1.0:
-            drawn = hashes(text_of(table["prompt"])) >> np.uint64(11) < np.uint64(share * 2**53)
-            table = table.filter(pa.array(drawn))
+            table = table.filter(pa.array(drawn(text_of(table["prompt"]), share)))
         yield table
 
 
-__all__ = ["audit", "audit_shards", "audit_tables"]
+__all__ = ["ENCODER", "Embedding", "audit", "audit_shards", "audit_tables"]

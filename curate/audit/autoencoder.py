@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from curate.errors import MissingExtra
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 _CHECKED = 50  # batches after which an unused feature starts afresh
@@ -56,86 +58,64 @@ def train(
 ) -> Autoencoder:
     """Fit the autoencoder to (n, d) differences; deterministic by `seed`.
 
-    The loss is the squared error of the first 8 features and of all, over the squared length.
-    A feature that was not active for 50 batches starts afresh at the worst rebuilt difference.
-    At least `steps` batches are drawn, and as many rows as 50 rounds have. Raises ValueError
-    for fewer rows than features.
+    The loss is the squared error of the first 8 features and of all, over the squared length;
+    Adam, with the gradient's length cut at 1. A feature that was not active for 50 batches starts
+    afresh at the worst rebuilt difference. At least `steps` batches are drawn, and as many rows as
+    50 rounds have. Raises ValueError for fewer rows than features, MissingExtra without torch.
     """
     if len(differences) < features:
         raise ValueError(f"{len(differences)} differences are too few for {features} features")
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra("torch", "embed") from None
     scale = np.sqrt((differences**2).sum(axis=1).mean())
     x = differences / scale
     draws = np.random.default_rng(seed)
-    decoder = _unit(draws.standard_normal((features, x.shape[1])))
-    weights = [decoder.T.copy(), decoder]
+    rows = _unit(draws.standard_normal((features, x.shape[1])))
+    encoder, decoder = (torch.tensor(w, requires_grad=True) for w in (rows.T.copy(), rows))
+    adam = torch.optim.Adam([encoder, decoder], lr=rate)
     prefixes = sorted({min(8, features), features})
-    adam = _Adam(weights, rate)
     used, smallest = np.zeros(features, dtype=bool), list[float]()
     for step in range(1, max(steps, 50 * len(x) // batch) + 1):
-        rows = x[draws.integers(len(x), size=batch)]
-        z = batch_top_k(rows @ weights[0], k)
-        used |= (z != 0).any(axis=0)
-        smallest.append(float(np.abs(z[z != 0]).min(initial=np.inf)))
-        adam.step(_gradients(rows, z, weights, prefixes))
-        weights[1][:] = _unit(weights[1])
+        some = torch.from_numpy(x[draws.integers(len(x), size=batch)])
+        z = some @ encoder
+        kept = torch.from_numpy(batch_top_k(z.detach().numpy(), k) != 0)
+        z = torch.where(kept, z, 0.0)  # what is left out has no gradient
+        used |= kept.any(dim=0).numpy()
+        smallest.append(float(z[kept].detach().abs().min()) if bool(kept.any()) else np.inf)
+        missing = sum(((z[:, :m] @ decoder[:m] - some) ** 2).sum() for m in prefixes) / batch
+        adam.zero_grad()
+        missing.backward()
+        torch.nn.utils.clip_grad_norm_([encoder, decoder], 1.0)
+        adam.step()
+        with torch.no_grad():
+            decoder /= decoder.norm(dim=1, keepdim=True).clamp_min(1e-12)
         if step % _CHECKED == 0:
             _restart(x, adam, np.flatnonzero(~used), k)
             used[:] = False
-    threshold = float(np.mean(smallest[-_CHECKED:]))
+    weights = [w.detach().numpy() for w in (encoder, decoder)]
     error = ((batch_top_k(x @ weights[0], k) @ weights[1] - x) ** 2).sum() / (x**2).sum()
+    threshold = float(np.mean(smallest[-_CHECKED:]))
     return Autoencoder(weights[0] / scale, weights[1], threshold, 1.0 - float(error))
 
 
-def _gradients(rows: Floats, z: Floats, weights: list[Floats], prefixes: list[int]) -> list[Floats]:
-    """Return the loss's gradients by encoder and decoder; what top-k left out has none."""
-    decoder = weights[1]
-    by_z, by_decoder = np.zeros_like(z), np.zeros_like(decoder)
-    for most in prefixes:
-        missing = (z[:, :most] @ decoder[:most] - rows) * (2.0 / len(rows))
-        by_z[:, :most] += missing @ decoder[:most].T
-        by_decoder[:most] += z[:, :most].T @ missing
-    return [rows.T @ np.where(z != 0, by_z, 0.0), by_decoder]
-
-
-def _restart(x: Floats, adam: _Adam, dead: npt.NDArray[np.int64], k: int) -> None:
+def _restart(x: Floats, adam: Any, dead: npt.NDArray[np.int64], k: int) -> None:
+    """Set features anew, in place, and let Adam forget which way they moved."""
     if not len(dead):
         return
-    encoder, decoder = adam.weights
-    missing = x - batch_top_k(x @ encoder, k) @ decoder
+    encoder, decoder = adam.param_groups[0]["params"]
+    into, out = encoder.detach().numpy(), decoder.detach().numpy()  # the same memory
+    missing = x - batch_top_k(x @ into, k) @ out
     worst = np.argsort(-(missing**2).sum(axis=1), kind="stable")[: len(dead)]
     fresh = _unit(missing[worst])
     largest = np.abs(fresh).argmax(axis=1)
     fresh *= np.sign(fresh[np.arange(len(fresh)), largest])[:, None]  # not the pair's own sign
-    adam.put(0, (slice(None), dead), fresh.T)
-    adam.put(1, (dead,), fresh)
+    into[:, dead], out[dead] = fresh.T, fresh
+    for name in ("exp_avg", "exp_avg_sq"):
+        adam.state[encoder][name][:, dead] = 0.0
+        adam.state[decoder][name][dead] = 0.0
 
 
 def _unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) with the gradient's length cut at 1; changes its arrays."""
-
-    def __init__(self, weights: list[Floats], rate: float) -> None:
-        self.weights = weights
-        self._rate, self._steps = rate, 0
-        self._mean = [np.zeros_like(w) for w in weights]
-        self._square = [np.zeros_like(w) for w in weights]
-
-    def step(self, gradients: list[Floats]) -> None:
-        """Move the weights one step down."""
-        self._steps += 1
-        length = np.sqrt(sum(float((g**2).sum()) for g in gradients))
-        for w, g, m, v in zip(self.weights, gradients, self._mean, self._square, strict=True):
-            g = g / max(length, 1.0)
-            m += 0.1 * (g - m)
-            v += 0.001 * (g * g - v)
-            towards = m / (1 - 0.9**self._steps)
-            w -= self._rate * towards / (np.sqrt(v / (1 - 0.999**self._steps)) + 1e-8)
-
-    def put(self, which: int, where: tuple[Any, ...], values: Floats) -> None:
-        """Set some weights anew, and forget which way they moved."""
-        self.weights[which][where] = values
-        self._mean[which][where] = 0.0
-        self._square[which][where] = 0.0

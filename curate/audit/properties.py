@@ -1,7 +1,8 @@
 """What can be counted in an answer, and how far each of it goes with being preferred.
 
 Words, lists, headings and bold as Chatbot Arena's style control counts them; the other
-properties are patterns of English phrases, so they say little about other languages.
+properties are patterns of English phrases, so they say little about other languages. Of the
+language itself only the script is seen: French for English would go unnoticed (`LIMITS`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ _COUNTED: Mapping[str, str] = {
     ),
 }
 PROPERTIES = ("words", "headings", "lists", "bold", *_COUNTED, "other scripts")
+LIMITS = (
+    "Hedging, flattery, apology and refusal are found by English phrases. Of an answer's language "
+    "only the script is seen (other scripts): a preference for French over English does not show."
+)
 RARE = 10  # pairs; a property that differs in fewer is not fitted
+ALIKE = 0.7  # cosine of two properties' differences from which their weights are hard to tell apart
 _RIDGE = 0.5
 
 
@@ -68,22 +74,50 @@ def leanings(difference: Floats, prompts: npt.NDArray[np.int64]) -> list[dict[st
     `low` and `high` bound 95 %, the larger of the model's own error and the one that lets pairs
     of a prompt go together. `leans` is true where the weight is not 0 at 5 % after Holm's
     correction over all properties. A property that differs in fewer than 10 pairs has no weight.
+
+    Properties that go together share a weight between them, and one may take it all. So the share
+    is tested by itself (`share_leans`, Holm likewise), and `alike` names the properties whose
+    differences have a cosine of 0.7 or more, in size, with this one's.
     """
     differs = (difference != 0).sum(axis=0)
     fitted = np.flatnonzero(differs >= RARE)
     weight, error = clustered_fit(difference[:, fitted], prompts)
     p = two_sided(weight, error)
     leans = holm(p)
+    shares = [share_more(column, prompts) for column in difference.T]
+    share_leans = holm(np.array([_chance(shares[column]) for column in fitted]))
+    cosine = _cosines(difference[:, fitted])
     place = {int(column): k for k, column in enumerate(fitted)}
     rows = []
     for column, name in enumerate(PROPERTIES):
         row: dict[str, Any] = {"property": name, "pairs": int(differs[column])}
-        row["more_chosen"] = share_more(difference[:, column], prompts)
+        row["more_chosen"] = shares[column]
         k = place.get(column)
         if k is not None:
             row |= interval(weight[k], error[k]) | {"p": float(p[k]), "leans": bool(leans[k])}
+            row["share_leans"] = bool(share_leans[k])
+            others = np.flatnonzero(np.abs(cosine[k]) >= ALIKE).tolist()
+            row["alike"] = [PROPERTIES[fitted[other]] for other in others if other != k]
         rows.append(row)
     return rows
+
+
+def _chance(share: Mapping[str, float] | None) -> float:
+    """Return the chance of a share at least as far from one half if that were the truth.
+
+    The score test, whose 95 % interval is Wilson's, with as many pairs as that counts.
+    """
+    if share is None:
+        return 1.0
+    return float(
+        two_sided(np.array([share["share"] - 0.5]), np.array([0.5 / share["size"] ** 0.5]))[0]
+    )
+
+
+def _cosines(columns: Floats) -> Floats:
+    """Return the cosine of every two columns (k, k); uncentred, as turning a pair turns both."""
+    unit = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
+    return np.asarray(unit.T @ unit)
 
 
 def clustered_fit(columns: Floats, prompts: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -107,10 +141,10 @@ def clustered_fit(columns: Floats, prompts: npt.NDArray[np.int64]) -> tuple[Floa
 
 
 def share_more(values: Floats, prompts: npt.NDArray[np.int64]) -> dict[str, float] | None:
-    """Return {share, low, high} of how often a difference that is not 0 is above 0, or None.
+    """Return {share, low, high, size} of how often a difference that is not 0 is above 0, or None.
 
-    Wilson's 95 % interval for as many independent pairs as would vary as much: pairs of one
-    prompt that go together count as fewer.
+    Wilson's 95 % interval for as many independent pairs (`size`) as would vary as much: pairs of
+    one prompt that go together count as fewer.
     """
     there = values != 0
     n = int(there.sum())
@@ -124,7 +158,7 @@ def share_more(values: Floats, prompts: npt.NDArray[np.int64]) -> dict[str, floa
     alone = share * (1 - share) / spread if spread > 0 else groups
     size = min(float(n), max(alone, 1.0))
     low, high = wilson(share, size)
-    return {"share": share, "low": low, "high": high}
+    return {"share": share, "low": low, "high": high, "size": size}
 
 
 def interval(weight: float, error: float) -> dict[str, float]:

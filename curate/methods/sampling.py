@@ -1,17 +1,29 @@
-"""Sampling by a number: answers by their reward, pairs by their weight."""
+"""Sampling by a number: answers by their reward, pairs by their weight, rows by a hash."""
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import mix, owners
+from curate.arrays import Column, hashes, mix, owners
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+def drawn(texts: Column, share: float) -> Bools:
+    """Return (n,) which of the texts are drawn by their own hash: about `share` of them, 0 to 1.
+
+    What is drawn depends on nothing else, so equal texts share their lot and shards do not matter.
+    """
+    if share >= 1.0:
+        return np.ones(len(texts), dtype=bool)
+    below = np.uint64(math.ceil(max(share, 0.0) * 2**53))  # 53 bits: what a float tells apart
+    return np.asarray(hashes(texts) >> np.uint64(11) < below)
 
 
 def acceptance(counts: Ints, rewards: Floats, beta: float) -> Floats:

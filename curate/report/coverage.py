@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import hashes
+from curate.history import earlier
+from curate.methods.sampling import drawn
+from curate.methods.vectors import vectors_of
 from curate.store import Store
 from curate.work import Shard, view
 
@@ -39,15 +40,12 @@ def coverage_map(
         place = next((i for i, r in enumerate(shard.parts) if column in r.columns), None)
         if place is None:
             continue
-        earlier = Shard(shard.index)
-        for record in shard.parts[: place + 1]:
-            earlier = earlier.advance(record)
-        found = view(store, earlier, [column, "id"])
+        found = view(store, earlier(shard, place + 1), [column, "id"])
         alive = view(store, shard, ["id"])["id"]
-        vectors, drawn = _vectors(found[column]), _drawn(found["id"], share)
-        kept = pc.is_in(found["id"], alive).to_numpy(zero_copy_only=False)
-        before.append(vectors[drawn])
-        after.append(kept[drawn])
+        there = np.asarray(found[column].is_valid()) & drawn(found["id"], share)
+        some = {name: values.filter(pa.array(there)) for name, values in found.items()}
+        before.append(vectors_of(some[column]))
+        after.append(pc.is_in(some["id"], alive).to_numpy(zero_copy_only=False))
     points, kept = np.concatenate(before), np.concatenate(after)
     if len(points) < 3:
         return None
@@ -75,13 +73,3 @@ def cells(places: npt.NDArray[np.float64], kept: npt.NDArray[np.bool_]) -> list[
     np.add.at(before, (at[:, 0], at[:, 1]), 1)
     np.add.at(after, (at[kept, 0], at[kept, 1]), 1)
     return [[x, y, int(before[x, y]), int(after[x, y])] for x, y in np.argwhere(before).tolist()]
-
-
-def _drawn(ids: pa.Array, share: float) -> npt.NDArray[np.bool_]:
-    return np.asarray(hashes(ids) >> np.uint64(11) < np.uint64(math.ceil(share * 2**53)))
-
-
-def _vectors(column: pa.Array) -> npt.NDArray[np.float32]:
-    width = column.type.list_size
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.float32).reshape(-1, width)

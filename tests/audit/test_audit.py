@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from curate.audit import audit, audit_tables
+from curate.arrays import flat, lists
+from curate.audit import Embedding, audit, audit_tables
 from curate.audit.autoencoder import batch_top_k, train
 from curate.audit.circles import pair_circles, verdict_circles
-from curate.audit.concepts import concepts, words
+from curate.audit.concepts import FEWEST, concepts, words
 from curate.audit.properties import (
     PROPERTIES,
     holm,
@@ -91,9 +93,32 @@ def test_a_planted_flattery_preference_is_found_and_nothing_else():
     assert leaning(found) == {"flattery"}
 
 
+def test_flattery_shows_where_another_property_takes_its_weight():
+    """Every flattering answer also has an exclamation mark, and a few have the mark alone."""
+    table = made("flattery")
+    candidates = table["candidates"].combine_chunks()
+    texts = pc.replace_substring(flat(candidates, "text"), "happy to help.", "happy to help!!!!!")
+    marked = pa.StructArray.from_arrays(
+        [texts, *(flat(candidates, name) for name in ("model", "finish_reason", "tokens", "drop"))],
+        fields=list(CANDIDATES.value_type),
+    )
+    column = lists(np.full(len(table), 2), marked)
+    found = audit_tables([table.set_column(1, "candidates", column)], "x")
+    row = by_name(found)["flattery"]
+    assert row["share_leans"]
+    assert row["alike"] == ["exclamation"]
+    assert by_name(found)["exclamation"]["alike"] == ["flattery"]
+    assert not by_name(found)["numbers"].get("share_leans")
+    lines = "\n".join(audit_lines(found))
+    assert "flattery goes together with exclamation" in lines
+    assert "a preference for French over English does not show" in lines
+
+
 def test_labels_drawn_by_lot_lean_nowhere():
-    wrong = [leaning(audit_tables([made("lot", seed=seed)], "x")) for seed in range(20)]
-    assert sum(bool(names) for names in wrong) <= 2  # each errs with a chance of 5 %
+    found = [audit_tables([made("lot", seed=seed)], "x") for seed in range(20)]
+    assert sum(bool(leaning(one)) for one in found) <= 2  # each errs with a chance of 5 %
+    shares = [[row for row in one["properties"] if row.get("share_leans")] for one in found]
+    assert sum(map(bool, shares)) <= 2
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -236,6 +261,8 @@ def test_a_set_on_disk_and_its_lines(tmp_path):
     assert "\x1b" not in "".join(lines)
     assert lines[0] == "30 pairs of 30 prompts"
     assert any(line.startswith("words ") and line.endswith("*") for line in lines)
+    with pytest.raises(ConfigError, match="no such folder"):
+        audit(str(path), tmp_path, encoder="./foo")  # a wrong name, however few the pairs
     with pytest.raises(ConfigError, match="no run 'nowhere'"):
         audit("nowhere", tmp_path)
     empty = made("lot", 3).slice(0, 0)
@@ -255,7 +282,7 @@ class Bag:
 
 
 def test_embeddings_find_what_no_pattern_counts(monkeypatch):
-    monkeypatch.setattr("curate.audit.load_encoder", lambda model, precision: Bag())
+    monkeypatch.setattr("curate.audit.embedded.load_encoder", lambda model, precision: Bag())
     draws = np.random.default_rng(0)
     topics = ["a warm bath with candles", "an engine with four cylinders", "a cat that sleeps",
               "the price of bread", "a sailor on deck"]  # fmt: skip
@@ -273,8 +300,37 @@ def test_embeddings_find_what_no_pattern_counts(monkeypatch):
             "pairs": pa.array([[{"chosen": 0, "rejected": 1}]] * 220, PAIRS),
         }
     )
-    found = audit_tables([table], "x", encoder="packaged:minilm")
+    found = audit_tables([table], "x", embedding=Embedding())
     first = found["embeddings"]["features"][0]
     assert first["leans"]
     assert {"cat", "sleeps"} & set(first["words"])
-    assert found == audit_tables([table], "x", encoder="packaged:minilm")
+    assert found["embeddings"]["origin"] == "the encoder packaged:minilm"
+    assert found == audit_tables([table], "x", embedding=Embedding())
+
+    texts = [text for _, two in rows for text in two]
+    made_vectors = list(Bag().encode(texts).astype(np.float16))
+    vectors = pa.array(made_vectors, pa.list_(pa.float16(), 32))
+    stored = table.append_column("vectors", lists(np.full(220, 2), vectors))
+    nothing = audit_tables([stored], "x", embedding=Embedding(None, "gone"))
+    assert nothing["embeddings"] == "no encoder was asked for"
+    from_run = audit_tables([stored], "x", embedding=Embedding(None, "vectors"))["embeddings"]
+    assert from_run["origin"] == "the column `vectors`"
+    assert from_run["features"][0]["words"][:3] == first["words"][:3]
+    short = stored.slice(0, 210)  # some answers without a vector: their pairs are left out
+    holes = pa.array([None, *vectors.to_pylist()[1:420]], vectors.type)
+    short = short.set_column(3, "vectors", lists(np.full(210, 2), holes))
+    shown = audit_tables([short], "x", embedding=Embedding(None, "vectors"))["embeddings"]
+    assert shown["pairs"] == 209
+    moved = short.set_column(3, "vectors", lists([3, 1] * 105, holes))  # not beside the answers
+    by_encoder = audit_tables([moved], "x", embedding=Embedding(column="vectors"))["embeddings"]
+    assert by_encoder["origin"] == "the encoder packaged:minilm"
+
+
+def test_as_many_pairs_are_encoded_as_the_text_allows(monkeypatch):
+    monkeypatch.setattr("curate.audit.embedded.load_encoder", lambda model, precision: Bag())
+    table = made("lot", 450)
+    some = audit_tables([table], "x", embedding=Embedding(characters=120_000))["embeddings"]
+    assert FEWEST < some["pairs"] < 450
+    few = audit_tables([table], "x", embedding=Embedding(characters=1))["embeddings"]
+    assert few["pairs"] == FEWEST
+    assert audit_tables([table], "x", embedding=Embedding(most=300))["embeddings"]["pairs"] == 300

@@ -1,0 +1,86 @@
+"""From pairs to differences of embeddings: those that the run stored, or an encoder's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from curate.audit.concepts import FEWEST
+from curate.audit.pairs import Drawn, Ints, Pairs, Texts
+from curate.audit.properties import Floats
+from curate.encoders import load_encoder
+
+ENCODER = "packaged:minilm"
+MOST_EMBEDDED = 20_000  # pairs; more hardly change the features
+_READ = 1000  # characters of a text that encoders read, roughly: 256 tokens
+
+
+class Embedding(NamedTuple):
+    """Where embeddings come from, and of how many pairs they are taken at most.
+
+    `column` is one of stored vectors, one a candidate, and is preferred to the `encoder`, which
+    takes time: `characters` bounds how much text it is given, if it is not None.
+    """
+
+    encoder: str | None = ENCODER
+    column: str | None = None
+    most: int = MOST_EMBEDDED
+    characters: int | None = None
+
+
+class Embedded(NamedTuple):
+    """Differences of embeddings (n, d), chosen less rejected; their pairs' places and texts."""
+
+    difference: Floats
+    places: Ints
+    texts: list[Texts]
+    origin: str
+
+
+def embed_pairs(found: Pairs, kept: Ints, wanted: Embedding) -> Embedded | str:
+    """Return the differences of the distinct pairs `kept`, or why there are none.
+
+    Raises MissingExtra or ConfigError where the encoder cannot be loaded.
+    """
+    if len(kept) < FEWEST:
+        return f"{len(kept)} pairs are too few; {FEWEST} are needed"
+    drawn = found.drawn(kept)
+    if drawn.difference is not None:
+        there = np.flatnonzero(~np.isnan(drawn.difference).any(axis=1))
+        if len(there) >= FEWEST:
+            return _some(drawn, there, drawn.difference[there], f"the column `{wanted.column}`")
+    if wanted.encoder is None:
+        return "no encoder was asked for"
+    few = np.arange(len(drawn.texts))[: _affordable(drawn.texts, wanted.characters)]
+    model = load_encoder(wanted.encoder, "fp32")
+    chosen, rejected = (
+        model.encode([drawn.texts[k][side] or " " for k in few]).astype(np.float64)
+        for side in (1, 2)
+    )
+    return _some(drawn, few, chosen - rejected, f"the encoder {wanted.encoder}")
+
+
+def checked(encoder: str | None) -> None:
+    """Load an encoder that the user named, so that a wrong name is an error for any set.
+
+    Not the usual one: few pairs do not need it, and it may not be installed. Raises as
+    `load_encoder`.
+    """
+    if encoder not in (None, ENCODER):
+        load_encoder(str(encoder), "fp32")
+
+
+def _affordable(texts: list[Texts], characters: int | None) -> int:
+    """Return how many of the pairs have no more text than that, but as many as are needed."""
+    if characters is None:
+        return len(texts)
+    sizes = np.cumsum([sum(min(len(side), _READ) for side in pair[1:]) for pair in texts])
+    return max(int(np.searchsorted(sizes, characters, side="right")), FEWEST)
+
+
+def _some(drawn: Drawn, at: Ints, difference: Floats, origin: str) -> Embedded:
+    return Embedded(difference, drawn.places[at], [drawn.texts[k] for k in at.tolist()], origin)
+
+
+__all__ = ["ENCODER", "Embedded", "Embedding", "checked", "embed_pairs"]
