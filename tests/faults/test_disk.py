@@ -29,15 +29,6 @@ def test_no_space_left(
     resumes(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["open", "fsync", "os.link", "os.rename", "os.mkdir"])
-def test_an_input_output_error_in_every_kind_of_step(
-    runs: Runs, resumes: Callable[[Path], None], tmp_path: Path, kind: str
-) -> None:
-    says_so(runs(tmp_path, "--workers", "1", at=1, of=kind, what="EIO"), "Input/output error")
-    if kind == "fsync":
-        resumes(tmp_path)
-
-
 REFUSALS = {
     "EACCES": "Permission denied",
     "EROFS": "Read-only file system",
