@@ -18,7 +18,7 @@ CANDIDATE = pa.struct(
     [
         ("text", pa.string()),
         ("model", pa.string()),
-        ("finish_reason", pa.string()),  # stop, length, refusal, error, or null where unknown
+        ("finish_reason", pa.string()),  # stop, length, refusal, too_long, error; null: unknown
         ("tokens", pa.int32()),  # output tokens; null where unknown
         ("drop", pa.string()),  # null, or why this candidate must not be used
     ]
@@ -38,6 +38,7 @@ JUDGMENT = pa.struct(
         ("text", pa.string()),  # the raw answer
         ("prompt_tokens", pa.int32()),  # of the call, which several judgments may share
         ("tokens", pa.int32()),  # of its answer; both null where no call was made, or not told
+        ("scale", pa.string()),  # log_odds: the score is log P(a) - log P(b); null: a grade
     ]
 )
 JUDGMENTS = pa.list_(JUDGMENT)
@@ -103,5 +104,7 @@ column of a user's own stage are free."""
 DROP, FAIL = "drop", "fail"
 """Reserved result columns: why a row leaves the pipeline (a decision, or an error)."""
 
-CompletionStatus = Literal["ok", "truncated", "refused", "api_error"]
-JudgmentStatus = Literal["ok", "parse_error", "refused", "truncated", "api_error"]
+CompletionStatus = Literal["ok", "truncated", "refused", "too_long", "api_error"]
+JudgmentStatus = Literal["ok", "parse_error", "refused", "truncated", "too_long", "api_error"]
+"""`too_long`: the prompt does not fit the model's window, which no rerun changes; `api_error`: the
+engine failed, and another run may do better."""

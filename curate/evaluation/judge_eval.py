@@ -29,9 +29,9 @@ from curate.methods.evidence import (
     chunks,
     comparisons,
     groups_of,
-    inner,
     judge_names,
     truth_of,
+    voters_of,
     votes,
 )
 from curate.methods.judgments import floats
@@ -65,15 +65,17 @@ def evaluate_judges(table: pa.Table, question: Question) -> dict[str, Any]:
     if "candidates" not in table.column_names:
         raise ConfigError("no answers are mapped; use --map chosen=A --map rejected=B, or response")
     pairs = comparisons(table)
-    judges = [*question.judges] or [n for n in judge_names(table) if n not in question.humans]
-    if not judges or not question.humans:
+    humans = voters_of(table, question.humans)
+    judges = voters_of(table, question.judges)
+    judges = judges or [name for name in judge_names(table) if name not in humans]
+    if not judges or not humans:
         raise ConfigError("name at least one judge and one human column")
-    if set(judges) & set(question.humans):
+    if set(judges) & set(humans):
         raise ConfigError("a column cannot be both the judge and the truth")
     if question.truth not in get_args(Truth):
         raise ConfigError(f"truth must be majority or mean, not {question.truth!r}")
-    found = votes(table, pairs, [*question.humans, *judges], question.verdicts)
-    human = truth_of([found[name].value for name in question.humans], question.truth)
+    found = votes(table, pairs, [*humans, *judges], question.verdicts)
+    human = truth_of([found[name].value for name in humans], question.truth)
     labelled = np.flatnonzero(~np.isnan(human))
     if not len(labelled):
         raise ConfigError(f"no comparison has a label of {', '.join(question.humans)}")
@@ -83,7 +85,7 @@ def evaluate_judges(table: pa.Table, question: Question) -> dict[str, Any]:
         raise ConfigError(f"judge {judges[0]!r} has no verdict on any labelled comparison")
     sample = Resampled(groups_of(table, chosen), question.seed, question.resamples)
     known = Labelled(table, chosen, human[labelled], voters, sample)
-    ballots = np.stack([found[name].value[labelled] for name in question.humans])
+    ballots = np.stack([found[name].value[labelled] for name in humans])
     report = {
         "comparisons": len(pairs.row),
         "labelled": len(labelled),
@@ -192,7 +194,7 @@ def _own_answers(known: Labelled, judge: str, question: Question) -> Floats | st
     prefix, model = question.judge_models.get(judge), question.known_models.get(judge)
     if prefix is None and model is None:
         return "not measurable: which model the judge is is not known; name it with --own"
-    wrote = pc.fill_null(inner(known.table["candidates"], "model"), "")
+    wrote = pc.fill_null(flat(known.table["candidates"], "model"), "")
     by = pc.equal(wrote, model) if prefix is None else pc.starts_with(wrote, prefix)
     mine = np.asarray(by.to_numpy(zero_copy_only=False), dtype=float)
     if not mine.any() and prefix is not None:

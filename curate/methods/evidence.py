@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from curate.arrays import Column, flat, lengths, one_chunk, owners, text_of
 from curate.errors import ConfigError, StageError, did_you_mean
-from curate.methods.judgments import floats, true
+from curate.methods.judgments import named, read_judgments, true
+from curate.methods.votes import pair_votes
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -80,9 +81,16 @@ def judge_names(table: pa.Table) -> list[str]:
     """Return the names of the judges in `judgments`, sorted."""
     if "judgments" not in table.column_names:
         return []
-    return sorted(
-        name for name in pc.unique(inner(table["judgments"], "judge")).to_pylist() if name
-    )
+    return sorted(name for name in pc.unique(flat(table["judgments"], "judge")).to_pylist() if name)
+
+
+def voters_of(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """Return who is meant by `names`: judges, all those that go by a name, or fields of `meta`.
+
+    "people" stands for "people:7" and "people:8" (see `judgments.named`).
+    """
+    known = judge_names(table)
+    return list(dict.fromkeys(v for name in names for v in named(known, [name]) or (name,)))
 
 
 def votes(
@@ -104,7 +112,7 @@ def votes(
             )
     counts = sizes(table["candidates"])
     base = (np.cumsum(counts) - counts)[pairs.row]
-    found = {name: judge_votes(table, pairs, name) for name in names if name in known}
+    found = judge_votes(table, pairs, [name for name in names if name in known])
     for name in fields:
         value, asked = stored[name]
         forward = (pairs.a == base) & (pairs.b == base + 1)
@@ -117,37 +125,40 @@ def votes(
     return {name: found[name] for name in names}
 
 
-def judge_votes(table: pa.Table, pairs: Comparisons, judge: str) -> Votes:
-    """Return what one judge of `judgments` says: its pairwise verdicts, else its scores' gap.
+def judge_votes(table: pa.Table, pairs: Comparisons, names: Sequence[str]) -> dict[str, Votes]:
+    """Return what judges of `judgments` say, as `pair_votes` reads it for the stages.
 
-    Only judgments with status ok count; the others make `asked` true and say nothing.
+    Only judgments with status ok count; the others make `asked` true and say nothing. Raises
+    StageError as `read_judgments`.
     """
     counts = sizes(table["candidates"])
+    found = read_judgments(table["judgments"], counts, tuple(names)) if names else None
+    said = None if found is None else pair_votes(found, pairs.a, pairs.b, int(counts.sum()))
+    result = {}
+    for name in names:
+        asked = _asked(table, pairs, name, counts)
+        none = np.full(len(pairs.row), np.nan)
+        if found is None or said is None or name not in found.judges:
+            result[name] = Votes(none, none, none, none, asked)
+            continue
+        at = found.judges.index(name)
+        columns = (said.margin, said.forward, said.backward, said.spread)
+        margin, forward, backward, spread = (column[:, at] for column in columns)
+        result[name] = Votes(margin, forward, backward, spread, asked)
+    return result
+
+
+def _asked(table: pa.Table, pairs: Comparisons, judge: str, counts: Ints) -> Bools:
+    """Return the comparisons on which a judge was asked for a verdict, or for both scores."""
     base, total = np.cumsum(counts) - counts, int(counts.sum())
-    where = np.flatnonzero(true(pc.equal(inner(table["judgments"], "judge"), judge)))
+    where = np.flatnonzero(true(pc.equal(flat(table["judgments"], "judge"), judge)))
     row = owners(sizes(table["judgments"]))[where]
-
-    def mine(name: str) -> pa.Array:
-        return inner(table["judgments"], name).take(pa.array(where))
-
-    a, b, score, spread = (floats(mine(name)) for name in ("a", "b", "score", "spread"))
-    ok = true(pc.equal(mine("status"), "ok")) & np.isfinite(score)
-    at, pairwise = base[row] + a.astype(np.int64), ~np.isnan(b)
-    point = ok & ~pairwise
-    means = _mean(at[point], score[point], total)
-    error = _mean(at[point], spread[point], total)
-    said = np.bincount(at[~pairwise], minlength=total) > 0
-    value = means[pairs.a] - means[pairs.b]
-    asked = said[pairs.a] & said[pairs.b]
-    other = base[row] + np.where(pairwise, b, 0).astype(np.int64)
-    second = true(pc.equal(mine("order"), "ba"))
-    duel = _duels(at[pairwise], other[pairwise], second[pairwise], score[pairwise], ok[pairwise])
-    a_first, b_first, judged = duel.of(pairs, total)
-    both = np.stack([a_first, b_first])
-    size = (~np.isnan(both)).sum(axis=0)
-    value = np.where(size > 0, np.nansum(both, axis=0) / np.maximum(size, 1), value)
-    asked |= judged
-    return Votes(value, a_first, b_first, np.hypot(error[pairs.a], error[pairs.b]), asked)
+    a, b = (ints(flat(table["judgments"], name).take(pa.array(where))) for name in ("a", "b"))
+    one, two = base[row] + a, base[row] + b
+    scored = np.bincount(one[b < 0], minlength=total) > 0
+    duels = (np.minimum(one, two) * total + np.maximum(one, two))[b >= 0]
+    mine = np.minimum(pairs.a, pairs.b) * total + np.maximum(pairs.a, pairs.b)
+    return np.asarray((scored[pairs.a] & scored[pairs.b]) | np.isin(mine, duels))
 
 
 def majority(ballots: Sequence[Floats]) -> Floats:
@@ -186,11 +197,6 @@ def sizes(column: Column) -> Ints:
     return np.concatenate([lengths(chunk) for chunk in chunks(column)])
 
 
-def inner(column: Column, name: str) -> pa.Array:
-    """Return field `name` of all the lists' structs; only that field's chunks are joined."""
-    return one_chunk(pa.chunked_array([flat(chunk, name) for chunk in chunks(column)]))
-
-
 def chunks(column: Column) -> list[pa.Array]:
     """Return the column's chunks, at least one: joined texts may pass Arrow's 2 GiB."""
     if isinstance(column, pa.ChunkedArray) and column.num_chunks:
@@ -201,45 +207,6 @@ def chunks(column: Column) -> list[pa.Array]:
 def ints(array: pa.Array) -> Ints:
     """Return the values as int64, null as -1."""
     return np.asarray(pc.fill_null(array, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-class _Duels(NamedTuple):
-    """Pairwise scores by (lower, higher) flat index of the two candidates, + for the lower."""
-
-    low: Ints
-    high: Ints
-    low_first: Bools
-    score: Floats  # NaN where not readable
-
-    def of(self, pairs: Comparisons, total: int) -> tuple[Floats, Floats, Bools]:
-        """Return the mean score with a first, with b first, and whether there was a judgment."""
-        low, high = np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b)
-        keys, index = np.unique(
-            np.concatenate([low * total + high, self.low * total + self.high]), return_inverse=True
-        )
-        mine, theirs = index[: len(low)], index[len(low) :]
-        first, n = self.low_first, len(keys)
-        forward = _mean(theirs[first], self.score[first], n)[mine]
-        backward = _mean(theirs[~first], self.score[~first], n)[mine]
-        judged = (np.bincount(theirs, minlength=n) > 0)[mine]
-        flipped = pairs.a != low
-        a_first = np.where(flipped, -backward, forward)
-        b_first = np.where(flipped, -forward, backward)
-        return a_first, b_first, np.asarray(judged)
-
-
-def _duels(a: Ints, b: Ints, b_shown_first: Bools, score: Floats, ok: Bools) -> _Duels:
-    flipped = a > b
-    signed = np.where(ok, np.where(flipped, -score, score), np.nan)
-    return _Duels(np.minimum(a, b), np.maximum(a, b), flipped == b_shown_first, signed)
-
-
-def _mean(index: Ints, values: Floats, size: int) -> Floats:
-    keep = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(
-            np.bincount(index[keep], values[keep], size) / np.bincount(index[keep], minlength=size)
-        )
 
 
 def _meta_verdicts(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import StageError
+from curate.methods.crowd import logistic
 from curate.methods.judgments import Bools, Floats, Ints, Judgments
 
 BATCH = 1 << 21
@@ -55,14 +56,17 @@ def win_tables(
 def games_of(judgments: Judgments) -> tuple[Ints, Ints, Ints, Floats]:
     """Return (row, a, b, share) of the comparisons: every call is a game.
 
-    A score s is (1 + s) / 2 of a win for a. Raises StageError where a score is outside [-1, 1].
+    A grade s is (1 + s) / 2 of a win for a, log-odds are the probability they stand for. Raises
+    StageError where a grade is outside [-1, 1].
     """
     at = np.flatnonzero(judgments.compares)
-    score = judgments.score[at]
-    if (np.abs(score) > 1.0).any():
-        name = judgments.judges[int(judgments.judge[at][np.abs(score) > 1.0][0])]
+    score, odds = judgments.score[at], judgments.log_odds[at]
+    outside = ~odds & (np.abs(score) > 1.0)
+    if outside.any():
+        name = judgments.judges[int(judgments.judge[at][outside][0])]
         raise StageError(f"judge {name!r} compares with a score outside [-1, 1]")
-    return judgments.row[at], judgments.a[at], judgments.b[at], 0.5 + 0.5 * score
+    share = np.where(odds, logistic(score), 0.5 + 0.5 * score)
+    return judgments.row[at], judgments.a[at], judgments.b[at], share
 
 
 def margins_of(wins: Floats) -> tuple[Floats, Floats]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +18,9 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Own: TypeAlias = Literal["prompt", "answer"]
+
+LOG_ODDS = "log_odds"
+"""The `scale` of a comparison that is no grade."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Judgments:
     score: Floats
     spread: Floats
     order: Ints
+    log_odds: Bools
     judges: tuple[str, ...]
     aspects: tuple[str, ...]
 
@@ -45,6 +49,13 @@ class Judgments:
     def compares(self) -> Bools:
         """Return (calls,) whether the call compared two answers."""
         return np.asarray(self.b >= 0)
+
+    @property
+    def in_log_odds(self) -> Bools:
+        """Return (judges,) whose comparisons are log-odds."""
+        found = np.zeros(len(self.judges), dtype=bool)
+        found[self.judge[self.log_odds]] = True
+        return found
 
 
 def read_judgments(
@@ -58,18 +69,20 @@ def read_judgments(
 ) -> Judgments:
     """Return the usable judgments of the rows.
 
-    Usable is a judgment with status ok and a finite score, of a judge in `judges` (empty: all).
+    Usable is a judgment with status ok and a finite score, of a judge that goes by a name in
+    `judges` (empty: all; see `named`).
     `counts` (rows,) is the number of candidates a row. `models` (candidates,) names who wrote
     each answer and `judge_models` what models the judges are; see `own_answers`. Raises
     StageError where an index is out of range, or where one judge's name stands for both scores
-    and comparisons.
+    and comparisons, or for grades and log-odds.
     """
     row = owners(lengths(judgments))
     score = floats(flat(judgments, "score"))
     usable = true(pc.equal(flat(judgments, "status"), "ok")) & np.isfinite(score)
     if judges:
-        named = pc.is_in(flat(judgments, "judge"), pa.array(judges, pa.string()))
-        usable &= true(named)
+        known = pc.unique(flat(judgments, "judge")).drop_null().to_pylist()
+        wanted = pa.array(named(known, judges), pa.string())
+        usable &= true(pc.is_in(flat(judgments, "judge"), wanted))
     chosen = None if usable.all() else np.flatnonzero(usable)
     if chosen is not None:
         row, score = row[chosen], score[chosen]
@@ -84,8 +97,11 @@ def read_judgments(
     judge, names = codes(field("judge"))
     aspect, aspects = codes(field("aspect"))
     order = _orders(field("order"))
+    scaled = np.zeros(len(row), dtype=bool)
+    if judgments.type.value_type.get_field_index("scale") >= 0:  # data of older versions has none
+        scaled = true(pc.equal(field("scale"), LOG_ODDS)) & (b >= 0)
     found = Judgments(
-        row, a, b, judge, aspect, score, floats(field("spread")), order, names, aspects
+        row, a, b, judge, aspect, score, floats(field("spread")), order, scaled, names, aspects
     )
     _one_kind_a_judge(found)
     if models is not None and judge_models:
@@ -113,8 +129,27 @@ def select(judgments: Judgments, at: Ints) -> Judgments:
     j = judgments
     return Judgments(
         j.row[at], j.a[at], j.b[at], j.judge[at], j.aspect[at], j.score[at], j.spread[at],
-        j.order[at], j.judges, j.aspects,
+        j.order[at], j.log_odds[at], j.judges, j.aspects,
     )  # fmt: skip
+
+
+def by_sample(judgments: Judgments) -> Judgments:
+    """Return the judgments with each judge split into one judge a sample.
+
+    A judge's samples are its calls that show the same answers in the same order on the same
+    aspect, numbered as they lie in the row; call n of both orders is one judge's.
+    """
+    j = judgments
+    same = np.lexsort((np.arange(len(j.row)), j.order, j.aspect, j.b, j.a, j.judge))
+    keys = np.stack([j.judge, j.a, j.b, j.aspect, j.order])[:, same]
+    starts = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+    starts = starts[: len(same)]
+    number = np.empty(len(same), dtype=np.int64)
+    counts = np.diff(np.append(starts, len(same)))
+    number[same] = np.arange(len(same)) - np.repeat(starts, counts)
+    most = int(number.max(initial=0)) + 1
+    names = tuple(f"{name} {n + 1}" for name in j.judges for n in range(most))
+    return replace(j, judge=j.judge * most + number, judges=names)
 
 
 def own_answers(
@@ -148,6 +183,16 @@ def own_answers(
             shown[judgments.compares] |= written[judgments.b[judgments.compares]]
             own |= calls & shown
     return own
+
+
+def named(judges: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the judges that go by one of `names`, in their own order.
+
+    A judge goes by its whole name, or by what comes before a colon in it: "people" stands for
+    "people:7" and "people:8", and "strong" for all that the engine strong judged.
+    """
+    whole, starts = frozenset(names), tuple(f"{name}:" for name in names)
+    return tuple(j for j in judges if j in whole or j.startswith(starts))
 
 
 def codes(names: pa.Array) -> tuple[Ints, tuple[str, ...]]:
@@ -191,13 +236,17 @@ def _orders(order: pa.Array) -> Ints:
 
 
 def _one_kind_a_judge(judgments: Judgments) -> None:
-    if not judgments.compares.any():
+    """Raise StageError where a judge's calls could not be averaged: they mean unlike things."""
+    compares, odds = judgments.compares, judgments.log_odds
+    if not compares.any():
         return
-    compares = np.bincount(judgments.judge[judgments.compares], minlength=len(judgments.judges))
-    scores = np.bincount(judgments.judge[~judgments.compares], minlength=len(judgments.judges))
-    both = np.flatnonzero((compares > 0) & (scores > 0))
+    _one_kind(judgments, compares, ~compares, "both scores and comparisons")
+    _one_kind(judgments, odds, compares & ~odds, "comparisons both as grades and as log-odds")
+
+
+def _one_kind(judgments: Judgments, one: Bools, other: Bools, what: str) -> None:
+    both = np.intersect1d(judgments.judge[one], judgments.judge[other])
     if len(both):
         raise StageError(
-            f"judge {judgments.judges[int(both[0])]!r} gives both scores and comparisons; "
-            "give them different names"
+            f"judge {judgments.judges[int(both[0])]!r} gives {what}; give them different names"
         )

@@ -39,6 +39,15 @@ def bald(p: npt.ArrayLike) -> Floats:
         return np.asarray(np.maximum(_entropy(mean) - alone, 0.0))
 
 
+def label_doubt(torn: npt.ArrayLike) -> Floats:
+    """Return the chance to give the other label, bald / (2 ln 2): from 0 to even odds.
+
+    `torn` is what `bald` returns, in nats. It is the smoothing that UPO's reasoning asks for; the
+    loss weights printed there exceed one half and so trust the turned label more than the label.
+    """
+    return np.asarray(0.5 * np.asarray(torn, dtype=np.float64) / LN2)
+
+
 def strength_bands(
     margins: npt.ArrayLike,
     *,

@@ -124,7 +124,8 @@ class Leanings:
         size = pc.fill_null(pc.utf8_length(flat(table["candidates"], "text")), 0)
         size = size.to_numpy(zero_copy_only=False).astype(np.int64)
         longer = np.sign(size[pairs.a] - size[pairs.b]).astype(np.float64)
-        signs = {name: np.sign(judge_votes(table, pairs, name).value) for name in names}
+        votes = judge_votes(table, pairs, names)
+        signs = {name: np.sign(votes[name].value) for name in names}
         for name, sign in signs.items():
             others = self._others(name, signs)
             self._lean(name, "longer", longer, pairs.row, sign, others)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from curate.methods.cells import judge_cells, of_judge
 from curate.methods.crowd import row_sums
-from curate.methods.judgments import Floats, Judgments, of_view
-from curate.methods.noise import LN2, agreed, bald, rank_agreement
+from curate.methods.judgments import Floats, Judgments, by_sample, named, of_view
+from curate.methods.noise import agreed, bald, label_doubt, rank_agreement
+from curate.methods.votes import order_consistency, pair_votes
 from curate.stage import Context, Result, Stage
-from curate.stages.combine import judge_cells
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
 from curate.stages.pairing import aligned_scores
-from curate.stages.votes import order_consistency, pair_votes
 
 
 class Consensus(Stage, name="consensus"):
     """Drop pairs that the judges disagree about, and weigh the others by how far they agree.
 
-    `agreement` is the share of voting judges that favour the chosen answer, a tie counting
-    half; `consistency` the share of comparing judges whose two orders agree; `bald` the
-    disagreement beyond each judge's own doubt, in nats (see `noise.bald`). A bound that cannot
-    be checked, because nobody voted or no judge gave both orders, is a reason too. Bounds are
-    inclusive.
+    `agreement` is the share of voting judges that favour the chosen answer, a tie counting half
+    (see `votes.PairVotes.vote`); `consistency` the share of comparing judges whose two orders
+    agree; `bald` the disagreement beyond each judge's own doubt, in nats, of the probabilities
+    that their verdicts stand for (see `noise.bald`). A bound that cannot be checked, because
+    nobody voted or no judge gave both orders, is a reason too. Bounds are inclusive.
+
+    With `committee: samples` each of a judge's repeated answers is a member of its own: one
+    model's doubt, as UPO (Wang et al. 2024) reads it from passes with dropout.
     """
+
+    version = 2
 
     needs = ("candidates", "judgments", "pairs")
     writes = ("pairs",)
@@ -34,18 +41,25 @@ class Consensus(Stage, name="consensus"):
     min_agreement: float | None = Field(None, ge=0, le=1, description="least share for the label")
     min_consistency: float | None = Field(None, ge=0, le=1, description="least share of one mind")
     max_bald: float | None = Field(None, ge=0, description="most disagreement, in [0, 0.693]")
-    weigh: bool = Field(False, description="set weight to 1 - bald / ln 2")
+    weigh: bool = Field(False, description="set weight to 1 - bald")
+    soften: bool = Field(
+        False, description="set p_correct to 1 - bald / (2 ln 2): from 1 to even odds"
+    )
+    committee: Literal["judges", "samples"] = Field(
+        "judges", description="who votes: judges, or each of their samples"
+    )
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs with their reasons and weights."""
         pairs = read_pairs(view)
         judgments = of_view(view, self.judges)
+        if self.committee == "samples":
+            judgments = by_sample(judgments)
         votes = pair_votes(judgments, pairs.chosen, pairs.rejected, int(pairs.counts.sum()))
-        likely = 0.5 + 0.5 * votes.vote  # a judge's probability that the label is right
-        voters = (~np.isnan(likely)).sum(axis=1)
+        voters = (~np.isnan(votes.vote)).sum(axis=1)
         masks = [(voters < self.min_judges, f"fewer than {self.min_judges} judges voted")]
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = row_sums(likely) / voters
+            share = row_sums(0.5 + 0.5 * votes.vote) / voters
         if self.min_agreement is not None:
             low = ~(share >= self.min_agreement - 1e-9)
             masks.append((low, f"agreement below {self.min_agreement}"))
@@ -53,12 +67,14 @@ class Consensus(Stage, name="consensus"):
             same, _ = order_consistency(votes)
             low = ~(same >= self.min_consistency - 1e-9)
             masks.append((low, f"order consistency below {self.min_consistency}"))
-        torn = bald(likely)
+        torn = bald(votes.probability)
         if self.max_bald is not None:
             masks.append((~(torn <= self.max_bald + 1e-9), f"bald above {self.max_bald}"))
         values = pairs.values
         if self.weigh:
-            values = set_floats(values, "weight", 1.0 - torn / LN2, ~np.isnan(torn))
+            values = set_floats(values, "weight", 1.0 - torn, ~np.isnan(torn))
+        if self.soften:
+            values = set_floats(values, "p_correct", 1.0 - label_doubt(torn), ~np.isnan(torn))
         return edited(pairs, values, masks)
 
 
@@ -71,6 +87,7 @@ class Verify(Stage, name="verify"):
     of Skywork-Reward-V2 (Liu et al. 2025): a trusted judge, and one of two others.
     """
 
+    version = 2
     needs = ("candidates", "judgments", "pairs")
     writes = ("pairs",)
 
@@ -141,17 +158,18 @@ class RankConsistency(Stage, name="rank_consistency"):
 
 def judge_scores(judgments: Judgments, judge: str, candidates: int) -> Floats:
     """Return (candidates,) one judge's mean score of each, NaN where it gave none."""
-    found = np.full(candidates, np.nan)
-    if judge in judgments.judges:
-        cells = judge_cells(judgments, candidates)
-        mine = cells.judge == judgments.judges.index(judge)
-        found[cells.candidate[mine]] = cells.mean[mine]
-    return found
+    return of_judge(judge, judge_cells(judgments, candidates), judgments, candidates)
 
 
 def _columns(judgments: Judgments, margins: Floats, names: tuple[str, ...]) -> Floats:
-    """Return the margins of the named judges; NaN for one that is not in this shard."""
-    places = {name: code for code, name in enumerate(judgments.judges)}
-    absent = np.full(len(margins), np.nan)
-    columns = [margins[:, places[name]] if name in places else absent for name in names]
+    """Return the margins by name; NaN for one that is not in this shard.
+
+    Several judges of one name, such as people, are one voter: the mean of those that speak.
+    """
+    columns = []
+    for name in names:
+        mine = [judgments.judges.index(judge) for judge in named(judgments.judges, [name])]
+        here = margins[:, mine]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns.append(row_sums(here) / (~np.isnan(here)).sum(axis=1))
     return np.column_stack(columns) if columns else np.empty((len(margins), 0))

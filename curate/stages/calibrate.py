@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, owners, set_field
+from curate.arrays import lists
 from curate.errors import ConfigError, StageError
 from curate.methods.evidence import (
     VERDICTS,
-    Bools,
     Comparisons,
     Floats,
-    Ints,
     Truth,
     Votes,
     comparisons,
     groups_of,
     judge_names,
     truth_of,
+    voters_of,
     votes,
 )
-from curate.methods.judgments import true
 from curate.methods.outcomes import RIDGE, Outcomes, cross_fitted, folds_of
 from curate.methods.pair_features import pair_features
-from curate.schema import DROP
 from curate.stage import Context, Result, Stage
+from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
 
 
 def label_probabilities(
@@ -66,13 +63,15 @@ class Calibrate(Stage, name="calibrate"):
     """
 
     scope = "dataset"
+    version = 2
     needs = ("prompt", "candidates", "pairs")
     uses = ("judgments", "meta", "reference")
     writes = ("pairs",)
 
     labels: tuple[str, ...] = Field(min_length=1)
-    """Who knows the truth: judges of `judgments`, or columns of the input that are kept in `meta`
-    and hold a verdict on the row's first and second candidate (1 or a, 2 or b, 0 or tie)."""
+    """Who knows the truth: judges of `judgments`, by name or by what comes before a colon in it
+    ("people" for all of them), or columns of the input that are kept in `meta` and hold a verdict
+    on the row's first and second candidate (1 or a, 2 or b, 0 or tie)."""
     truth: Truth = "majority"
     """How several labels make one: the side that most take, or (of scores) the side of the mean."""
     judges: tuple[str, ...] | None = None
@@ -81,7 +80,7 @@ class Calibrate(Stage, name="calibrate"):
     """Drop pairs whose p_correct is below this, or unknown."""
     relabel: bool = False
     """Where the rejected answer is the likelier one, let the two trade places: the margin changes
-    its sign, and the pair's source becomes `calibrate`."""
+    its sign, and the pair's source ends in `:flipped`."""
     min_labels: int = Field(default=100, ge=1)
     """Fewer labelled pairs than this are an error: no calibration can be learnt from them."""
     folds: int = Field(default=10, ge=2)
@@ -103,55 +102,27 @@ class Calibrate(Stage, name="calibrate"):
             )
         found = label_probabilities(view, pairs, voters, label, folds=self.folds, ridge=self.ridge)
         ctx.counts["labelled_pairs"] += labelled
-        values, counts = flat(view["pairs"]), lengths(view["pairs"])
+        edits = read_pairs(view)
         turned = np.asarray(found.b > found.a) & self.relabel
-        if turned.any():
-            values = _turned(values, turned)
-            ctx.counts["relabelled_pairs"] += int(turned.sum())
-        p_correct = np.where(turned, found.b, found.a).astype(np.float32)
-        known = pa.array(p_correct, mask=np.isnan(p_correct))
-        values = set_field(values, "p_correct", known)
+        ctx.counts["relabelled_pairs"] += int(turned.sum())
+        p = np.where(turned, found.b, found.a)
+        values = flip(edits.values, turned)
+        values = set_floats(values, "p_correct", p, np.ones(len(p), dtype=bool))
         if self.at_least is None:
-            return {"pairs": lists(counts, values)}
-        return self._filtered(values, counts)
+            return {"pairs": lists(edits.sizes, values)}
+        low = p < self.at_least - 1e-6  # float32
+        masks = [(np.isnan(p), "no p_correct"), (low, f"p_correct below {self.at_least}")]
+        return edited(edits, values, masks)
 
     def _votes(self, view: pa.Table, pairs: Comparisons) -> tuple[Floats, dict[str, Votes]]:
-        judges = self.judges
-        if judges is None:
-            judges = tuple(name for name in judge_names(view) if name not in self.labels)
+        labels = voters_of(view, self.labels)
+        if self.judges is None:
+            judges = [name for name in judge_names(view) if name not in labels]
+        else:
+            judges = voters_of(view, self.judges)
         try:
-            found = votes(view, pairs, (*self.labels, *judges), VERDICTS)
+            found = votes(view, pairs, (*labels, *judges), VERDICTS)
         except ConfigError as error:
             raise StageError(f"calibrate: {error}") from None
-        label = truth_of([found[name].value for name in self.labels], self.truth)
+        label = truth_of([found[name].value for name in labels], self.truth)
         return label, {name: found[name] for name in judges}
-
-    def _filtered(self, values: pa.StructArray, counts: Ints) -> Result:
-        enough = pa.scalar(self.at_least, pa.float32())
-        low = pc.invert(
-            pc.fill_null(pc.greater_equal(pc.struct_field(values, "p_correct"), enough), False)
-        )
-        why = pa.scalar(f"p_correct below {self.at_least}")
-        reason = pc.coalesce(
-            pc.struct_field(values, "drop"),
-            pc.if_else(low, why, pa.scalar(None, pa.string())),
-        )
-        live = np.bincount(owners(counts)[true(pc.is_null(reason))], minlength=len(counts))
-        gone = pa.array((live == 0) & (counts > 0))
-        none = pa.scalar(None, pa.string())
-        return {
-            "pairs": lists(counts, set_field(values, "drop", reason)),
-            DROP: pc.if_else(gone, why, none),
-        }
-
-
-def _turned(values: pa.StructArray, mask: Bools) -> pa.StructArray:
-    """Return the pairs with chosen and rejected exchanged where `mask` is true."""
-    where = pa.array(mask)
-    one, two, margin, source = (
-        pc.struct_field(values, name) for name in ("chosen", "rejected", "margin", "source")
-    )
-    values = set_field(values, "chosen", pc.if_else(where, two, one))
-    values = set_field(values, "rejected", pc.if_else(where, one, two))
-    values = set_field(values, "margin", pc.if_else(where, pc.negate(margin), margin))
-    return set_field(values, "source", pc.if_else(where, "calibrate", source))

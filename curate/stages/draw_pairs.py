@@ -11,7 +11,7 @@ from curate.arrays import mix
 from curate.methods.sampling import weighted_sample
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import Keep, rows_to_keep
-from curate.stages.pair_edits import edited, read_pairs
+from curate.stages.pair_edits import edited, read_pairs, set_floats
 
 
 class DrawPairs(Stage, name="draw_pairs"):
@@ -19,9 +19,11 @@ class DrawPairs(Stage, name="draw_pairs"):
 
     After `consensus: {weigh: true}` this is the reliable sampling of UPO (Wang et al. 2024):
     pairs on which the judges are at odds seldom come through, yet are not shut out by a
-    threshold. A pair without the number, or with 0, is dropped.
+    threshold. A pair without the number, or with 0, is dropped. A weight that pairs were drawn by
+    has had its effect: those that are kept have none any more, or a trainer would count it again.
     """
 
+    version = 2
     needs = ("id", "candidates", "pairs")
     writes = ("pairs",)
     scope = "dataset"
@@ -40,4 +42,7 @@ class DrawPairs(Stage, name="draw_pairs"):
         keys = mix(ctx.row_seeds(view["id"], self.kind)[pairs.row], place)
         drawn = weighted_sample(value, keys, rows_to_keep(self.keep, int(pairs.live.sum())))
         masks = [(~(value > 0), f"no {self.by} to be drawn by"), (~drawn, "not drawn")]
-        return edited(pairs, pairs.values, masks)
+        values = pairs.values
+        if self.by == "weight":
+            values = set_floats(values, "weight", np.full(len(value), np.nan), drawn)
+        return edited(pairs, values, masks)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import Column, flat, lengths, lists, owners, set_field
-from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, Ints, floats, true
+from curate.arrays import flat, lengths, lists, owners, set_field
+from curate.methods.cells import judge_cells
+from curate.methods.judgments import Bools, Floats, Judgments, of_view, select, true
 from curate.methods.pairing import TOLERANCE
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
@@ -27,24 +27,16 @@ def above(values: Floats, threshold: float) -> Bools:
     return np.asarray(values > threshold + TOLERANCE * abs(threshold))
 
 
-def mean_scores(judgments: Column, counts: Ints) -> Floats:
-    """Return each candidate's mean over its pointwise judgments with status ok; NaN without any.
+def mean_scores(judgments: Judgments, candidates: int) -> Floats:
+    """Return (candidates,) the mean over the judges that score, NaN where there is none.
 
-    `counts` (rows,) is the number of candidates a row. Raises StageError for a judgment of a
-    candidate that its row does not have.
+    What `combine` gives with its defaults where no judge compares.
     """
-    ok = pc.and_(
-        pc.equal(flat(judgments, "status"), "ok"), pc.is_null(flat(judgments, "b"))
-    ).to_numpy(zero_copy_only=False)
-    score, a = floats(flat(judgments, "score")), floats(flat(judgments, "a"))
-    keep = np.flatnonzero((np.asarray(ok) == True) & np.isfinite(score))  # noqa: E712 - null
-    row, a, score = owners(lengths(judgments))[keep], a[keep], score[keep]
-    if not ((a >= 0) & (a < counts[row])).all():
-        raise StageError("a judgment's a is no index of its row's candidates")
-    at = (np.cumsum(counts) - counts)[row] + a.astype(np.int64)
-    n = int(counts.sum())
+    scores = select(judgments, np.flatnonzero(~judgments.compares))
+    cells = judge_cells(scores, candidates)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.bincount(at, score, n) / np.bincount(at, minlength=n))
+        total = np.bincount(cells.candidate, cells.mean, candidates)
+        return np.asarray(total / np.bincount(cells.candidate, minlength=candidates))
 
 
 class Margin(Stage, name="margin"):
@@ -54,7 +46,7 @@ class Margin(Stage, name="margin"):
     and the reason "no margin" otherwise. With `max_std` both answers need a score_std of at
     most that, and an answer without one counts as uncertain. Pairs that use a dropped
     candidate are dropped too. An earlier reason is kept; a row whose pairs are all dropped is
-    dropped for its first pair's reason. Bounds are inclusive.
+    dropped for the reason of the first that went now. Bounds are inclusive.
     """
 
     needs = ("candidates", "pairs")
@@ -103,10 +95,11 @@ class Margin(Stage, name="margin"):
 class MinScore(Stage, name="min_score"):
     """Drop candidates whose score is below `at_least` or missing, and rows left with none.
 
-    The score is `scores` where an earlier stage wrote it, else the mean of the candidate's
-    pointwise judgments with status ok. Candidates already dropped keep their reason.
+    The score is `scores` where an earlier stage wrote it, else the mean over the candidate's
+    judges, each by its own mean as in `combine`. Candidates already dropped keep their reason.
     """
 
+    version = 2
     needs = ("candidates", "judgments")
     uses = ("scores",)
     writes = ("candidates",)
@@ -119,7 +112,7 @@ class MinScore(Stage, name="min_score"):
         if "scores" in view.column_names:
             scores = aligned_scores(view["scores"], counts)
         else:
-            scores = mean_scores(view["judgments"], counts)
+            scores = mean_scores(of_view(view), int(counts.sum()))
         candidates = flat(view["candidates"])
         masks = [
             (np.isnan(scores), "no score"),

@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 
 from curate.arrays import mix
 from curate.engines.contract import Completions, Requests
+from curate.methods.judgments import LOG_ODDS
 from curate.methods.verdicts import slight_wins_tied
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import chat, of_calls, readings, token_status
+from curate.stages.calls import choice_logs, of_calls, readings, token_status
 from curate.stages.forms import Comparison, Form, pair_form
 from curate.stages.judging import Judging
 from curate.stages.live import judged, live_candidates, live_pairs, text_lengths, within
@@ -57,7 +58,7 @@ class JudgePairs(Judging, name="judge_pairs"):
     min_mass: float = Field(default=0.9, ge=0.0, le=1.0)
     """"log_odds": least probability that the two verdicts hold together."""
 
-    version = 3
+    version = 4
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgePairs:
@@ -88,8 +89,7 @@ class JudgePairs(Judging, name="judge_pairs"):
         asked, criteria = self._asked(view), self._criteria()
         count_steering(ctx, live_candidates(view["candidates"]).texts)
         requests = self._requests(view, asked, ctx)
-        what = f"judge_pairs with {self.engine}"
-        answers = chat(ctx.engine(self.engine), requests, ctx, self.max_error_rate, what)
+        answers = self.ask(requests, ctx)
         first_wins, status = self._read(answers)
         # Calls lie by rubric, then comparison; a row's judgments by pair first.
         at = np.arange(len(answers)).reshape(len(criteria), -1).T.ravel()
@@ -110,6 +110,7 @@ class JudgePairs(Judging, name="judge_pairs"):
                 order=pc.if_else(pa.array(shown.a_first), "ab", "ba"),
                 score=pa.array(score + 0.0, mask=np.isnan(score)),
                 status=status.take(pa.array(at)),
+                scale=LOG_ODDS if self.verdict == "log_odds" else None,
                 **of_calls(answers, at),
             )
         }
@@ -167,7 +168,7 @@ class JudgePairs(Judging, name="judge_pairs"):
         if not form.choices:
             scores, status = readings(answers, form.read)
             return np.asarray(scores.to_numpy(zero_copy_only=False), dtype=np.float64), status
-        held = np.where(np.isnan(answers.choice_logprobs), -np.inf, answers.choice_logprobs)
+        held = choice_logs(answers)
         status, lost = token_status(answers, np.exp(held).sum(axis=1), self.min_mass)
         with np.errstate(invalid="ignore"):
             odds = held[:, 0] - held[:, 1]

@@ -10,23 +10,25 @@ from pydantic import Field
 
 from curate.methods.crowd import dawid_skene, posterior, vote_share
 from curate.methods.judgments import Floats, Ints, Judgments, Own, of_view
+from curate.methods.votes import pair_votes, unselected
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
-from curate.stages.votes import pair_votes, unselected
 
 
 class Jury(Stage, name="jury"):
     """Write `p_correct` into the pairs: how likely the chosen answer is the better one.
 
     A judge has one vote a pair: the mean of its comparisons in both orders, or the sign of the
-    difference of its mean scores. "vote" gives every judge the same weight. "em" (Dawid and
-    Skene 1979) weighs each by its accuracy, which it learns from how the judges agree: on
-    candidates that stand side by side and on compared ones, not on the chosen pairs alone, which
-    were picked for their votes. Judges that err together make "em" too sure of itself: with two
-    or three of a kind use "vote", or `calibrate` where there are labels. See
+    difference of its mean scores. Log-odds count as the probability that they stand for, so that
+    a judge near even odds has little of a vote. "vote" gives every judge the same weight. "em"
+    (Dawid and Skene 1979) weighs each by its accuracy, which it learns from how the judges agree:
+    on candidates that stand side by side and on compared ones, not on the chosen pairs alone,
+    which were picked for their votes. Judges that err together make "em" too sure of itself: with
+    two or three of a kind use "vote", or `calibrate` where there are labels. See
     `crowd.dawid_skene` and `crowd.vote_share`.
     """
 
+    version = 2
     needs = ("candidates", "judgments", "pairs")
     writes = ("pairs",)
 
@@ -58,7 +60,7 @@ class Jury(Stage, name="jury"):
         pairs = read_pairs(view)
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
         n = int(pairs.counts.sum())
-        votes = pair_votes(judgments, pairs.chosen, pairs.rejected, n).vote
+        votes = pair_votes(judgments, pairs.chosen, pairs.rejected, n).leaning
         if self.label:
             votes = np.column_stack([votes, np.ones(len(votes))])
         p, voters = vote_share(votes)
@@ -74,7 +76,7 @@ class Jury(Stage, name="jury"):
         """Learn from the labelled pairs where the label votes, else from unselected ones."""
         if not self.label:
             first, second = unselected(judgments, counts)
-            votes = pair_votes(judgments, first, second, int(counts.sum())).vote
+            votes = pair_votes(judgments, first, second, int(counts.sum())).leaning
         return dawid_skene(
             votes, prior_accuracy=self.prior_accuracy, prior_votes=self.prior_votes
         ).accuracy

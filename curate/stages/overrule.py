@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.arrays import flat
 from curate.methods.judgments import of_view
+from curate.methods.votes import pair_votes
 from curate.stage import Context, Result, Stage
 from curate.stages.pair_edits import edited, flip, read_pairs
-from curate.stages.votes import pair_votes
 
 
 class Overrule(Stage, name="overrule"):
@@ -23,6 +21,7 @@ class Overrule(Stage, name="overrule"):
 
     needs = ("candidates", "judgments", "pairs")
     writes = ("pairs",)
+    version = 2
 
     judge: str = "people"
     """A judge's name, or what comes before the colon in several: "people" stands for
@@ -31,11 +30,7 @@ class Overrule(Stage, name="overrule"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs, some of them turned."""
         pairs = read_pairs(view)
-        names = pc.unique(flat(view["judgments"], "judge")).drop_null().to_pylist()
-        mine = tuple(n for n in names if n == self.judge or n.startswith(f"{self.judge}:"))
-        if not mine:
-            return edited(pairs, pairs.values)
-        found = of_view(view, mine)
+        found = of_view(view, (self.judge,))
         votes = pair_votes(found, pairs.chosen, pairs.rejected, int(pairs.counts.sum())).vote
         seen = pairs.live & ~np.isnan(votes).all(axis=1)
         verdict = np.sign(np.nan_to_num(np.sign(votes)).sum(axis=1))

@@ -103,12 +103,23 @@ def first_reason(earlier: pa.Array, masks: Sequence[tuple[npt.ArrayLike, str]]) 
     return pc.coalesce(earlier, reason)
 
 
-def all_dropped(sizes: Ints, reason: pa.Array, empty: str) -> pa.Array:
-    """Return each row's reason: null where a value is live, its first's reason, or `empty`."""
+def all_dropped(
+    sizes: Ints, reason: pa.Array, empty: str, late: pa.Array | None = None
+) -> pa.Array:
+    """Return each row's reason: null where a value is live, its first's reason, or `empty`.
+
+    The first of those in `late`, where a row has some.
+    """
     live = np.asarray(pc.is_null(reason).to_numpy(zero_copy_only=False), dtype=bool)
-    left = np.bincount(owners(sizes)[live], minlength=len(sizes))
-    first = pa.array(np.cumsum(sizes) - sizes, mask=(left > 0) | (sizes == 0))
-    return pc.if_else(pa.array(sizes == 0), empty, reason.take(first))
+    row = owners(sizes)
+    left = np.bincount(row[live], minlength=len(sizes))
+    first = np.cumsum(sizes) - sizes
+    if late is not None:
+        at = np.flatnonzero(late.to_numpy(zero_copy_only=False))
+        rows, place = np.unique(row[at], return_index=True)
+        first[rows] = at[place]
+    index = pa.array(first, mask=(left > 0) | (sizes == 0))
+    return pc.if_else(pa.array(sizes == 0), empty, reason.take(index))
 
 
 def edited(
@@ -117,8 +128,11 @@ def edited(
     """Return the `pairs` column with the new values, and the rows that are left without a pair.
 
     `masks` are (where, reason) of pairs to drop; an earlier reason stays. A row whose pairs are
-    all dropped is dropped for its first pair's reason, a row without pairs for "no pair".
+    all dropped is dropped for the reason of the first pair that went now, so that the books
+    count no reason of an earlier stage under this one; a row without pairs for "no pair".
     """
-    reason = first_reason(pc.struct_field(values, "drop"), masks)
+    earlier = pc.struct_field(values, "drop")
+    reason = first_reason(earlier, masks)
     values = set_field(values, "drop", reason)
-    return {"pairs": lists(pairs.sizes, values), DROP: all_dropped(pairs.sizes, reason, "no pair")}
+    gone = all_dropped(pairs.sizes, reason, "no pair", late=pc.is_null(earlier))
+    return {"pairs": lists(pairs.sizes, values), DROP: gone}

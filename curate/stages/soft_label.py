@@ -12,9 +12,9 @@ from pydantic import Field
 from curate.methods.crowd import label_reliability, logistic, vote_share
 from curate.methods.judgments import Floats, codes, of_view
 from curate.methods.noise import smoothing_threshold, strength_bands
+from curate.methods.votes import pair_votes
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.pair_edits import Pairs, edited, flip, read_pairs, set_floats
-from curate.stages.votes import pair_votes
 
 
 class SoftLabel(Stage, name="soft_label"):
@@ -98,6 +98,7 @@ class Bands(Stage, name="bands"):
     )  # fmt: skip
 
     scope = "dataset"
+    version = 2
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs, turned and softened; counts how many of each band there are."""
@@ -111,6 +112,6 @@ class Bands(Stage, name="bands"):
         )  # fmt: skip
         for name, band in bands._asdict().items():
             ctx.counts[f"{name} pairs"] = int(band.sum())
-        share, _ = vote_share(votes.vote)
+        share, _ = vote_share(votes.leaning)
         values = set_floats(pairs.values, "p_correct", share, np.logical_or.reduce(bands))
         return edited(pairs, flip(values, bands.wrong))

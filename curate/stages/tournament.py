@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 
 from curate.arrays import concat_lists, flat, lengths, lists, mix, owners, structs
 from curate.engines.contract import Capability
+from curate.methods.crowd import logistic
+from curate.methods.judgments import LOG_ODDS
 from curate.methods.schedules import Game, Pair, Schedule, next_round
 from curate.schema import JUDGMENTS, PAIR
 from curate.stage import Context, Result, Stage
@@ -38,6 +40,7 @@ class Tournament(Stage, name="tournament"):
     baseline: str | None = None
     """baseline: the model whose answer the others meet; a prompt without one is not judged."""
 
+    version = 2
     appends = ("judgments",)
     seeded = True
 
@@ -118,10 +121,12 @@ def _pairs_column(pairs: Sequence[Sequence[Pair]]) -> pa.Array:
 def _results(judgments: pa.Array, pairs: Sequence[Sequence[Pair]]) -> list[list[Game]]:
     """Return each row's games: the mean share of the win over a comparison's usable verdicts."""
     shares: dict[tuple[int, int, int], list[float]] = {}
-    columns = [flat(judgments, name).to_pylist() for name in ("a", "b", "score", "status")]
-    for row, a, b, score, status in zip(owners(lengths(judgments)).tolist(), *columns, strict=True):
+    columns = [flat(judgments, name).to_pylist() for name in ("a", "b", "score", "status", "scale")]
+    rows = owners(lengths(judgments)).tolist()
+    for row, a, b, score, status, scale in zip(rows, *columns, strict=True):
         if status == "ok" and score is not None:
-            shares.setdefault((row, a, b), []).append(0.5 + 0.5 * score)
+            share = float(logistic(score)) if scale == LOG_ODDS else 0.5 + 0.5 * score
+            shares.setdefault((row, a, b), []).append(share)
     games = []
     for row, asked in enumerate(pairs):
         found = [(a, b, shares.get((row, a, b))) for a, b in asked]

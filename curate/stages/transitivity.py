@@ -23,6 +23,7 @@ class Transitivity(Stage, name="transitivity"):
     `drop_pairs` is off; so are rows whose cyclic share is above `max_share`.
     """
 
+    version = 2
     needs = ("candidates", "judgments")
     writes = ("cycles", "cyclic_share")
 

@@ -3,8 +3,18 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import ConfigError, StageError
-from curate.methods.evidence import VERDICTS, comparisons, judge_votes, majority, truth_of, votes
+from curate.methods.evidence import (
+    VERDICTS,
+    comparisons,
+    judge_votes,
+    majority,
+    truth_of,
+    voters_of,
+    votes,
+)
+from curate.methods.judgments import read_judgments
 from curate.methods.pair_features import pair_features
+from curate.methods.votes import pair_votes
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
 
 N = np.nan
@@ -53,11 +63,29 @@ def test_pairs_are_compared_as_they_are_and_bad_indexes_are_an_error():
 def test_scores_become_a_gap_and_a_spread():
     judged = [said(0, score=5.0, spread=0.3), said(0, score=3.0), said(2, score=1.0, spread=0.4)]
     data = table(judged, pairs=[[(0, 2), (2, 0), (0, 1)]])
-    vote = judge_votes(data, comparisons(data), "j")
+    vote = judge_votes(data, comparisons(data), ["j"])["j"]
     assert vote.value.tolist()[:2] == [3.0, -3.0]
     assert np.isnan(vote.value[2])
     assert vote.asked.tolist() == [True, True, False]
     assert vote.spread[0] == pytest.approx(0.5)
+
+
+def test_the_stages_and_the_evaluation_read_one_judge_alike():
+    judged = [said(0, score=5.0), said(0, score=1.0), said(0, score=1.0), said(1, score=2.0)]
+    judged += [{**said(0, score=1.0), "aspect": "t"}, {**said(1, score=1.0), "aspect": "t"}]
+    judged[0]["aspect"] = "u"
+    data = table(judged, pairs=[[(0, 1)]], texts=(("x", "y"),))
+    pairs = comparisons(data)
+    vote = judge_votes(data, pairs, ["j"])["j"]
+    staged = pair_votes(read_judgments(data["judgments"], np.array([2])), pairs.a, pairs.b, 2)
+    assert vote.value[0] == staged.margin[0, 0] == pytest.approx((5 + 1 + 1) / 3 - (2 + 1) / 2)
+
+
+def test_people_stand_for_all_of_them_and_a_column_for_itself():
+    judged = [{**said(0), "judge": name} for name in ("people:2", "people:1", "peoples")]
+    data = table(judged)
+    assert voters_of(data, ["people", "label"]) == ["people:1", "people:2", "label"]
+    assert voters_of(data, ["peoples", "people:1"]) == ["peoples", "people:1"]
 
 
 def test_both_orders_are_told_apart_whichever_way_the_pair_is_written():
@@ -66,7 +94,7 @@ def test_both_orders_are_told_apart_whichever_way_the_pair_is_written():
         said(0, 1, -1.0, "ba"),  # 1 shown first and preferred: the judge likes the first
     ]
     data = table(judged, pairs=[[(0, 1), (1, 0), (1, 2)]])
-    vote = judge_votes(data, comparisons(data), "j")
+    vote = judge_votes(data, comparisons(data), ["j"])["j"]
     assert vote.a_first[:2].tolist() == [1.0, 1.0]
     assert vote.b_first[:2].tolist() == [-1.0, -1.0]
     assert vote.value[:2].tolist() == [0.0, 0.0]
@@ -76,14 +104,14 @@ def test_both_orders_are_told_apart_whichever_way_the_pair_is_written():
 def test_the_margin_of_two_orders_is_their_mean_and_flips_with_the_pair():
     judged = [said(1, 0, 1.0, "ab"), said(1, 0, 0.0, "ba")]  # one order decides, the other ties
     data = table(judged, pairs=[[(0, 1), (1, 0)]])
-    vote = judge_votes(data, comparisons(data), "j")
+    vote = judge_votes(data, comparisons(data), ["j"])["j"]
     assert vote.value.tolist() == [-0.5, 0.5]
     assert (vote.a_first.tolist(), vote.b_first.tolist()) == ([0.0, 1.0], [-1.0, 0.0])
 
 
 def test_an_unreadable_verdict_was_asked_for_and_says_nothing():
     data = table([said(0, 1, None, "ab", "parse_error")], pairs=[[(0, 1)]])
-    vote = judge_votes(data, comparisons(data), "j")
+    vote = judge_votes(data, comparisons(data), ["j"])["j"]
     assert np.isnan(vote.value).all()
     assert vote.asked.all()
 
@@ -124,8 +152,7 @@ def test_features_change_their_sign_with_the_pair_or_keep_it():
     texts = (("a longer answer to ask 0 here", "no", "one two three one two three"),)
     one, two = (table(judged, pairs=[[p, (1, 2)]], texts=texts) for p in ((0, 1), (1, 0)))
     found = [
-        pair_features(t, comparisons(t), {"j": judge_votes(t, comparisons(t), "j")})
-        for t in (one, two)
+        pair_features(t, comparisons(t), judge_votes(t, comparisons(t), ["j"])) for t in (one, two)
     ]
     assert found[0].sided[0] == pytest.approx(-found[1].sided[0])
     assert found[0].even[0] == pytest.approx(found[1].even[0])

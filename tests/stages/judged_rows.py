@@ -16,6 +16,11 @@ def versus(judge, a, b, value, order="ab"):
     return score(judge, a, value, b=b, order=order)
 
 
+def odds(judge, a, b, value, order="ab"):
+    """A judge's comparison in log-odds: above 0 favours a."""
+    return versus(judge, a, b, value, order) | {"scale": "log_odds"}
+
+
 def pair(chosen, rejected, **fields):
     return structs(PAIR, 1, chosen=[chosen], rejected=[rejected]).to_pylist()[0] | fields
 

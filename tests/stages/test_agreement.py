@@ -1,7 +1,11 @@
+import math
+
+import numpy as np
 import pytest
-from judged_rows import of_pairs, pair, rows, score, versus
+from judged_rows import odds, of_pairs, pair, rows, score, versus
 from pydantic import ValidationError
 
+from curate.methods.noise import label_doubt
 from curate.stage import Context
 from curate.stages.agreement import Consensus, RankConsistency, Verify
 
@@ -42,7 +46,64 @@ def test_weights_fall_with_disagreement():
                  pairs=[[pair(0, 1)], [pair(0, 1)], [pair(0, 1, weight=0.3)]])  # fmt: skip
     stage = Consensus(weigh=True, min_judges=0)
     weights = of_pairs(stage.apply(table, Context()), "weight")
-    assert weights == [[1], [pytest.approx(0, abs=1e-6)], [pytest.approx(0.3)]]
+    assert weights == [[1], [pytest.approx(1 - math.log(2))], [pytest.approx(0.3)]]
+
+
+def both_orders(judge, value):
+    return [odds(judge, 0, 1, value), odds(judge, 0, 1, value, "ba")]
+
+
+def test_judges_in_log_odds_vote_by_their_sign_however_small():
+    unanimous = [call for k in range(5) for call in both_orders(f"principle {k}", 0.15)]
+    table = rows(unanimous, both_orders("person", 0.9), pairs=[[pair(0, 1)]] * 2)
+    assert drops(Consensus(min_agreement=1.0, min_consistency=1.0), table) == [[None], [None]]
+    torn = both_orders("x", 0.15) + both_orders("y", -4.0)
+    table = rows(torn, pairs=[[pair(0, 1)]])
+    assert drops(Consensus(min_agreement=0.5), table) == [[None]]
+    assert drops(Consensus(min_agreement=0.6), table) == [["agreement below 0.6"]]
+
+
+def test_doubt_is_read_from_the_probabilities_that_log_odds_stand_for():
+    """The card: passes (.9, .5) have a BALD of .101749, equal ones 0, opposed ones ln 2."""
+    nine = math.log(9)
+    table = rows(
+        both_orders("x", nine) + both_orders("y", 0.0),
+        both_orders("x", 0.15) + both_orders("y", 0.15),
+        both_orders("x", 99.0) + both_orders("y", -99.0),
+        pairs=[[pair(0, 1)]] * 3,
+    )
+    result = Consensus(weigh=True, soften=True, min_judges=0).apply(table, Context())
+    weights, soft = (np.ravel(of_pairs(result, name)) for name in ("weight", "p_correct"))
+    assert weights == pytest.approx([1 - 0.101749, 1, 1 - 0.693147], abs=1e-6)
+    assert soft == pytest.approx([1 - 0.5 * 0.101749 / 0.693147, 1, 0.5], abs=1e-6)
+    alphas = label_doubt([0, 0.1016, 0.6931])
+    assert alphas == pytest.approx([0, 0.0733, 0.5], abs=1e-4)  # the printed ones exceed 1/2
+
+
+def test_one_judges_samples_are_a_committee_where_asked():
+    calls = [versus("one", 0, 1, value, order) for value in (1, 1, -1) for order in ("ab", "ba")]
+    table = rows(calls, pairs=[[pair(0, 1)]])
+    assert drops(Consensus(max_bald=0.1), table) == [[None]]  # one judge is of one mind
+    assert drops(Consensus(max_bald=0.1, committee="samples"), table) == [["bald above 0.1"]]
+    assert drops(Consensus(min_judges=3, committee="samples"), table) == [[None]]
+    agreed = Consensus(min_agreement=2 / 3, committee="samples")
+    assert drops(agreed, table) == [[None]]
+
+
+def test_several_people_are_one_voter_by_their_common_name():
+    calls = [versus("people:1", 0, 1, 1), versus("people:2", 0, 1, 1), versus("people:3", 0, 1, -1)]
+    table = rows(calls, pairs=[[pair(0, 1)]])
+    assert drops(Verify(all_of=("people",)), table) == [[None]]
+    assert drops(Verify(all_of=("people:3",)), table) == [["not verified by the judges"]]
+    assert drops(Consensus(judges=("people",), min_judges=3), table) == [[None]]
+
+
+def test_a_row_goes_for_what_this_stage_dropped():
+    """Its reason is not that of a pair which an earlier stage dropped."""
+    pairs = [[pair(0, 1, drop="margin below 1"), pair(1, 0)], [pair(0, 1, drop="old")]]
+    table = rows(scored("x", 2, 1), scored("x", 2, 1), pairs=pairs)
+    result = Consensus(min_agreement=0.6).apply(table, Context())
+    assert result["drop"].to_pylist() == ["agreement below 0.6", "old"]
 
 
 def test_verify_keeps_what_all_and_any_agree_with():

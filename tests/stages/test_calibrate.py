@@ -26,7 +26,9 @@ def rows(n=600, labelled=400, seed=0, reverse=False):
         columns["candidates"].append([{"text": "one answer"}, {"text": "two answer"}])
         columns["judgments"].append(judged)
         chosen = 1 if reverse else 0
-        columns["pairs"].append([{"chosen": chosen, "rejected": 1 - chosen, "margin": 1.0}])
+        columns["pairs"].append(
+            [{"chosen": chosen, "rejected": 1 - chosen, "margin": 1.0, "source": "here"}]
+        )
         word = "a" if truth[i] else "b"
         columns["meta"].append(f'{{"human": "{word}"}}' if i < labelled else "{}")
     types = {"prompt": PROMPT, "candidates": CANDIDATES, "judgments": JUDGMENTS, "pairs": PAIRS}
@@ -67,7 +69,7 @@ def test_relabel_turns_pairs_and_at_least_drops_the_unsure():
     turned = [pair for pair in pairs if pair["chosen"] == 1]
     assert turned
     assert all(pair["rejected"] == 0 and pair["margin"] == -1.0 for pair in turned)
-    assert {pair["source"] for pair in turned} == {"calibrate"}
+    assert {pair["source"] for pair in turned} == {"here:flipped"}
     assert min(pair["p_correct"] for pair in pairs) >= 0.49
     right = [(pair["chosen"] == 0) == t for pair, t in zip(pairs, truth, strict=True)]
     assert np.mean(right) > 0.85
@@ -94,4 +96,20 @@ def test_what_cannot_be_learnt_stays_null_and_is_not_kept():
     table, _ = rows(2, 2)  # one prompt: nothing else to learn from
     pairs, _ = fitted(Calibrate(labels=("human",), min_labels=1, at_least=0.1), table)
     assert [pair["p_correct"] for pair in pairs] == [None, None]
-    assert {pair["drop"] for pair in pairs} == {"p_correct below 0.1"}
+    assert {pair["drop"] for pair in pairs} == {"no p_correct"}
+
+
+def test_people_are_labels_by_their_common_name():
+    table, _ = rows(200, 0)
+    judged = table["judgments"].to_pylist()
+    for i, calls in enumerate(judged[:150]):
+        said = dict(calls[0], judge=f"people:{i % 3}")
+        calls.append(said)
+    table = table.set_column(
+        table.column_names.index("judgments"), "judgments", pa.array(judged, JUDGMENTS)
+    )
+    by_name, _ = fitted(Calibrate(labels=("people",)), table)
+    by_person, _ = fitted(Calibrate(labels=("people:0", "people:1", "people:2")), table)
+    assert by_name == by_person
+    agreed = [calls[0]["score"] > 0 for calls in judged]  # people say what the judge `good` says
+    assert [pair["p_correct"] > 0.5 for pair in by_name] == agreed

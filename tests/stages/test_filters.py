@@ -49,7 +49,7 @@ def test_a_margin_of_one_short_by_float32_rounding_is_kept():
 def test_an_earlier_reason_stays():
     drops, rows, _ = margin_of(Margin(at_least=1), paired([pair(0, 1, 0, "old"), pair(0, 1, 0)]))
     assert drops == [["old", "margin below 1.0"]]
-    assert rows == ["old"]
+    assert rows == ["margin below 1.0"]  # what this stage did, not an earlier one
 
 
 def test_a_missing_margin_is_taken_from_the_scores_or_is_a_reason():
@@ -114,7 +114,13 @@ def min_score(stage, table):
 
 
 def test_the_mean_of_ok_pointwise_judgments_decides():
-    first = [judged(0, 4), judged(0, 2), judged(1, 2.5), judged(1, 9, b=0), judged(2, 9, "refused")]
+    first = [
+        judged(0, 4),
+        judged(0, 2),
+        judged(1, 2.5),
+        judged(1, 9, b=0) | {"judge": "duel"},
+        judged(2, 9, "refused"),
+    ]
     drops, rows = min_score(MinScore(at_least=3), scored(first, [judged(2, 3)], None))
     assert drops == [
         [None, "score below 3.0", "no score"],
@@ -122,6 +128,11 @@ def test_the_mean_of_ok_pointwise_judgments_decides():
         ["no score"] * 3,
     ]
     assert rows == [None, None, "no candidate with a score of 3.0 or more"]
+
+
+def test_every_judge_weighs_the_same_however_often_it_was_asked():
+    calls = [judged(0, 1), judged(0, 1), judged(0, 1), judged(0, 5) | {"judge": "other"}]
+    assert min_score(MinScore(at_least=2.9), scored(calls))[0][0][0] is None
 
 
 def test_scores_come_before_judgments_and_old_reasons_stay():

@@ -6,14 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curate.methods.judgments import (
-    Bools,
-    Floats,
-    Ints,
-    Judgments,
-    select,
-)
-from curate.stages.combine import judge_cells
+from curate.methods.cells import judge_cells
+from curate.methods.crowd import logistic
+from curate.methods.ensemble import group
+from curate.methods.judgments import Bools, Floats, Ints, Judgments, select
 
 EQUAL = 1e-9
 """Scores nearer than this are equal: means of the same marks can differ in the last bit."""
@@ -27,34 +23,55 @@ class PairVotes(NamedTuple):
 
     margin: Floats
     """First less second: of a scoring judge its mean scores, of a comparing judge the mean of
-    its verdicts (the mean of both orders, where there are two)."""
+    its verdicts (the mean of both orders, where there are two). Samples are averaged within each
+    aspect, then the aspects. Exactly 0 is a tie."""
     vote: Floats
-    """In [-1, 1]: a scoring judge's sign; a comparing judge's margin."""
+    """In [-1, 1]: the sign of a margin in scores or log-odds; a margin in grades as it is, so
+    that a slight win, or one in one order only, is half a vote more than a tie."""
     forward: Floats
     """A comparing judge's mean verdict where the first answer was shown first."""
     backward: Floats
     """The same where the second answer was shown first."""
+    spread: Floats
+    """A scoring judge's own standard deviation of its margin, where it is known."""
+    log_odds: Bools
+    """(judges,) whose margins are log-odds."""
+
+    @property
+    def probability(self) -> Floats:
+        """How likely the first answer is better, in each judge's own view.
+
+        The logistic function of log-odds, else (1 + vote) / 2; NaN where the judge is silent.
+        """
+        return np.where(self.log_odds, logistic(self.margin), 0.5 + 0.5 * self.vote)
+
+    @property
+    def leaning(self) -> Floats:
+        """How far each judge leans to the first answer, in [-1, 1]: 2 `probability` - 1."""
+        return np.where(self.log_odds, np.tanh(0.5 * self.margin), self.vote)
 
 
 def pair_votes(judgments: Judgments, first: Ints, second: Ints, candidates: int) -> PairVotes:
     """Return what the judges say about the pairs (`first`, `second`) of flat candidates.
 
     Each pair counts for itself: the same two answers may be asked about twice, or turned round.
-    Memory is 8 bytes a pair and judge for each of the four tables.
+    Memory is 8 bytes a pair and judge for each of the five tables.
     """
     shape = (len(first), len(judgments.judges))
-    margin, vote, forward, backward = (np.full(shape, np.nan) for _ in range(4))
+    margin, forward, backward, spread = (np.full(shape, np.nan) for _ in range(4))
     compares = judgments.compares
     if not compares.all():
         scoring = select(judgments, np.flatnonzero(~compares))
-        margin = _score_margins(scoring, first, second, candidates)
-        vote = np.where(np.abs(margin) <= EQUAL, 0.0, np.sign(margin))
+        margin, spread = _score_margins(scoring, first, second, candidates)
     if compares.any():
         comparing = select(judgments, np.flatnonzero(compares))
         found, forward, backward = _verdicts(comparing, first, second, candidates)
         margin = np.where(np.isnan(found), margin, found)
-        vote = np.where(np.isnan(found), vote, np.clip(found, -1.0, 1.0))
-    return PairVotes(margin, vote, forward, backward)
+    margin = np.where(np.abs(margin) <= EQUAL, 0.0, margin)
+    graded = np.bincount(judgments.judge[compares], minlength=shape[1]) > 0
+    odds = judgments.in_log_odds
+    vote = np.where(graded & ~odds, np.clip(margin, -1.0, 1.0), np.sign(margin))
+    return PairVotes(margin, vote, forward, backward, spread, odds)
 
 
 def unselected(judgments: Judgments, counts: Ints, reach: int = 3) -> tuple[Ints, Ints]:
@@ -89,18 +106,27 @@ def order_consistency(votes: PairVotes) -> tuple[Floats, Floats]:
         return same.sum(axis=1) / n, n.astype(np.float64)
 
 
-def _score_margins(judgments: Judgments, first: Ints, second: Ints, candidates: int) -> Floats:
-    judges = len(judgments.judges)
-    cells = judge_cells(judgments, candidates)
+def _score_margins(
+    judgments: Judgments, first: Ints, second: Ints, candidates: int
+) -> tuple[Floats, Floats]:
+    """Return (pairs, judges) the differences of mean scores, and their deviations."""
+    cells, judges = judge_cells(judgments, candidates), len(judgments.judges)
     key = cells.candidate * judges + cells.judge
-    offset = np.arange(judges)
-    if candidates * judges <= 8 * len(key) + 1024:
+    dense = candidates * judges <= 8 * len(key) + 1024
+
+    def ends(values: Floats) -> tuple[Floats, Floats]:
+        if not dense:
+            wanted = [end[:, None] * judges + np.arange(judges) for end in (first, second)]
+            return _lookup(key, values, wanted[0]), _lookup(key, values, wanted[1])
         table = np.full(candidates * judges, np.nan)
-        table[key] = cells.mean
-        scores = table.reshape(candidates, judges)
-        return np.asarray(scores[first] - scores[second])
-    found = [_lookup(key, cells.mean, (end[:, None] * judges + offset)) for end in (first, second)]
-    return np.asarray(found[0] - found[1])
+        table[key] = values
+        by_candidate = table.reshape(candidates, judges)
+        return by_candidate[first], by_candidate[second]
+
+    one, two = ends(cells.mean)
+    if np.isnan(cells.own).all():
+        return one - two, np.full(one.shape, np.nan)
+    return one - two, np.hypot(*ends(cells.own))
 
 
 def _lookup(keys: Ints, values: Floats, wanted: Ints) -> Floats:
@@ -127,7 +153,9 @@ def _verdicts(
     cell = at[hit] * judges + calls.judge[hit]
     value = sign * calls.score[hit]
     size = len(known) * judges
-    means = [_mean(cell[part], value[part], size) for part in (shown > 0, shown < 0, shown == 0)]
+    parts, aspect = (shown > 0, shown < 0, shown == 0), calls.aspect[hit]
+    aspects = max(len(calls.aspects), 1)
+    means = [_mean(cell[part], aspect[part], aspects, value[part], size) for part in parts]
     tables = [m.reshape(len(known), judges)[of_pair.reshape(-1)] for m in means]
     turned = (first > second)[:, None]
     lower_first, lower_second, unknown = (np.where(turned, -t, t) for t in tables)
@@ -140,6 +168,11 @@ def _verdicts(
     return overall, forward, backward
 
 
-def _mean(index: Ints, values: Floats, size: int) -> Floats:
+def _mean(cell: Ints, aspect: Ints, aspects: int, values: Floats, size: int) -> Floats:
+    """Return (size,) each cell's mean over aspects of the mean within the aspect."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.bincount(index, values, size) / np.bincount(index, minlength=size))
+        if aspects > 1:
+            groups, of = group(cell * aspects + aspect, size * aspects)
+            values = np.bincount(of, values, len(groups)) / np.bincount(of, minlength=len(groups))
+            cell = groups // aspects
+        return np.asarray(np.bincount(cell, values, size) / np.bincount(cell, minlength=size))

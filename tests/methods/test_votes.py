@@ -1,10 +1,12 @@
 import numpy as np
 import pyarrow as pa
-from judged_rows import score, versus
+import pytest
+from judged_rows import odds, score, versus
 
-from curate.methods.judgments import read_judgments
+from curate.errors import StageError
+from curate.methods.judgments import by_sample, read_judgments
+from curate.methods.votes import order_consistency, pair_votes, unselected
 from curate.schema import JUDGMENTS
-from curate.stages.votes import order_consistency, pair_votes, unselected
 
 COUNTS = np.array([3, 2])
 
@@ -99,3 +101,42 @@ def test_many_annotators_give_the_same_votes_as_a_dense_table():
     wide, narrow = (pair_votes(j, first, first + 1, 180) for j in (many, few))
     assert wide.margin.shape[1] > 50
     assert (wide.margin[:, many.judges.index("all")] == narrow.margin[:, 0]).all()
+
+
+def test_log_odds_are_read_by_sign_as_a_vote_and_by_probability_as_a_belief():
+    calls = [odds("c", 0, 1, 0.2), odds("c", 0, 1, -0.1, "ba"), odds("d", 0, 1, 3.0)]
+    found = votes(asked(calls, []), [0, 1], [1, 0])
+    assert found.margin[0] == pytest.approx([0.05, 3.0])
+    assert same(found.vote, [[1, 1], [-1, -1]])
+    assert found.log_odds.tolist() == [True, True]
+    assert found.probability[0] == pytest.approx([1 / (1 + np.exp(-0.05)), 1 / (1 + np.exp(-3))])
+    assert found.probability.sum(axis=0) == pytest.approx([1, 1])
+    assert found.leaning == pytest.approx(2 * found.probability - 1)
+    graded = votes(asked([versus("c", 0, 1, 1), versus("c", 0, 1, 0, "ba")], []), [0], [1])
+    assert same(graded.probability, [[0.75]])
+    assert same(graded.leaning, [[0.5]])
+
+
+def test_a_judge_of_grades_and_log_odds_cannot_be_averaged():
+    with pytest.raises(StageError, match="both as grades and as log-odds; give them different"):
+        asked([odds("c", 0, 1, 0.2), versus("c", 0, 1, 1)], [])
+
+
+def test_aspects_weigh_the_same_however_often_each_was_read():
+    calls = [versus("c", 0, 1, 1), versus("c", 0, 1, 1), versus("c", 0, 1, -1) | {"aspect": "t"}]
+    assert same(votes(asked(calls, []), [0], [1]).margin, [[0]])
+
+
+def test_a_scoring_judges_margin_has_the_deviation_of_both_scores():
+    calls = [score("x", 0, 4, spread=0.3), score("x", 1, 2, spread=0.4), score("y", 0, 1)]
+    found = votes(asked(calls, []), [0], [1])
+    assert found.spread[0] == pytest.approx([0.5, NAN], nan_ok=True)
+
+
+def test_samples_become_judges_of_their_own():
+    calls = [versus("c", 0, 1, v, o) for v in (1, -1) for o in ("ab", "ba")]
+    judged = by_sample(asked([*calls, score("s", 0, 2)], [score("s", 0, 3)]))
+    found = votes(judged, [0], [1])
+    assert judged.judges == ("c 1", "c 2", "s 1", "s 2")
+    assert same(found.vote, [[1, -1, NAN, NAN]])
+    assert by_sample(asked([], [])).judges == ()
