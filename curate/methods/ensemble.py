@@ -144,9 +144,11 @@ def vote_score(votes: npt.ArrayLike) -> Floats:
 def closest(scores: npt.ArrayLike, most: int = 3) -> Floats:
     """Return `scores` (judges, candidates) with only the `most` values that lie closest together.
 
-    The others of a candidate become NaN. Of several such sets that with the lowest values is
-    taken (HelpSteer2-Preference, Wang et al. 2024, keeps the three most similar of up to five
-    annotations and leaves open which, where there are several).
+    The others of a candidate become NaN. Of several such sets the one whose mean is nearest to
+    the median of all values is taken, then the one whose mean is nearest to 0; where two are left,
+    one on each side of 0, the values of both stay. So values of the other sign give the other
+    sign, whichever of two answers stood first. (HelpSteer2-Preference, Wang et al. 2024, keeps the
+    three most similar of up to five annotations and leaves open which, where there are several.)
     """
     values = np.asarray(scores, dtype=np.float64)
     judges = values.shape[0]
@@ -154,13 +156,32 @@ def closest(scores: npt.ArrayLike, most: int = 3) -> Floats:
         return values
     order = np.argsort(values, axis=0, kind="stable")  # NaN comes last
     ranked = np.take_along_axis(values, order, axis=0)
-    span = ranked[most - 1 :] - ranked[: judges - most + 1]
-    start = np.argmin(np.where(np.isnan(span), np.inf, span), axis=0)
+    first, last = _closest_windows(ranked, most)
     place = np.arange(judges)[:, None]
-    kept = np.where((place >= start) & (place < start + most), ranked, np.nan)
+    inside = (place >= first) & (place < first + most) | (place >= last) & (place < last + most)
     result = np.full(values.shape, np.nan)
-    np.put_along_axis(result, order, kept, axis=0)
+    np.put_along_axis(result, order, np.where(inside, ranked, np.nan), axis=0)
     return result
+
+
+def _closest_windows(ranked: Floats, most: int) -> tuple[Ints, Ints]:
+    """Return where the lowest and the highest of a column's best windows begin, (candidates,).
+
+    `ranked` (judges, candidates) ascends, NaN last. They differ only where the choice between
+    two opposite means is open.
+    """
+    count = (~np.isnan(ranked)).sum(axis=0)
+    windows = np.lib.stride_tricks.sliding_window_view(ranked, most, axis=0)
+    mean = windows.mean(axis=-1)
+    tied = np.ones(mean.shape, dtype=bool)
+    for cost in (windows[..., -1] - windows[..., 0], abs(mean - _median(ranked, count)), abs(mean)):
+        known = np.where(np.isnan(cost) | ~tied, np.inf, np.round(cost, 9))
+        tied &= known == known.min(axis=0)
+    first = tied.argmax(axis=0)
+    last = len(tied) - 1 - tied[::-1].argmax(axis=0)
+    column = np.arange(ranked.shape[1])
+    opposite = np.round(mean[last, column] - mean[first, column], 9) > 0
+    return first, np.where(opposite, last, first)
 
 
 def group(key: Ints, size: int) -> tuple[Ints, Ints]:

@@ -33,6 +33,8 @@ class Columns(BaseModel):
     chosen: str | None = None
     rejected: str | None = None
     margin: str | None = None  # number: how much better chosen is than rejected
+    # A list of such numbers, one a person who compared the two: each becomes a judge, "margins#0".
+    margins: str | None = None
     label_source: str = Field(default="label", min_length=1)  # `source` of the pairs
 
     @field_validator("group", "varies", "scores", mode="before")
@@ -55,6 +57,7 @@ class Columns(BaseModel):
             ("model", "response"),
             ("ranks", "candidates"),
             ("margin", "chosen"),
+            ("margins", "chosen"),
         ):
             if getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name} needs {needed} to be mapped too")
@@ -77,6 +80,7 @@ class Columns(BaseModel):
             self.chosen,
             self.rejected,
             self.margin,
+            self.margins,
         )
         return tuple(name for name in single if name is not None)
 
@@ -89,7 +93,7 @@ class Columns(BaseModel):
         optional = {
             "reference": self.reference,
             "candidates": self.candidates or self.response or self.chosen,
-            "judgments": self.scores or self.ranks,
+            "judgments": self.scores or self.ranks or self.margins,
             "pairs": self.chosen,
         }
         return ("id", "prompt", "meta", *(name for name, given in optional.items() if given))

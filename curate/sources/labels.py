@@ -6,7 +6,7 @@ from typing import Any
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.values import Raw, Turn, candidate, get, number, turns, wrong
+from curate.sources.values import Raw, Turn, candidate, get, judgment, number, turns, wrong
 
 DIVERGED = "chosen and rejected differ before the last answer"
 NOT_CONTINUED = "chosen or rejected does not continue the prompt"
@@ -71,7 +71,19 @@ def _pair(row: Raw, columns: Columns, texts: list[str | None]) -> dict[str, Any]
         "source": columns.label_source,
         "drop": dropped[0] if dropped else None,
     }
-    return {"candidates": answers, "pairs": [pair]}
+    found: dict[str, Any] = {"candidates": answers, "pairs": [pair]}
+    if columns.margins is not None:
+        found["judgments"] = _comparisons(row, columns.margins)
+    return found
+
+
+def _comparisons(row: Raw, name: str) -> list[dict[str, Any]]:
+    """Return what each of several people says of chosen against rejected; + favours chosen."""
+    value = get(row, name)
+    if value is not None and not isinstance(value, list):
+        raise wrong(row, name, "a list of numbers", value)
+    strengths = [number(row, name, strength) for strength in value or ()]
+    return [judgment(f"{name}#{k}", 0, s) | {"b": 1} for k, s in enumerate(strengths)]
 
 
 def empty(prompt: list[Turn]) -> str | None:

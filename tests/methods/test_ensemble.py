@@ -120,12 +120,28 @@ def test_the_helpsteer2_preference_card():
     kept = closest(np.array([[2.0, 2, 3, 3, -1]]).T)
     assert sorted(kept[~np.isnan(kept)].tolist()) == [2, 2, 3]
     assert round(pool([[2.0], [2], [3], [3], [-1]], "closest")[0]) == 2
-    # Two sets of spread 1 in 2, 3, -1, 2, 3: the lower one is taken.
+    # Two sets of spread 1 in 2, 3, -1, 2, 3: the one nearer to the median, 2, is taken.
     assert pool([[2.0], [3], [-1], [2], [3]], "closest") == pytest.approx([7 / 3])
+    assert pool([[-2.0], [-3], [1], [-2], [-3]], "closest") == pytest.approx([-7 / 3])
     assert np.ptp(closest([[-3.0], [0], [3]])) == 6
     # A spread of at most 2 among three whole marks is a deviation of at most 0.95.
     marks = list(itertools.product(range(5), repeat=3))
     assert all((np.ptp(m) <= 2) == (np.std(m) <= 0.95) for m in marks)
+
+
+def test_the_closest_strengths_do_not_depend_on_which_answer_stood_first():
+    strengths = np.array(list(itertools.product(range(-3, 4), repeat=5)), dtype=float).T
+    strengths[4, ::3] = np.nan
+    found = pool(strengths, "closest")
+    assert pool(-strengths, "closest") == pytest.approx(-found, abs=1e-12)
+    kept = closest(strengths)
+    three = (~np.isnan(kept)).sum(axis=0) == 3
+    assert three.mean() > 0.95
+    # Whatever is kept is no wider than any three of the values.
+    wide = [min(np.ptp(c) for c in itertools.combinations(v[~np.isnan(v)], 3)) for v in strengths.T]
+    span = np.nanmax(kept, axis=0) - np.nanmin(kept, axis=0)
+    assert (span == wide)[three].all()
+    assert (found[~three] == 0).all()  # two sets on either side of 0, and nothing between them
 
 
 def test_closest_leaves_out_the_absent():

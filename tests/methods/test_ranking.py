@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import StageError
-from curate.methods.ranking import bradley_terry, largest_component
+from curate.methods.ranking import bradley_terry, games_of_scores, largest_component, ranked_pairs
 from curate.schema import COLUMNS, JUDGMENTS
 from curate.stage import Context
 from curate.stages.rank import Rank
@@ -133,3 +133,90 @@ def test_the_stage_counts_usable_comparisons_only():
 def test_a_verdict_out_of_range_is_an_error():
     with pytest.raises(StageError, match="outside"):
         Rank().apply(judged([(0, 1, 2.0, "ok")]), Context())
+
+
+# The ballots of the card: a > b > c by four people, b > c > a by three, c > a > b by two.
+BALLOTS = [(1, 2, 3)] * 4 + [(3, 1, 2)] * 3 + [(2, 3, 1)] * 2
+
+
+def ballots_as_games(ballots, items=3):
+    cells = [
+        (k, judge, -rank) for judge, ranks in enumerate(ballots) for k, rank in enumerate(ranks)
+    ]
+    candidate, judge, score = (np.array(column) for column in zip(*cells, strict=True))
+    return games_of_scores(np.array([items]), candidate, judge, score.astype(float))
+
+
+def test_ranked_pairs_leave_out_the_majority_that_would_close_a_circle():
+    games = ballots_as_games(BALLOTS)
+    assert len(games[0]) == 27
+    assert ranked_pairs([3], *games).share.tolist() == [1, 0.5, 0]
+    # Bradley-Terry counts wins, and a and b have ten each.
+    even = bradley_terry([3], *games, prior=FLAT).strength
+    assert even[0] == pytest.approx(even[1])
+
+
+def test_nothing_depends_on_the_order_of_equal_majorities():
+    circle = ballots_as_games([(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+    assert ranked_pairs([3], *circle).share.tolist() == [0.5] * 3
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        n = int(rng.integers(2, 6))
+        ballots = rng.integers(1, n + 1, (int(rng.integers(1, 6)), n))
+        order = rng.permutation(n)
+        one = ranked_pairs([n], *ballots_as_games(ballots.tolist(), n))
+        other = ranked_pairs([n], *ballots_as_games(ballots[:, order].tolist(), n))
+        assert one.share[order] == pytest.approx(other.share)
+        assert one.share.sum() == pytest.approx(n / 2)
+
+
+def test_ranked_pairs_elect_whoever_beats_all_others_and_say_ties():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        ballots = np.stack([rng.permutation(5) + 1 for _ in range(7)])
+        beats = (ballots[:, :, None] < ballots[:, None, :]).sum(axis=0) > 3
+        found = ranked_pairs([5], *ballots_as_games(ballots.tolist(), 5)).share
+        for winner in np.flatnonzero(beats.sum(axis=1) == 4):
+            assert found[winner] == 1
+    assert ranked_pairs([2], *ballots_as_games([(1, 2), (2, 1)], 2)).share.tolist() == [0.5, 0.5]
+    # Majorities of six widths, with circles in them: one ranking comes out all the same.
+    a, b = np.array(list(combinations(range(4), 2))).T
+    for k in range(64):
+        side = np.where((k >> np.arange(6)) & 1, 1, -1)
+        share = 0.5 + side * np.array([5, 3, 1, 6, 4, 2]) / 20
+        assert sorted(ranked_pairs([4], a, b, share).share) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def test_ranked_pairs_hold_to_what_games_link():
+    found = ranked_pairs([5, 1, 0, 2], [0, 1, 3, 6], [1, 2, 4, 7], [1, 1, 1, 0])
+    assert found.component.tolist() == [0, 0, 0, 3, 3, 5, 6, 6]
+    assert found.share == pytest.approx([1, 0.5, 0, 1, 0, np.nan, 0, 1], nan_ok=True)
+    with pytest.raises(ValueError, match="one group"):
+        ranked_pairs([1, 1], [0], [1], [1])
+
+
+def test_a_judges_scores_are_games_of_its_own_answers_only():
+    games = games_of_scores(
+        np.array([2, 0, 3]),
+        np.array([0, 1, 2, 4, 3, 2]),
+        np.array([0, 0, 0, 0, 1, 1]),
+        np.array([2.0, 2, 1, 5, 9, 7]),
+    )
+    assert [values.tolist() for values in games] == [[0, 2, 2], [1, 4, 3], [0.5, 0, 0]]
+
+
+def test_the_stage_takes_peoples_rankings_where_it_is_told_to():
+    row = [
+        {"judge": f"rank#{k}", "a": a, "score": -float(place), "status": "ok"}
+        for k, ranks in enumerate(BALLOTS)
+        for a, place in enumerate(ranks)
+    ]
+    view = judged([], []).set_column(1, "judgments", pa.array([row, row[:1]], JUDGMENTS))
+    made = Rank(method="ranked_pairs", scored=True).apply(view, Context())
+    assert made["scores"].to_pylist() == [[1, 0.5, 0], [None] * 3]
+    assert made["score_std"].to_pylist() == [[None] * 3] * 2
+    assert Rank(method="ranked_pairs").apply(view, Context())["scores"].to_pylist()[0] == [None] * 3
+    mixed = pa.array([[*row, {"judge": "p", "a": 2, "b": 0, "score": 1.0, "status": "ok"}], []],
+                     JUDGMENTS)  # fmt: skip
+    view = view.set_column(1, "judgments", mixed)
+    assert Rank(scored=True).apply(view, Context())["scores"].to_pylist()[0][0] is not None
