@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import load_from_disk
@@ -209,6 +210,32 @@ def test_what_is_shown_of_a_person_is_in_the_persons_own_part(tmp_path: Path) ->
         for shown in row["shots"]:
             assert shown.startswith(f"{person}/")
             assert part[shown] == row["split"]
+
+
+def live_rows(root: Path, name: str, changes: list[str]) -> dict[str, dict[str, Any]]:
+    """Run a recipe and return the rows that nothing dropped, by their ids."""
+    run(Pipeline.load(FOLDER / f"{name}.yaml", changes), root)
+    store, shards = history.shards(root, history.manifest(root, name))
+    return {row["id"]: row for table in live_tables(store, shards) for row in table.to_pylist()}
+
+
+def test_people_who_rank_in_a_circle_get_the_card_s_consensus(tmp_path: Path) -> None:
+    rows = live_rows(tmp_path, "trees", [])
+    assert rows["reply-07"]["scores"] == [1.0, 0.5, 0.0]  # four abc, three bca, two cab
+    pairs = [(p["chosen"], p["rejected"]) for p in rows["reply-07"]["pairs"]]
+    assert pairs == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_the_better_answer_of_a_forum_came_later(tmp_path: Path) -> None:
+    rows = live_rows(tmp_path, "forum_votes", [])
+    assert rows
+    for row in rows.values():
+        said = {(j["judge"], j["a"]): j["score"] for j in row["judgments"]}
+        live = [p for p in row["pairs"] if p["drop"] is None]
+        assert live
+        for pair in live:
+            assert said["posted", pair["chosen"]] > said["posted", pair["rejected"]]
+            assert pair["margin"] > 0
 
 
 def test_every_recipe_is_complete_and_fits_together() -> None:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from curate.arrays import lengths, lists, owners
 from curate.errors import StageError
-from curate.methods.cells import Cells, judge_cells
+from curate.methods.cells import Cells, judge_cells, of_judge
 from curate.methods.ensemble import (
     Pool,
     closest,
@@ -26,7 +26,7 @@ from curate.methods.ensemble import (
     standardise,
     vote_score,
 )
-from curate.methods.judgments import Floats, Ints, Own, of_view
+from curate.methods.judgments import Floats, Ints, Judgments, Own, of_view
 from curate.stage import Context, Result, Scope, Stage
 
 Scale: TypeAlias = Literal["none", "prompt", "dataset", "centre"]
@@ -105,6 +105,14 @@ def combine_scores(
     return score, std
 
 
+def halved(cells: Cells, judgments: Judgments) -> Cells:
+    """Return the cells with half of what comparing judges say: the difference is then all of it."""
+    compares = np.zeros(len(judgments.judges), dtype=bool)
+    compares[judgments.judge[judgments.compares]] = True
+    share = np.where(compares[cells.judge], 0.5, 1.0)
+    return cells._replace(mean=cells.mean * share, own=cells.own * share)
+
+
 def score_lists(counts: Ints, values: npt.NDArray[Any]) -> pa.Array:
     """Return list<float32> with `counts` values a row; NaN becomes null."""
     return lists(counts, pa.array(values.astype(np.float32), mask=np.isnan(values)))
@@ -118,6 +126,7 @@ class Combine(Stage, name="combine"):
     Judges that use different ranges (1-5 and 1-10, or scores and comparisons) need a `scale`.
     """
 
+    version = 2
     needs = ("candidates", "judgments")
     writes = ("scores", "score_std")
 
@@ -143,6 +152,15 @@ class Combine(Stage, name="combine"):
         0.5, ge=0, allow_inf_nan=False, description="mean_std, mean_var, robust: how pessimistic"
     )
     min_judges: int = Field(1, ge=1, description="fewer judges than this: a null score")
+    required: tuple[str, ...] = Field(
+        (), description="judges without whom an answer has no score, whoever else scored it"
+    )
+    veto: tuple[str, ...] = Field(
+        (), description="judges of whom a score below 0, on the common scale, stands alone"
+    )
+    halve: bool = Field(
+        False, description="a comparison of s is s / 2 and -s / 2: the scores lie s apart, not 2 s"
+    )
     judge_models: dict[str, str] = Field(
         default_factory=dict, description="a judge's (or its engine's) model, by how it begins"
     )
@@ -159,12 +177,21 @@ class Combine(Stage, name="combine"):
         counts = lengths(view["candidates"])
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
         rows, n = owners(counts), len(judgments.judges)
-        cells = self._transformed(judge_cells(judgments, len(rows)), rows, n)
-        cells = scale_cells(cells, rows, n, self.scale)
+        cells = judge_cells(judgments, len(rows))
+        if self.halve:
+            cells = halved(cells, judgments)
+        cells = scale_cells(self._transformed(cells, rows, n), rows, n, self.scale)
         weights = np.array([self.weights.get(name, 1.0) for name in judgments.judges], dtype=float)
         score, std = combine_scores(
             cells, rows, weights, how=self.pool, caution=self.caution, min_judges=self.min_judges
         )
+        for name in self.required:
+            lacking = np.isnan(of_judge(name, cells, judgments, len(rows)))
+            score[lacking] = std[lacking] = np.nan
+        for name in self.veto:
+            alone = of_judge(name, cells, judgments, len(rows))
+            bad = (alone < 0) & ~(alone >= score)  # of several, the lowest
+            score[bad], std[bad] = alone[bad], np.nan
         return {"scores": score_lists(counts, score), "score_std": score_lists(counts, std)}
 
     def _transformed(self, cells: Cells, rows: Ints, judges: int) -> Cells:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,8 +8,10 @@ from pydantic import ValidationError
 from curate.arrays import structs
 from curate.errors import StageError
 from curate.schema import CANDIDATE, CANDIDATES, JUDGMENTS
+from curate.sources.files import Jsonl
 from curate.stage import Context
 from curate.stages.combine import Combine
+from curate.stages.pairing import BestWorst
 
 
 def judged(judge, a, score, *, b=None, status="ok", spread=None, aspect="score"):
@@ -170,3 +174,60 @@ def test_many_annotators_who_saw_few_answers_are_pooled_as_few_judges_are():
             own.setdefault(j["judge"], []).append(j["score"])
         expected = np.median([np.mean(v) for v in own.values()])
         assert found == [pytest.approx(expected), row[2]["score"]]
+
+
+def test_the_forum_card_with_accepted_answers_and_negative_votes():
+    votes = [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (5, 0),
+        (7, 1),
+        (10, 0),
+        (-3, 0),
+        (-3, 1),
+        (4, None),
+        (None, 1),
+    ]
+    rows = [
+        judged(judge, a, value, status="parse_error" if value is None else "ok")
+        for a, both in enumerate(votes)
+        for judge, value in zip(("votes", "accepted"), both, strict=True)
+    ]
+    stage = Combine(transform="votes", pool="sum", required=("votes",), veto=("votes",))
+    scores, _ = run(stage, view(rows, candidates=10))
+    assert scores == [[0, 1, 2, 3, 4, 3, -1, -1, 2, None]]
+    summed, _ = run(Combine(transform="votes", pool="sum"), view(rows, candidates=10))
+    assert summed == [[0, 1, 2, 3, 4, 3, -1, 0, 2, 1]]
+    nobody = Combine(required=("votes", "people"), veto=("people",))
+    assert run(nobody, view(rows, candidates=10))[0] == [[None] * 10]
+
+
+def test_of_several_vetoes_the_lowest_counts_and_good_scores_are_no_veto():
+    rows = [judged("x", 0, -2), judged("y", 0, -5), judged("z", 0, 9), judged("x", 1, 3)]
+    rows += [judged("y", 1, 1)]
+    assert run(Combine(veto=("x", "y")), view(rows))[0] == [[-5, 2]]
+
+
+def test_strengths_of_people_who_compared_two_answers_are_margins(tmp_path):
+    lines = [
+        {"prompt": "p", "one": "a", "two": "b", "strengths": strengths}
+        for strengths in ([2, 2, 3, 3, -1], [2, 3, -1, 2, 3], [-2, -3, 1, -2, -3], [2, None, 3], [])
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    columns = {"chosen": "two", "rejected": "one", "margins": "strengths"}
+    source = Jsonl(path=str(path), columns=columns)
+    (table,) = source.read(source.units()[0])
+    assert "judgments" in source.provides()
+    made = Combine(pool="closest", min_judges=3, halve=True).apply(table, Context())
+    for name in ("scores", "score_std"):
+        table = table.append_column(name, made[name])
+    paired = BestWorst().apply(table, Context())["pairs"].to_pylist()
+    found = [[(p["chosen"], p["rejected"], p["margin"]) for p in row] for row in paired]
+    third = pytest.approx(7 / 3)
+    assert found == [[(0, 1, third)], [(0, 1, third)], [(1, 0, third)], [], []]
+    # Both answers' deviations are half of that of the strengths that count, 2, 2 and 3.
+    assert table["score_std"].to_pylist()[0] == pytest.approx([np.std([2, 2, 3]) / 2] * 2)
+    whole = Combine(pool="closest", min_judges=3).apply(table, Context())["scores"].to_pylist()[0]
+    assert whole[0] - whole[1] == pytest.approx(14 / 3)
