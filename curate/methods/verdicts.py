@@ -28,10 +28,13 @@ _SCORE = re.compile(
     re.I | re.A,
 )
 _BARE = re.compile(rf"(?P<score>{_NUMBER})")
+_MARKER = re.compile(r"\[\[\s?(a|b|c|tie)\s?\]\]", re.I | re.A)
+# A marker in double brackets may end a sentence; "Verdict: A" must be the whole line, as lines such
+# as "the correct answer: A" are about the question and not about the two answers.
 _PAIR = re.compile(
     r"(?:\[\[\s?(?P<double>a|b|c|tie)\s?\]\]"
-    r"|(?<![a-z])(?:verdict|winner|answer|result)[\s*_]{0,4}[:=][\s*_]{0,4}"
-    r"\[?(?P<plain>a|b|tie)\]?)[\s*_]{0,4}\.?[\s*_]{0,4}$",
+    r"|^[\s*_#>-]{0,8}(?:(?:my|the|final|overall)\s){0,2}(?:verdict|winner)[\s*_]{0,4}[:=][\s*_]{0,4}"
+    r"(?P<open>\[)?(?:answer\s)?(?P<plain>a|b|tie)(?(open)\]))[\s*_]{0,4}\.?[\s*_]{0,4}$",
     re.I | re.A,
 )
 _GRADE = re.compile(
@@ -99,21 +102,26 @@ def rubric_score(text: str, low: float, high: float) -> tuple[float | None, Judg
 def pair_verdict(text: str) -> Verdict | None:
     """Read which of two answers won: `A`, `B` or `tie`; None where there is no clear verdict.
 
-    Markers are `[[A]]`, `[[B]]`, `[[tie]]` (or `[[C]]`) and `Verdict: A`, at the very end of the
-    answer, so that a rationale which mentions a marker, or quotes one from an answer, does not
-    decide (a known fault of first-match parsers). A reasoning block that is never closed gives
-    None.
+    Markers are `[[A]]`, `[[B]]`, `[[tie]]` (or `[[C]]`) at the very end of the answer, a last line
+    that is `Verdict: A` (or `Winner: A`) and nothing else, and an answer that is A, B or tie and
+    nothing else. So a rationale that mentions a marker, or quotes one from an answer, does not
+    decide (a known fault of first-match parsers), nor does the key of a multiple-choice question.
+    Two different markers on the last line decide nothing. A reasoning block that is never closed
+    gives None.
     """
     visible = without_reasoning(text)
     if visible is None:
         return None
-    line = visible.strip().rsplit("\n", 1)[-1][-_TAIL:].strip()
-    if len(line) <= 12:
-        lone = _LONE.get(line.strip("[]*_. ").lower())
+    whole = visible.strip()
+    if len(whole) <= 12:
+        lone = _LONE.get(whole.strip("[]*_. ").lower())
         if lone is not None:
             return lone
+    line = whole.rsplit("\n", 1)[-1][-_TAIL:].strip()
     found = _PAIR.search(line)
-    return None if found is None else _LONE[(found["double"] or found["plain"]).lower()]
+    if found is None or len({name.lower() for name in _MARKER.findall(line)}) > 1:
+        return None
+    return _LONE.get((found["double"] or found["plain"]).lower(), "tie")
 
 
 def pair_outcome(text: str) -> tuple[Verdict | None, JudgmentStatus]:
@@ -127,7 +135,7 @@ def pair_outcome(text: str) -> tuple[Verdict | None, JudgmentStatus]:
     return None, "refused" if is_refusal(visible) else "parse_error"
 
 
-_LONE: dict[str, Verdict] = {"a": "A", "b": "B", "c": "tie", "tie": "tie"}
+_LONE: dict[str, Verdict] = {"a": "A", "b": "B", "tie": "tie"}
 
 
 def pair_grade(text: str) -> tuple[float | None, JudgmentStatus]:
