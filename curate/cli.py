@@ -16,9 +16,10 @@ import typer
 
 from curate.commands.audit import audit
 from curate.commands.evaluate import judge, lint
+from curate.commands.exports import ask, export, import_answers, push
 from curate.commands.gc import gc
 from curate.commands.library import doctor, init, recipes, stages
-from curate.commands.results import ask, export, push, report, show
+from curate.commands.results import report, show
 from curate.commands.runs import plan, run, status, validate
 from curate.errors import CurateError
 
@@ -53,6 +54,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.command("import")(import_answers)
 app.add_typer(judge, name="judge")
 
 

@@ -20,7 +20,8 @@ from curate.engines.contract import EngineSpec
 from curate.errors import ConfigError, did_you_mean
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
-from curate.export import CardFacts, ExportSummary, Tally, Versions, export_dataset
+from curate.export import Again, CardFacts, ExportSummary, Tally, Versions, export_dataset
+from curate.export.catalogue import form_identity
 from curate.export.files import restore
 from curate.guard import Stop, close_run, draining, locked, open_run
 from curate.history import FORMAT
@@ -171,12 +172,13 @@ class _Loop:
             seed=self.pipeline.seed,
         )
         form = self.pipeline.export or "preference"
-        state = digest([form, card.pipeline_yaml, [[s.columns, s.alive] for s in shards]])
+        made_from = [[s.columns, s.alive] for s in shards]
+        state = digest([form_identity(form), card.pipeline_yaml, made_from])
         versions, tally = Versions(folder), Tally()
         summary = versions.current(state)
         if summary is None:
             versions.begin()
-            rows = live_tables(self.store, shards)
+            rows = Again(lambda: live_tables(self.store, shards))
             summary = export_dataset(rows, folder / "dataset", form=form, card=card, tally=tally)
             changes = versions.finish(state, summary, tally)
             self.events.add("export", form=form, records=summary.records, changes=changes)

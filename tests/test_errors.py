@@ -60,7 +60,7 @@ PIPELINES = {
     "capability": ("{scripted: {}}", OPENAI, "stage 3 (`likelihood`) needs loglikelihood of engine 'small', which a openai engine does not offer"),
     "source": ("jsonl:", "json:", "p.yaml: source: unknown source 'json'; did you mean 'jsonl'?"),
     "source field": ("shard_rows", "shard_row", "p.yaml: source (`jsonl`): unknown field 'shard_row'; did you mean 'shard_rows'?"),
-    "form": ("version: 1", "version: 1\nexport: preferense", "unknown export form 'preferense'; did you mean 'preference'?"),
+    "form": ("version: 1", "version: 1\nexport: preferense", "unknown export form 'preferense'; did you mean 'preference'? (`curate export --list` has all)"),
     "key": ("version: 1", "version: 1\nlicence: mit", "p.yaml: unknown key 'licence'; did you mean 'license'?"),
     "no name": ("name: small\n", "", "p.yaml: the pipeline has no `name`"),
     "version": ("version: 1", "version: 2", "p.yaml: version 2 is not known; this curate reads 1"),
@@ -136,7 +136,7 @@ COMMANDS = {
     "audit small --engine scriptd": (
         "--engine: unknown engine 'scriptd'; did you mean 'scripted'?"
     ),
-    "export small out --format openrhlf": "unknown export form 'openrhlf'; did you mean 'openrlhf'?",
+    "export small out --format openrhlf": "unknown export form 'openrhlf'; did you mean 'openrlhf'? (`curate export --list` has all)",
     "export small out --file csv": "unknown file format 'csv'; known: jsonl, parquet",
     "export small .": "HERE exists and is not an earlier export; choose another folder",
     "ask small t.json --tool labelstudio": "unknown tool 'labelstudio'; did you mean 'label-studio'?",

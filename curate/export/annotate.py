@@ -18,6 +18,7 @@ import pyarrow as pa
 from curate.arrays import flat
 from curate.disk import replace_synced
 from curate.errors import ConfigError, did_you_mean
+from curate.export.files import not_there
 from curate.export.pairs import plain
 from curate.export.uncertain import Least, doubt, live_places, pair_facts, pair_keys
 from curate.methods.judgments import floats, true
@@ -39,18 +40,24 @@ LABEL_STUDIO_CONFIG = """\
 """The labelling interface for the tasks; paste it into the project's settings."""
 
 
-def write_tasks(tables: Iterable[pa.Table], path: Path, tool: str, most: int = 100) -> int:
+def write_tasks(
+    tables: Iterable[pa.Table], path: Path, tool: str, most: int = 100, force: bool = False
+) -> int:
     """Write the `most` least certain live pairs as tasks; return how many there are.
 
     `tables` hold id, prompt, candidates and pairs. Where they hold `for_people` and `gain` (the
     stage `route_pairs`), the pairs marked there are asked about instead, those with the most to
     gain first. Label Studio gets a JSON list to import and, beside it, its interface as
     `<path>.xml`; Argilla gets a JSON list of records with the fields prompt, first and second, for
-    a label question called `better`. Raises ConfigError where there are no pairs to ask about, or
-    for another tool.
+    a label question called `better`. Raises ConfigError where there are no pairs to ask about, for
+    another tool, or for a file that is there unless `force`.
     """
     if tool not in TOOLS:
         raise ConfigError(f"unknown tool {tool!r}{did_you_mean(tool, TOOLS)}")
+    not_there(path, force)
+    labels = path.with_name(path.name + ".xml")
+    if tool == "label-studio":
+        not_there(labels, force)
     held = Least(most)
     for table in tables:
         missing = [
@@ -72,7 +79,7 @@ def write_tasks(tables: Iterable[pa.Table], path: Path, tool: str, most: int = 1
     made = [_label_studio(t) if tool == "label-studio" else _argilla(t) for t in tasks]
     replace_synced(path, orjson.dumps(made, option=orjson.OPT_INDENT_2))
     if tool == "label-studio":
-        replace_synced(path.with_name(path.name + ".xml"), LABEL_STUDIO_CONFIG.encode())
+        replace_synced(labels, LABEL_STUDIO_CONFIG.encode())
     return len(tasks)
 
 

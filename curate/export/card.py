@@ -51,10 +51,11 @@ def dataset_card(
     dropped: Mapping[str, int],
     rows: int,
     trust: Trust | None = None,
+    files: str = "data/{}-*.parquet",
 ) -> str:
     """Return the README. `splits` are records by split, `rows` the input rows exported.
 
-    `trust` has seen these rows.
+    `trust` has seen these rows; `files` are those of a split.
     """
     records = sum(splits.values())
     funnel = [
@@ -68,7 +69,7 @@ def dataset_card(
     ]
     split_rows = [[name, f"{count:,}"] for name, count in splits.items()]
     sections = [
-        f"---\n{_front_matter(facts, splits)}---",
+        f"---\n{_front_matter(facts, splits, files)}---",
         f"# {escape(facts.name)}",
         f"Preference data in the form `{form}`: {records:,} records from {rows:,} prompts, "
         "generated, judged and filtered by language models with `curate`.",
@@ -116,14 +117,14 @@ def escape(text: object) -> str:
     return _MARKUP.sub(r"\\\1", line).replace("://", ":&#47;&#47;").replace("@", "&#64;")
 
 
-def _front_matter(facts: CardFacts, splits: Mapping[str, int]) -> str:
+def _front_matter(facts: CardFacts, splits: Mapping[str, int], pattern: str) -> str:
     fields: dict[str, Any] = {"pretty_name": _printable(facts.name)}
     if facts.license:
         fields["license"] = _printable(facts.license)
     fields["annotations_creators"] = ["machine-generated"]
     fields["size_categories"] = [size_category(sum(splits.values()))]
     fields["tags"] = ["curate", "preference", "rlhf", "dpo", "synthetic"]
-    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits]
+    files = [{"split": name, "path": pattern.format(name)} for name in splits]
     fields["configs"] = [{"config_name": "default", "data_files": files}]
     writer, text = YAML(typ="safe", pure=True), io.StringIO()
     writer.default_flow_style = False

@@ -31,9 +31,16 @@ _ASKED = {"prompt": "instruction", "query": "input", "system": "system", "histor
 """The columns of a conversation in LLaMA-Factory's alpaca, by its own words for them."""
 
 FORMS: dict[str, Form] = {
-    "preference": Form("TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference),
-    "preference-text": Form("TRL preference, strings", _PAIRED, NO_PAIR, trl.preference_text),
-    "implicit": Form("TRL preference, implicit prompt", _PAIRED, NO_PAIR, trl.implicit),
+    "preference": Form(
+        "TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference, version=2
+    ),
+    "preference-text": Form(
+        "TRL preference, strings", _PAIRED, NO_PAIR, trl.preference_text, version=2
+    ),
+    "implicit": Form(
+        "TRL preference, implicit prompt", _PAIRED, NO_PAIR, trl.implicit,
+        whole_margins=True, version=2,
+    ),
     "unpaired": Form("TRL unpaired (KTO, BCO)", _PAIRED, NO_PAIR, trl.unpaired),
     "prompt-only": Form("TRL prompt-only", ("id", "prompt"), NO_PROMPT, trl.prompt_only),
     "ranked": Form("Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked),
@@ -67,20 +74,41 @@ FORMS: dict[str, Form] = {
     ),
     "openrlhf": Form("OpenRLHF reward model and DPO", _PAIRED, NO_PAIR, other.openrlhf),
     "axolotl": Form("Axolotl chat_template.default", _PAIRED, NO_PAIR, other.axolotl),
-    "axolotl-chat": Form("Axolotl *.argilla_chat, *.ultra", _PAIRED, NO_PAIR, trl.implicit),
+    "axolotl-chat": Form(
+        "Axolotl *.argilla_chat, *.ultra", _PAIRED, NO_PAIR, trl.implicit,
+        whole_margins=True, version=2,
+    ),
     "bradley-terry": Form("Axolotl bradley_terry", _PAIRED, NO_PAIR, other.bradley_terry),
     "nemo-rl": Form("NeMo-RL preference", _PAIRED, NO_PAIR, other.nemo_rl),
     "nemo-aligner": Form("NeMo-Aligner DPO and RPO", _PAIRED, NO_PAIR, other.nemo_aligner),
     "nemo-aligner-rm": Form("NeMo-Aligner reward model", _PAIRED, NO_PAIR, other.nemo_aligner_rm),
-    "torchtune": Form("torchtune preference, lists", _PAIRED, NO_PAIR, trl.implicit),
+    "torchtune": Form(
+        "torchtune preference, lists", _PAIRED, NO_PAIR, trl.implicit,
+        whole_margins=True, version=2,
+    ),
     "verl": Form("verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl),
     "verl-rm": Form("verl reward model", _PAIRED, NO_PAIR, other.verl_rm),
     "ultrafeedback": Form("UltraFeedback-binarized", _PAIRED, NO_PAIR, other.ultrafeedback),
 }  # fmt: skip
 
 
+ALIASES = {
+    "dpo": "preference", "orpo": "preference", "cpo": "preference", "trl": "preference",
+    "rm": "implicit", "reward": "implicit", "kto": "unpaired", "bco": "unpaired",
+    "prm": "stepwise", "llama-factory": "sharegpt", "nectar": "ranked",
+}  # fmt: skip
+"""Other names of forms: of the trainings that read them."""
+
+
 def form_named(name: str) -> Form:
     """Return the form called `name`. Raises ConfigError with the closest known name."""
-    if name not in FORMS:
-        raise ConfigError(f"unknown export form {name!r}{did_you_mean(name, FORMS)}")
-    return FORMS[name]
+    if name not in FORMS and name not in ALIASES:
+        hint = did_you_mean(name, {**FORMS, **ALIASES})
+        raise ConfigError(f"unknown export form {name!r}{hint} (`curate export --list` has all)")
+    return FORMS[ALIASES.get(name, name)]
+
+
+def form_identity(name: str) -> str:
+    """Return what tells a form's records from those of other forms, and of its own versions."""
+    version = form_named(name).version
+    return name if version == 1 else f"{name} {version}"

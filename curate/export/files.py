@@ -21,23 +21,30 @@ ROWS_PER_FILE = 100_000
 
 
 class ShardedFiles:
-    """Writes `<prefix>-00000-of-0000N.<ext>` files of `ROWS_PER_FILE` records each.
+    """Writes `<prefix>-00000-of-0000N.<ext>` files of some `rows` records each.
 
-    There is always at least one file, with the columns and no rows if nothing was written.
+    A file ends with the first batch that reaches the number. There is always at least one file,
+    with the columns and no rows if nothing was written.
     """
 
     def __init__(
-        self, folder: Path, prefix: str, file_format: FileFormat, schema: pa.Schema
+        self,
+        folder: Path,
+        prefix: str,
+        file_format: FileFormat,
+        schema: pa.Schema,
+        rows: int = ROWS_PER_FILE,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.prefix, self.format, self.schema = folder, prefix, file_format, schema
+        self._most = rows
         self._writer: Any = None
         self._rows = 0  # in the open file
         self._parts: list[Path] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append one batch."""
-        if self._writer is not None and self._rows >= ROWS_PER_FILE:
+        if self._writer is not None and self._rows >= self._most:
             self._finish()
         if self._writer is None:
             self._start()
@@ -173,6 +180,14 @@ def replacing_folder(out: Path, marks: tuple[str, ...]) -> Iterator[Path]:
         fresh.rename(out)
         sync(out.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def not_there(path: Path, force: bool = False) -> None:
+    """Raise ConfigError where a file to write is there already, or a folder in its place."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name the file to write")
+    if not force and (path.exists() or path.is_symlink()):
+        raise ConfigError(f"{path} exists; choose another name, or give --force to replace it")
 
 
 def restore(out: Path) -> None:

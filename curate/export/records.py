@@ -19,6 +19,7 @@ from curate.arrays import canonical, flat, hashes, one_chunk
 from curate.errors import ConfigError, StageError
 from curate.export.forms import NO_PROMPT, Form
 from curate.export.pairs import has_prompt, take
+from curate.export.survey import Survey
 from curate.schema import COLUMNS
 
 SLICE_ROWS = 1024  # input rows reshaped at once: bounds memory, forms are row-local
@@ -32,6 +33,15 @@ class Exported(NamedTuple):
 
     key: pa.Array
     records: pa.Array
+
+
+class ExportSummary(NamedTuple):
+    """Input rows that gave a record, rows that gave none by reason, and records by split."""
+
+    rows_exported: int
+    rows_dropped: dict[str, int]
+    records: int
+    splits: dict[str, int]
 
 
 @dataclass
@@ -56,15 +66,23 @@ class Tally:
         columns = zip(empty, *self._exported, strict=True)
         return Exported(*(pa.concat_arrays(parts) for parts in columns))
 
+    def summary(self) -> ExportSummary:
+        """Return the counts, `train` before the other splits."""
+        order = sorted(self.splits, key=lambda split: (split != DEFAULT_SPLIT, split))
+        splits = {split: self.splits[split] for split in order}
+        dropped = dict(sorted(self.rows_dropped.items()))
+        return ExportSummary(self.rows_exported, dropped, sum(splits.values()), splits)
+
 
 def reshape(
-    tables: Iterable[pa.Table], form: str, shape: Form, tally: Tally
+    tables: Iterable[pa.Table], form: str, shape: Form, tally: Tally, known: Survey
 ) -> Iterator[tuple[pa.Array, pa.Table]]:
     """Yield (split of each record, records) in source order, and count into `tally`.
 
-    At least one pair is yielded, with no records if there are none, so that the columns are
-    known. Raises ConfigError where the form's columns are missing, and StageError where a
-    later table's records have other columns or types than the first's.
+    `known` is what the survey of the same tables found. At least one pair is yielded, with no
+    records if there are none, so that the columns are known. Raises ConfigError where the form's
+    columns are missing, and StageError where a later table's records have other columns or types
+    than the first's.
     """
     first: pa.Schema | None = None
     for number, table in enumerate(_at_least_one(tables, shape)):
@@ -77,7 +95,8 @@ def reshape(
             )
         for start in range(0, max(len(table), 1), SLICE_ROWS):
             part = _solid(table.slice(start, SLICE_ROWS))
-            records, rows = shape.build(part)
+            built = shape.build(part)
+            records, rows = known.dress(part, built), built.rows
             first = first or records.schema.remove_metadata()
             if not records.schema.remove_metadata().equals(first):
                 raise StageError(

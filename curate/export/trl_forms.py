@@ -44,6 +44,7 @@ def _evidence(table: pa.Table, live: UsablePairs) -> dict[str, pa.Array]:
         columns["score_rejected"] = score(table, live.rows, live.rejected)
     columns["p_correct"] = of_pair(table, live, "p_correct")
     columns["weight"] = of_pair(table, live, "weight")
+    columns["source"] = of_pair(table, live, "source")
     for name, singular in _ALIGNED.items():
         if name in table.column_names:
             columns[singular] = element(table[name], live.rows, live.position)
@@ -53,7 +54,11 @@ def _evidence(table: pa.Table, live: UsablePairs) -> dict[str, pa.Array]:
 
 
 def preference(table: pa.Table) -> Records:
-    """TRL preference, explicit prompt, conversational; the scores and models beside it."""
+    """TRL preference, explicit prompt, conversational: for DPO, ORPO, CPO and the like.
+
+    Beside it stands what a trainer may weigh or filter by: margin, scores, `p_correct`, weight,
+    models, and `source`, which says who made the label and whether the pair was turned round.
+    """
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "id": take(table["id"], live.rows),
@@ -66,7 +71,7 @@ def preference(table: pa.Table) -> Records:
 
 
 def preference_text(table: pa.Table) -> Records:
-    """TRL preference, explicit prompt, plain strings."""
+    """TRL preference, explicit prompt, plain strings; what stands beside it as in `preference`."""
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "id": take(table["id"], live.rows),
@@ -79,7 +84,11 @@ def preference_text(table: pa.Table) -> Records:
 
 
 def implicit(table: pa.Table) -> Records:
-    """TRL preference, implicit prompt: two whole conversations, for reward models."""
+    """TRL preference, implicit prompt: two whole conversations, for reward models.
+
+    A null `margin` would stop TRL's RewardTrainer, so 0 stands where only some pairs have one, and
+    the column is left out where none has one: the loss is the same, and nothing is asked for.
+    """
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "chosen": conversation(prompt, chosen),

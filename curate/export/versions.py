@@ -16,8 +16,7 @@ import orjson
 import pyarrow as pa
 
 from curate.disk import replace_synced, serialize, writing
-from curate.export.dataset import ExportSummary
-from curate.export.records import Exported, Tally
+from curate.export.records import Exported, ExportSummary, Tally
 
 
 class Versions:

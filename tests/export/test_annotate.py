@@ -38,7 +38,7 @@ ROWS = [
 
 def asked(tmp_path, tool, most=10, rows=ROWS):
     path = tmp_path / "tasks.json"
-    write_tasks([table(rows[:2]), table(rows[2:])], path, tool, most)
+    write_tasks([table(rows[:2]), table(rows[2:])], path, tool, most, force=True)
     return orjson.loads(path.read_bytes())
 
 

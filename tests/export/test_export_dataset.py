@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from curate.errors import ConfigError, StageError
-from curate.export import FORMS, CardFacts, export_dataset, write_form
+from curate.export import FORMS, CardFacts, Layout, export_dataset, write_form
 from curate.export.card import dataset_card, escape, fenced, size_category
 from curate.schema import COLUMNS
 
@@ -97,7 +97,8 @@ def test_loads_from_disk_and_as_parquet(tmp_path):
             "chosen": [say("assistant", "good")],
             "rejected": [say("assistant", "bad")],
             "margin": 1.5, "score_chosen": 3.0, "score_rejected": 2.0, "p_correct": 0.75,
-            "weight": None, "rationale": "because", "model_chosen": "m", "model_rejected": "m",
+            "weight": None, "source": "s", "rationale": "because",
+            "model_chosen": "m", "model_rejected": "m",
         }  # fmt: skip
         assert loaded["train"].to_list()[1]["chosen"] == [say("assistant", "mid")]
         assert loaded["train"].to_list()[1]["rationale"] is None
@@ -161,7 +162,7 @@ EXPECTED = {
 @pytest.mark.parametrize("form", sorted(EXPECTED))
 def test_form_gives_exact_record(tmp_path, form):
     path = tmp_path / "x.jsonl"
-    summary = write_form([table([row("a")])], path, form, "jsonl")
+    summary = write_form([table([row("a")])], path, form, Layout("jsonl"))
     first = json.loads(path.read_text().splitlines()[0])
     if form == "preference-text":
         first = {k: first[k] for k in EXPECTED[form]}
@@ -270,6 +271,23 @@ def test_errors_say_what_to_do_and_keep_what_was_there(tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(ConfigError, match="not an earlier export"):
         export_dataset(iter([]), tmp_path / "mine", form="axolotl", card=CARD)
+
+
+def test_the_folder_says_all_that_the_library_itself_would_say(tmp_path):
+    """Its format is private: a field that a new version of the library adds must not be missed."""
+    import datasets
+
+    export_dataset([table(ROWS)], tmp_path / "ours", form="preference", card=CARD)
+    loaded = datasets.load_from_disk(str(tmp_path / "ours"))
+    loaded.save_to_disk(str(tmp_path / "theirs"))
+    for name in ("dataset_dict.json", "train/state.json", "train/dataset_info.json"):
+        ours, theirs = (json.loads((tmp_path / x / name).read_text()) for x in ("ours", "theirs"))
+        assert ours.keys() == theirs.keys(), name
+        free = ("_fingerprint", "_data_files")
+        differing = {k for k in ours if ours[k] != theirs[k] and k not in free}
+        assert not differing, name
+    info = json.loads((tmp_path / "ours/train/state.json").read_text())
+    assert info["_data_files"] == [{"filename": "data-00000-of-00001.arrow"}]
 
 
 def test_write_form_folder_and_sharegpt_entry(tmp_path):

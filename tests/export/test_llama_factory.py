@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.export import FORMS, CardFacts, export_dataset, write_form
+from curate.export import FORMS, CardFacts, Layout, export_dataset, write_form
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 
 THEIRS = sorted(name for name, form in FORMS.items() if "LLaMA-Factory" in form.description)
@@ -86,7 +86,7 @@ def test_there_are_four_forms_and_each_is_described() -> None:
 def test_an_export_can_be_read_by_its_description(
     tmp_path: Path, form: str, file_format: str
 ) -> None:
-    write_form([rows()], tmp_path / "mine", form, file_format)
+    write_form([rows()], tmp_path / "mine", form, Layout(file_format))
     entries = json.loads((tmp_path / "mine" / "dataset_info.json").read_text())
     assert list(entries) == ["mine"]
     found = [understood(r, entries["mine"]) for r in read(tmp_path / "mine", entries["mine"])]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import FORMS, write_form
+from curate.export import FORMS, Layout, write_form
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 
 USER, GOOD, BAD = (
@@ -73,7 +73,7 @@ def test_a_trainer_finds_the_row_it_documents(tmp_path: Path, form: str) -> None
         }
     )
     path = tmp_path / "rows.jsonl"
-    write_form([table], path, form, "jsonl")
+    write_form([table], path, form, Layout("jsonl"))
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS[form]
 
 

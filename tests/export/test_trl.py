@@ -1,12 +1,13 @@
 """What TRL does with our exports: its own checks, then one real training step of each kind."""
 
 import copy
+import json
 import os
 
 import pyarrow as pa
 import pytest
 
-from curate.export import write_form
+from curate.export import Layout, write_form
 from curate.schema import CANDIDATES, COLUMNS, PAIRS, PROMPT, STEP_PAIRS, STEPS
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -42,14 +43,18 @@ def exported(tmp_path_factory):
         [("id", pa.string()), ("prompt", PROMPT), ("candidates", CANDIDATES), ("pairs", PAIRS),
          ("steps", STEPS), ("step_pairs", STEP_PAIRS)]
     )  # fmt: skip
-    table = pa.Table.from_pylist(rows, schema=schema)
     assert all(COLUMNS[f.name] == f.type for f in schema)
 
-    def load(form):
+    def load(form, margins=(0.5, 1.5, 2.5, 3.5), meta=None, keep=()):
         import datasets
 
+        for row, margin in zip(rows, margins, strict=True):
+            row["pairs"][0]["margin"] = margin
+        table = pa.Table.from_pylist(rows, schema=schema)
+        if meta is not None:
+            table = table.append_column("meta", pa.array([json.dumps(m) for m in meta]))
         folder = tmp_path_factory.mktemp(form)
-        write_form([table], folder / "out", form, file_format="parquet")
+        write_form([table], folder / "out", form, Layout("parquet", keep=keep))
         cache = str(folder / "cache")
         return datasets.load_dataset(str(folder / "out"), cache_dir=cache)["train"]
 
@@ -139,6 +144,35 @@ def test_trl_knows_the_form(exported, form, conversational, kind):
 def test_one_training_step(exported, tokenizer, tmp_path, name, form, kind):
     kind = kind.replace("AutoModel", "Llama")
     loss = one_step(name, tiny(tokenizer, kind), exported(form), tokenizer, tmp_path)
+    assert 0.0 < loss < 10.0
+
+
+@pytest.mark.parametrize("margins", [(None,) * 4, (None, 1.5, None, 0.5)])
+def test_a_reward_model_trains_where_margins_are_missing(exported, tokenizer, tmp_path, margins):
+    """A set of plain chosen and rejected answers has no margins, and a null stops the trainer."""
+    data = exported("implicit", margins)
+    expected = [m or 0.0 for m in margins] if any(margins) else None
+    assert (data["margin"][:] if "margin" in data.column_names else None) == expected
+    model = tiny(tokenizer, "LlamaForSequenceClassification")
+    assert 0.0 < one_step("Reward", model, data, tokenizer, tmp_path) < 10.0
+
+
+def test_what_a_reference_model_gave_is_passed_on(exported, tokenizer, tmp_path):
+    """With stored log-probabilities DPO trains; tools and template arguments reach the template."""
+    keep = ("ref_chosen_logps", "ref_rejected_logps", "tools", "chat_template_kwargs")
+    tools = [{"type": "function", "function": {"name": "seven", "parameters": {"a": [1]}}}]
+    meta = [
+        {"ref_chosen_logps": -1.5 - i, "ref_rejected_logps": -3, "tools": tools,
+         "chat_template_kwargs": {"thinking": False}}
+        for i in range(4)
+    ]  # fmt: skip
+    data = exported("preference", meta=meta, keep=keep)
+    assert data["ref_chosen_logps"][:] == [-1.5, -2.5, -3.5, -4.5]
+    assert json.loads(data["tools"][0]) == tools
+    assert data["chat_template_kwargs"][0] == {"thinking": False}
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{{ tools[0].function.name if not thinking }} " + TEMPLATE
+    loss = one_step("DPO", tiny(tokenizer, "LlamaForCausalLM"), data, tokenizer, tmp_path)
     assert 0.0 < loss < 10.0
 
 

@@ -1,0 +1,35 @@
+"""The page of export forms, and the names under which forms are found."""
+
+from pathlib import Path
+
+import pytest
+
+from curate.errors import ConfigError
+from curate.export import FORMS
+from curate.export.catalogue import ALIASES, form_named
+from curate.export.reference import lines, page
+
+DOCS = Path(__file__).parents[2] / "docs/exports.md"
+
+
+def test_the_page_is_that_of_the_forms():
+    assert DOCS.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_every_form_is_explained_and_listed_with_a_record():
+    sections = dict(part.split("\n", 1) for part in page().split("\n## ")[1:])
+    assert set(FORMS) | {"people"} == set(sections)
+    for name, form in FORMS.items():
+        assert form.build.__doc__, name
+        assert '\n{"' in sections[name], f"{name} shows no record"
+    assert [line.split()[0] for line in lines()] == [*FORMS, "label-studio", "argilla"]
+
+
+def test_a_form_is_found_by_the_training_that_reads_it():
+    assert form_named("dpo") is FORMS["preference"]
+    assert form_named("kto") is FORMS["unpaired"]
+    assert form_named("rm") is FORMS["implicit"]
+    assert set(ALIASES.values()) <= set(FORMS)
+    assert not set(ALIASES) & set(FORMS)
+    with pytest.raises(ConfigError, match="unknown export form 'ktoo'; did you mean 'kto'"):
+        form_named("ktoo")

@@ -1,0 +1,85 @@
+"""What stands beside a form's own columns, and of what type it is."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_export_dataset import row, table
+
+from curate.errors import ConfigError
+from curate.export import FORMS, Again, Layout, write_form
+from curate.export.survey import survey
+
+
+def with_meta(*metas):
+    """Rows of one pair each, cut into a table a row: each alone would give another type."""
+    rows = table([row(f"r{i}") for i in range(len(metas))])
+    texts = pa.array([None if m is None else json.dumps(m) for m in metas], pa.string())
+    whole = rows.append_column("meta", texts)
+    return [whole.slice(i, 1) for i in range(len(metas))]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2.5, None], [1.0, 2.5, None]),
+        (["a", None, "b"], ["a", None, "b"]),
+        ([{"a": 1}, None, {"a": 2, "b": "x"}],
+         [{"a": 1, "b": None}, None, {"a": 2, "b": "x"}]),
+        ([[1], [], [2, 3]], [[1], [], [2, 3]]),
+        ([[{"a": 1}], [], [{"b": []}]], ['[{"a":1}]', "[]", '[{"b":[]}]']),
+        ([{"a": {"b": 1}}, "text", None], ['{"a":{"b":1}}', "text", None]),
+    ],
+)  # fmt: skip
+def test_a_field_of_the_source_has_one_type_over_all_tables(tmp_path, values, expected):
+    tables = with_meta(*({"x": value} for value in values))
+    write_form(iter(tables), tmp_path / "o.parquet", "unpaired", Layout(keep=["x"]))
+    found = pq.read_table(tmp_path / "o.parquet")["x"].to_pylist()
+    assert found == [value for value in expected for _ in range(2)]
+
+
+def test_a_column_of_the_rows_is_kept_as_it_is(tmp_path):
+    write_form([table([row("a")])], tmp_path / "o.jsonl", "openrlhf", Layout(keep=["reference"]))
+    assert json.loads((tmp_path / "o.jsonl").read_text())["reference"] == "truth of a"
+
+
+@pytest.mark.parametrize(
+    ("metas", "keep", "message"),
+    [
+        ([{"tool": 1}], "tools", "no row has a value; did you mean 'tool'?"),
+        ([None, {"x": None}], "x", "no row has a value"),
+        ([{"x": 1}, {"x": "one"}], "x", "of several kinds"),
+        ([{"chosen": 1}], "chosen", "the form has a column of that name"),
+    ],
+)
+def test_what_cannot_be_kept_is_said_before_a_file_is_there(tmp_path, metas, keep, message):
+    with pytest.raises(ConfigError) as error:
+        write_form(with_meta(*metas), tmp_path / "o.jsonl", "openrlhf", Layout(keep=[keep]))
+    assert message in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dropped_pair_has_no_say_in_whether_there_are_margins():
+    lost = row("a")
+    lost["pairs"] = [lost["pairs"][0] | {"margin": None}, lost["pairs"][0] | {"drop": "why"}]
+    known, _ = survey([table([lost])], FORMS["implicit"])
+    assert not known.margins
+    known, _ = survey([table([lost]), table([row("b")])], FORMS["implicit"])
+    assert known.margins
+
+
+def test_tables_that_can_be_read_again_are_not_held():
+    reads = []
+
+    def read():
+        reads.append(1)
+        yield table([row("a")])
+
+    tables = Again(read)
+    for _ in range(2):
+        _, tables = survey(tables, FORMS["implicit"])
+    assert isinstance(tables, Again)
+    assert len(reads) == 2
