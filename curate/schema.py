@@ -105,6 +105,8 @@ DROP, FAIL = "drop", "fail"
 """Reserved result columns: why a row leaves the pipeline (a decision, or an error)."""
 
 CompletionStatus = Literal["ok", "truncated", "refused", "too_long", "api_error"]
-JudgmentStatus = Literal["ok", "parse_error", "refused", "truncated", "too_long", "api_error"]
+JudgmentStatus = Literal[
+    "ok", "not_applicable", "parse_error", "refused", "truncated", "too_long", "api_error"
+]
 """`too_long`: the prompt does not fit the model's window, which no rerun changes; `api_error`: the
 engine failed, and another run may do better."""

@@ -103,6 +103,8 @@ CODE = [
     *(f"{stage}.isolation=machine" for stage in ("check_tests", "run_tests")),
 ]
 
+FOUR = ["1: 2\n2: 4\n3: N/A\n4: 5", "Poor. Score: 2", "Fair. Score: 5", "Good. Score: 9"]
+
 SOLUTIONS = [f"Let us see.\nThat is {n}.\nA: {n}" for n in (26, 49, 6, 20, 120, 54, 18, 84)]
 
 # Name, the changes that make it scripted and small, and the columns that its records hold beside
@@ -162,7 +164,7 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("scir", [*plain("policy", "base"), *told("likelihood"), "9.at_least=0.1"], {"margin"}),
     ("self_rewarding", [grader("policy")], set()),
     ("spa", [*plain("policy", "sft"), *told("likelihood")], {"p_correct"}),
-    ("ultrafeedback", [*plain(*MODELS), grader("judge")], {"margin"}),
+    ("ultrafeedback", [*plain(*MODELS), in_lines("judge", *FOUR)], {"margin"}),
     ("hybrid_routing", [*says("tagger", *TAGGED), "tag.structured=false"], set()),
     ("personas", [*says("writer", "- Is it short?"), *PERSON], {"margin"}),
     ("fspo", [*plain("policy", "judge"), "consensus.min_agreement=0", "few_shot.n=1"], {"margin"}),

@@ -21,12 +21,15 @@ Reading = tuple[float | None, JudgmentStatus]
 
 _LABELLED = re.compile(
     r"^[\s*_#>-]{0,6}(?:aspect\s|item\s)?[\[(]?(?P<label>[^\n:=]{1,80}?)[\])]?[\s*_]{0,4}[:=]"
-    r"[\s*_]{0,4}[\[(]?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?|[a-z]{2,3})"
+    r"[\s*_]{0,4}[\[(]?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?|n/a|[a-z]{2,3})"
     r"(?:\s?(?:/|out\sof)\s?(?P<top>[0-9]{1,6}))?[\])]?[\s*_]{0,4}\.?[\s*_]{0,4}$",
     re.I | re.A,
 )
 _RANKING = re.compile(r"(?<![a-z])ranking[\s*_]{0,4}[:=]", re.I | re.A)
 _LONGEST_LINE = 4000
+NO_SCORE = "N/A"
+"""What a judge writes where a criterion does not apply to an answer."""
+
 _YES = {"yes": 1.0, "no": 0.0}
 
 
@@ -53,6 +56,18 @@ def checklist_share(text: str, items: int) -> Reading:
     return _share([labelled.get(str(k), ("", None))[0].lower() for k in range(1, items + 1)])
 
 
+def listed_scores(text: str, size: int, low: float, high: float) -> list[Reading]:
+    """Read a score in [low, high] for each of 1..`size` from last lines `1: 4`, one a thing.
+
+    `N/A` is `not_applicable`. A number that has no such line is a `parse_error` of that one alone.
+    """
+    labelled, status = _last_lines(text, size)
+    if labelled is None:
+        return [(None, status)] * size
+    known = {label.removeprefix("answer "): found for label, found in labelled.items()}
+    return [_scored_or_not(known.get(str(k)), low, high) for k in range(1, size + 1)]
+
+
 def ranked_shares(text: str, size: int) -> list[Reading]:
     """Read a ranking `2 > 1 = 3` of 1..`size` from the last line, as each one's share beaten.
 
@@ -75,6 +90,17 @@ def json_scores(text: str, names: Sequence[str], low: int, high: int) -> list[Re
     if found is None:
         return [(None, status)] * len(names)
     return [_whole(found.get(name), low, high) for name in names]
+
+
+def json_listed(text: str, size: int, low: int, high: int) -> list[Reading]:
+    """Read a JSON object's `scores`, `size` whole numbers in [low, high] or "N/A"."""
+    found, status = json_object(text)
+    if found is None:
+        return [(None, status)] * size
+    given = found.get("scores")
+    if not isinstance(given, list) or len(given) != size:
+        return [_wrong()] * size
+    return [(None, "not_applicable") if v == NO_SCORE else _whole(v, low, high) for v in given]
 
 
 def json_choice(text: str, scores: Mapping[str, float]) -> Reading:
@@ -179,6 +205,12 @@ def _scored(found: tuple[str, str | None] | None, low: float, high: float) -> Re
     except ValueError:
         return _wrong()
     return (value, "ok") if math.isfinite(value) and low <= value <= high else _wrong()
+
+
+def _scored_or_not(found: tuple[str, str | None] | None, low: float, high: float) -> Reading:
+    if found is not None and found[0].upper() == NO_SCORE:
+        return None, "not_applicable"
+    return _scored(found, low, high)
 
 
 def _whole(value: object, low: int, high: int) -> Reading:

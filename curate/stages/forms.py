@@ -115,6 +115,28 @@ def list_form(structured: bool) -> Form:
     return Form(frame, load_template("end_list").render(), answers.ranked_shares)
 
 
+def grades_form(low: int, high: int, structured: bool, may_skip: bool) -> Form:
+    """Ask for a score of each of several answers; `may_skip` lets the judge write N/A."""
+    frame = load_template("judge_list_grades")
+    unless = f" Where it does not apply to an answer, write {answers.NO_SCORE} in place of a grade."
+    if structured:
+        grade = _whole(low, high)
+        if may_skip:
+            grade = {"anyOf": [grade, {"type": "string", "enum": [answers.NO_SCORE]}]}
+        form = '"scores": [a grade for each answer, in order]'
+        ending, schema = _json({"scores": {"type": "array", "items": grade}}, form)
+        return Form(
+            frame,
+            ending + (unless if may_skip else ""),
+            lambda t, size: answers.json_listed(t, size, low, high),
+            schema,
+        )
+    ending = load_template("end_list_grades").render(
+        unless=unless if may_skip else "", low=str(low), high=str(high)
+    )
+    return Form(frame, ending, lambda t, size: answers.listed_scores(t, size, low, high))
+
+
 def first_preferred(text: str) -> Reading:
     """Read a comparison: 1 where the answer shown first won, -1 the second, 0 for a tie."""
     verdict, status = pair_outcome(text)

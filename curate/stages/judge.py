@@ -36,7 +36,7 @@ class Judge(Judging, name="judge"):
     """
 
     rubric: str | tuple[str, ...] = "helpfulness"
-    """A built-in rubric (helpfulness, correctness, honesty, instructions, truthfulness;
+    """A built-in rubric (helpfulness, correctness, honesty, instructions, overall, truthfulness;
     checklist) or a path to a Markdown file, or several: UltraFeedback's four aspects are
     [instructions, honesty, truthfulness, helpfulness]."""
     together: bool = False

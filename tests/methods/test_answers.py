@@ -12,10 +12,12 @@ from curate.methods.answers import (
     aspect_scores,
     checklist_share,
     json_choice,
+    json_listed,
     json_object,
     json_ranked,
     json_scores,
     json_share,
+    listed_scores,
     ranked_shares,
 )
 from curate.methods.verdicts import pair_grade, pair_outcome, rubric_score
@@ -37,6 +39,8 @@ def read_all(text):
         json_choice(text, {"A": 1.0, "B": -1.0}),
         json_share(text, 2),
         *json_ranked(text, 3),
+        *listed_scores(text, 3, 1, 5),
+        *json_listed(text, 3, 1, 5),
     ]
 
 
@@ -207,3 +211,35 @@ def test_readings_do_not_depend_on_the_hash_seed():
     ]
     assert found[0] == found[1]
     assert "'ok'" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("Two good ones.\n1: 4\n2: 5", [(4, "ok"), (5, "ok")]),
+        ("**Answer 2:** 3/5\n- Answer 1: n/a.", [(None, "not_applicable"), (3, "ok")]),
+        ("1: 4\n1: 2", [(2, "ok"), WRONG]),
+        ("1: 6\n2: 4/10", [WRONG, WRONG]),
+        ("3: 4\n2: 1", [WRONG, (1, "ok")]),
+        ("1: yes\n2: N/A", [WRONG, (None, "not_applicable")]),
+        ("1: 4\n2: 5\nThat is all.", [WRONG, (5, "ok")]),
+        ("<think>1: 4\n2: 5", [(None, "truncated")] * 2),
+        ("4 and 5", [WRONG, WRONG]),
+    ],
+)
+def test_grades_of_a_list(text, readings):
+    assert listed_scores(text, 2, 1, 5) == readings
+
+
+@pytest.mark.parametrize(
+    ("scores", "readings"),
+    [
+        ('[4, "N/A"]', [(4, "ok"), (None, "not_applicable")]),
+        ("[4]", [WRONG, WRONG]),
+        ("[4.0, true]", [WRONG, WRONG]),
+        ('[0, "n"]', [WRONG, WRONG]),
+        ('"45"', [WRONG, WRONG]),
+    ],
+)
+def test_grades_of_a_list_in_json(scores, readings):
+    assert json_listed(f'{{"feedback": "", "scores": {scores}}}', 2, 1, 5) == readings

@@ -5,6 +5,7 @@ from fake_engine import context, table
 from curate.engines.contract import Completion
 from curate.errors import ConfigError, StageError
 from curate.schema import JUDGMENTS
+from curate.stages.combine import Combine
 from curate.stages.judge_list import JudgeList
 
 
@@ -82,3 +83,74 @@ def test_structured_rankings_references_and_errors():
     with pytest.raises(ConfigError):
         JudgeList(engine="fake", rubric="nonsense")
     assert len(JudgeList(engine="fake").apply(table([["a"]]).slice(0, 0), ctx)["judgments"]) == 0
+
+
+def grader(request):
+    """A judge that grades "q4" with 4, and finds honesty beside the point in "q1"."""
+    honest = "Honesty" in request.messages[-1]["content"]
+    marks = [answer.removeprefix("q") for answer in shown(request)]
+    lines = ["N/A" if honest and m == "1" else m for m in marks]
+    return Completion("So.\n" + "\n".join(f"{k}: {m}" for k, m in enumerate(lines, 1)))
+
+
+def test_grades_of_all_answers_in_one_call_a_rubric():
+    view = table([["q1", "q5", "gone", "q3"], ["alone"], ["q2", "q2"]],
+                 [[None, None, "empty", None], [None], [None, None]])  # fmt: skip
+    ctx = context(grader)
+    stage = JudgeList(
+        engine="fake", rubric=("instructions", "honesty"), score="grades", orders=2,
+        not_applicable=("honesty",),
+    )  # fmt: skip
+    made = stage.apply(view, ctx)["judgments"]
+    first, alone, last = made.to_pylist()
+    assert ctx.counts["calls"] == 8
+    assert (len(first), alone, len(last)) == (12, [], 8)
+    assert {j["judge"] for j in first} == {"fake:instructions+honesty:grades"}
+    assert [j["aspect"] for j in first] == ["instructions"] * 6 + ["honesty"] * 6
+    found = {(j["aspect"], j["a"], j["score"], j["status"]) for j in first}
+    assert found == {
+        ("instructions", 0, 1, "ok"), ("instructions", 1, 5, "ok"), ("instructions", 3, 3, "ok"),
+        ("honesty", 0, None, "not_applicable"), ("honesty", 1, 5, "ok"), ("honesty", 3, 3, "ok"),
+    }  # fmt: skip
+    assert {(j["score"], j["status"]) for j in last} == {(2, "ok")}
+    # The judgments of a call stand in the order that it showed, and hold its text.
+    requests = ctx.engines["fake"].requests
+    assert [f"q{(1, 5, 0, 3)[j['a']]}" for j in first[:3]] == shown(requests[0])
+    assert first[0]["text"] == first[2]["text"] != first[6]["text"]
+    # N/A counts for nothing: the mean of what there is.
+    combined = Combine().apply(view.append_column("judgments", made), ctx)["scores"]
+    assert combined.to_pylist()[0] == [1, 5, None, 3]
+
+
+def test_na_where_it_is_not_allowed_and_unreadable_grades_are_no_scores():
+    stage = JudgeList(engine="fake", score="grades", max_error_rate=1.0)
+    said = Completion("1: N/A\n2: 9\n3: 4/5")
+    made = stage.apply(table([["a", "b", "c"]]), context(lambda r: said))["judgments"]
+    assert [(j["score"], j["status"]) for j in made.to_pylist()[0]] == [
+        (None, "parse_error"), (None, "parse_error"), (4, "ok"),
+    ]  # fmt: skip
+    for fields, error in (
+        ({"score": "rank", "not_applicable": ("helpfulness",)}, "score: grades"),
+        ({"score": "grades", "not_applicable": ("honesty",)}, "names no rubric"),
+        ({"score": "grades", "low": 5}, "below high"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            JudgeList(engine="fake", **fields)
+
+
+def test_structured_grades():
+    stage = JudgeList(
+        engine="fake", score="grades", structured=True, rubric="honesty",
+        not_applicable=("honesty",), high=10,
+    )  # fmt: skip
+    replies = {
+        "2": '{"feedback": "", "scores": [10, "N/A"]}',
+        "3": '{"feedback": "", "scores": [1]}',
+    }
+    ctx = context(lambda r: Completion(replies[str(len(shown(r)))]))
+    made = stage.apply(table([["a", "b"], ["a", "b", "c"]]), ctx)["judgments"].to_pylist()
+    assert [(j["score"], j["status"]) for j in made[0]] == [(10, "ok"), (None, "not_applicable")]
+    assert [j["status"] for j in made[1]] == ["parse_error"] * 3
+    asked = ctx.engines["fake"].requests[0]
+    assert "write N/A" in asked.messages[-1]["content"]
+    assert "10 (best)" in asked.messages[-1]["content"]
