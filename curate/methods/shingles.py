@@ -73,6 +73,19 @@ def words(text: str) -> list[str]:
     return ["".join(c.lower() if c.isascii() else c for c in w) for w in spaced.split(" ") if w]
 
 
+def word_counts(texts: Iterable[pa.Array]) -> Ints:
+    """Return how many words each text has (n), as the shingles see them; null has none.
+
+    `texts` come in any number of arrays.
+    """
+    found = [np.zeros(0, dtype=np.int64)]
+    for _, part in batches(texts):
+        data, offsets = _bytes_of(fold(part))
+        first, _ = _word_bounds(data, offsets)
+        found.append(np.diff(np.searchsorted(first, offsets)))
+    return np.concatenate(found)
+
+
 def tokenize(texts: pa.Array, width: int, salt: Hashes | None = None) -> tuple[Hashes, Ints]:
     """Return the distinct shingles of each of at most 2**BATCH_BITS texts, and how many each has.
 

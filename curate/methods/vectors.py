@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from curate.arrays import Column, flat, lengths, one_chunk, owners
 from curate.errors import MissingExtra, StageError
+from curate.methods.columns import column_of
 
-PAIR_NUMBERS = {"pairs": "margin", "margin": "margin", "p_correct": "p_correct", "weight": "weight"}
-"""Names that rank rows by their pairs, and the field of a pair that each stands for."""
+PAIR_NUMBERS = ("margin", "p_correct", "weight")
+"""Names that rank rows by a number of their pairs."""
 
 
 def load_faiss() -> Any:
@@ -76,22 +77,23 @@ def unit_rows(column: Column, order: npt.NDArray[np.int64]) -> npt.NDArray[np.fl
     return np.zeros((0, 1), dtype=np.float32) if full is None else full
 
 
-def best_of(view: pa.Table, name: str) -> npt.NDArray[np.float64]:
+def best_of(view: pa.Table, name: str, required: bool = False) -> npt.NDArray[np.float64]:
     """Return each row's quality (n): its highest score, its highest margin, or a number.
 
-    `name` is a number of the pairs ("margin", which "pairs" stands for too, "p_correct" or
-    "weight"; dropped pairs do not count), or a column of numbers or of lists of numbers, such as
-    "scores". -inf where a row has none.
+    `name` is a number of the pairs ("margin", "p_correct" or "weight"; dropped pairs do not
+    count), or a column of numbers or of lists of numbers, such as "scores" or "meta.KEY" (see
+    `columns`). -inf where a row has none. Raises StageError for a column of something else, and
+    for a `required` one of `meta` that no row has.
     """
     best = np.full(len(view), -np.inf)
     if name in PAIR_NUMBERS:
-        counts, value = lengths(view["pairs"]), flat(view["pairs"], PAIR_NUMBERS[name])
+        counts, value = lengths(view["pairs"]), flat(view["pairs"], name)
         usable = np.asarray(flat(view["pairs"], "drop").is_null(), dtype=bool)
-    elif pa.types.is_list(view[name].type):
-        counts, value = lengths(view[name]), flat(view[name])
+    elif pa.types.is_list((column := column_of(view, name, required)).type):
+        counts, value = lengths(column), flat(column)
         usable = np.ones(len(value), dtype=bool)
     else:
-        value = one_chunk(view[name])
+        value = one_chunk(column)
         counts, usable = np.ones(len(value), dtype=np.int64), np.ones(len(value), dtype=bool)
     if not (pa.types.is_floating(value.type) or pa.types.is_integer(value.type)):
         raise StageError(f"column {name!r} cannot rank rows: it holds {value.type}, not numbers")

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from curate.arrays import Column, one_chunk
 from curate.errors import StageError
+from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, shares
 from curate.methods.selection_report import selection_report
 from curate.methods.similarity import Floats, Ints, Mask
@@ -73,8 +74,9 @@ def pool_of(view: pa.Table, embedding: str, quality: str | None, group: str | No
     """Return all rows of `view`; a row without an embedding has a zero vector."""
     ids = np.array(view["id"].to_pylist(), dtype=object)
     order = np.argsort(ids, kind="stable").astype(np.int64)
-    best = best_of(view, quality) if quality else np.full(len(view), -np.inf)
-    number = _numbers(view[group]) if group else np.zeros(len(view), dtype=np.int64)
+    best = best_of(view, quality, required=True) if quality else np.full(len(view), -np.inf)
+    named = column_of(view, group, required=True) if group else None
+    number = np.zeros(len(view), dtype=np.int64) if named is None else _numbers(named)
     return Pool(order, unit_rows(view[embedding], order), best[order], number[order])
 
 

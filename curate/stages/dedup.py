@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate.arrays import hashes, join_texts, mix
 from curate.component import Runtime
@@ -20,7 +20,7 @@ from curate.methods.minhash import minhash_greedily
 from curate.methods.pieces import Hashes
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import WIDTH, number_equal, shingle_sets
-from curate.methods.similarity import CosineSearch, Floats, Ints, keep_greedily
+from curate.methods.similarity import COSINE_SLACK, CosineSearch, Floats, Ints, keep_greedily
 from curate.methods.vectors import vectors_of
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.dedup_items import (
@@ -33,6 +33,8 @@ from curate.stages.dedup_items import (
     item_texts,
     items_of,
     names_of,
+    rankable,
+    system_marks,
     with_ranking,
 )
 
@@ -55,6 +57,11 @@ class ExactDedup(Stage, name="exact_dedup"):
     """Compare in NFC with white space collapsed."""
     keep_by: str | None = None
     """The column or the pairs' number by which the best one stays."""
+
+    @model_validator(mode="after")
+    def _ranks(self) -> ExactDedup:
+        rankable(self.on, self.keep_by)
+        return self
 
     def view_scope(self) -> Scope:
         """Answers are compared within a row."""
@@ -93,13 +100,14 @@ class NearDedup(Stage, name="near_dedup"):
 
     Similarity is the exact Jaccard index of the texts' word n-grams (case is folded, numbers and
     punctuation are not, so "2+3" and "2+4" differ; texts of fewer words are compared as sets of
-    words; without spaces each character is a word), or the cosine of their embeddings. Nothing
+    words; without spaces each character is a word), or the cosine of their embeddings. System
+    messages are not compared by words: prompts under different ones are different. Nothing
     is dropped that is not similar to something that stays: there are no transitive chains.
     `on: response` compares the answers of one prompt and drops candidates; `on: pair` the pairs
     of equal prompts, by both answers in either order.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id",)
     on: On | Literal["embedding"] = "prompt"
@@ -113,11 +121,17 @@ class NearDedup(Stage, name="near_dedup"):
     """Words an n-gram."""
     keep_by: str | None = None
     """What stays among similar ones: the best by this column of numbers (a list's largest
-    counts, as with "scores") or number of the pairs (margin, p_correct), or else the first."""
+    counts, as with "scores"; "meta.KEY" is one of the source's own) or number of the pairs
+    (margin, p_correct), or else the first."""
     embedding: str = "embedding"
     """The column used with `on: embedding`."""
     spill_from: Runtime[int] = 4_000_000
     """From so many texts on, n-grams lie in a temporary file and not in memory."""
+
+    @model_validator(mode="after")
+    def _ranks(self) -> NearDedup:
+        rankable(self.on, self.keep_by)
+        return self
 
     def view_scope(self) -> Scope:
         """Answers are compared within a row."""
@@ -166,12 +180,15 @@ class NearDedup(Stage, name="near_dedup"):
 
 
 def salt_of(view: pa.Table, on: str, items: Items) -> Hashes | None:
-    """Return what tells items apart however alike (m): a row for answers, a prompt for pairs."""
+    """Return what tells items apart however alike (m; None for nothing).
+
+    That is the row for answers, the prompt for pairs, and the system message for prompts.
+    """
     if on == "response":
         return mix(items.row)
     if on == "pair":
         return np.asarray(text_marks(item_texts(view, "prompt", seal=True))[0][0, items.row])
-    return None
+    return system_marks(view["prompt"]) if on in ("prompt", "conversation") else None
 
 
 @contextmanager
@@ -185,9 +202,14 @@ def spilled(needed: bool) -> Iterator[Path | None]:
 
 
 def percent(similarity: Floats) -> pa.Array:
-    """Return each similarity as " (0.93)", as large_string."""
+    """Return each similarity as " (0.93)", as large_string; only what is equal is " (1.00)".
+
+    Equal up to the float32 rounding of a cosine, that is; what is not is at most " (0.99)".
+    """
     steps = pa.array([f" ({step / 100:.2f})" for step in range(101)], pa.large_string())
-    return steps.take(pa.array(np.rint(similarity.clip(0, 1) * 100).astype(np.int64)))
+    shown = np.rint(similarity.clip(0, 1) * 100).astype(np.int64)
+    shown[(shown == 100) & (similarity < 1 - COSINE_SLACK)] = 99
+    return steps.take(pa.array(shown))
 
 
 def text_marks(texts: Iterable[pa.Array]) -> tuple[Hashes, npt.NDArray[np.bool_]]:

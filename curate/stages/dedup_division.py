@@ -46,6 +46,7 @@ from curate.stages.dedup import first_of, percent, salt_of, text_marks, text_twi
 from curate.stages.dedup_items import (
     Floats,
     Items,
+    best_first,
     drop_items,
     item_texts,
     item_value,
@@ -232,7 +233,7 @@ def _order(space: Space, keep_by: str | None, size: int) -> Ints:
     """Return all items from best to worst, as `item_order` does."""
     if keep_by is None:
         return np.arange(size)
-    return np.argsort(-space.all_of("value", space.spans), kind="stable")
+    return best_first(space.all_of("value", space.spans), keep_by)
 
 
 def _found(space: Space, span: int) -> tuple[Ints, pa.Array, Ints]:

@@ -10,9 +10,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, join_texts, large, lengths, lists, owners, set_field
+from curate.arrays import (
+    Column,
+    flat,
+    hashes,
+    join_texts,
+    large,
+    lengths,
+    lists,
+    mix,
+    owners,
+    set_field,
+)
 from curate.errors import StageError
-from curate.methods.pieces import Ints
+from curate.methods.columns import OWN, base_column, column_of
+from curate.methods.pieces import Hashes, Ints
 from curate.methods.shingles import BORDER
 from curate.methods.vectors import PAIR_NUMBERS, best_of
 from curate.schema import DROP
@@ -26,6 +38,8 @@ On: TypeAlias = Literal["prompt", "last_turn", "conversation", "response", "pair
 
 LISTED = {"response": "candidates", "pair": "pairs"}
 """The list column whose elements are the items; without one the rows are the items."""
+
+SYSTEM_ROLES = ("system", "developer")
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt",),
@@ -64,29 +78,31 @@ def item_texts(
 ) -> Iterator[pa.Array]:
     """Yield the items' texts, one array for each chunk of the view.
 
-    Between the parts of a text is a BORDER that no shingle crosses; a pair's parts are its two
-    answers in a fixed order, with `seal` after the prompt. With `seal` each part has its
-    role and length before it, so that no text can imitate a border, an item without text is null,
-    and with `fold` each part is in NFC with white space collapsed.
+    System messages are left out (see `asked` and `system_marks`), but not with `seal`. Between
+    the parts of a text is a BORDER that no shingle crosses; a pair's parts are its two answers in
+    a fixed order, with `seal` after the prompt. With `seal` each part has its role and length
+    before it, so that no text can imitate a border, an item without text is null, and with `fold`
+    each part is in NFC with white space collapsed.
     """
     for batch in view.to_batches():
         part = pa.table(batch)
-        texts = _texts(part, on, seal, fold)
+        texts = _texts(part, on, seal, fold, system=seal)
         if seal:
-            plain = pc.utf8_trim_whitespace(pc.fill_null(_texts(part, on, False, False), ""))
+            plain = _texts(part, on, False, False, system=True)
+            plain = pc.utf8_trim_whitespace(pc.fill_null(plain, ""))
             blank = pc.equal(pc.replace_substring(plain, BORDER, ""), "")
             texts = pc.if_else(blank, pa.scalar(None, pa.large_string()), texts)
         yield texts
 
 
-def _texts(view: pa.Table, on: str, seal: bool, fold: bool) -> pa.Array:
+def _texts(view: pa.Table, on: str, seal: bool, fold: bool, system: bool) -> pa.Array:
     if on == "last_turn":
         turns = _parts(view["prompt"], "content", "role", seal, fold)
         counts = lengths(view["prompt"])
         return turns.take(pa.array(np.cumsum(counts) - 1, mask=counts == 0))
     if on != "response":
-        turns = _parts(view["prompt"], "content", "role", seal, fold)
-        prompt = _joined(lengths(view["prompt"]), turns, "\n")
+        talk = view["prompt"] if system else asked(view["prompt"])
+        prompt = _joined(lengths(talk), _parts(talk, "content", "role", seal, fold), "\n")
     if on == "prompt":
         return prompt
     answers = _parts(view["candidates"], "text", None, seal, fold)
@@ -102,6 +118,51 @@ def _texts(view: pa.Table, on: str, seal: bool, fold: bool) -> pa.Array:
     first, second = pc.min_element_wise(a, b), pc.max_element_wise(a, b)
     both = join_texts(first, BORDER, second)
     return join_texts(prompt.take(row), BORDER, both) if seal else both
+
+
+def asked(prompt: Column) -> Column:
+    """Return the conversations without their system messages.
+
+    One that holds nothing else stays as it is. A system message is the frame of many prompts: its
+    words say nothing of how alike two questions are.
+    """
+    system, counts = _system_turns(prompt)
+    if not system.any():
+        return prompt
+    keep = ~system
+    return lists(
+        np.bincount(owners(counts)[keep], minlength=len(counts)),
+        flat(prompt).filter(pa.array(keep)),
+    )
+
+
+def system_marks(prompt: Column) -> Hashes | None:
+    """Return a hash of each conversation's system messages (n; 0 for none); None if no one has any.
+
+    White space is collapsed. One that holds nothing else has no mark: it is its own question.
+    """
+    marks = list[Hashes]()
+    for chunk in prompt.chunks if isinstance(prompt, pa.ChunkedArray) else [prompt]:
+        system, counts = _system_turns(chunk)
+        own = np.zeros(len(counts), dtype=np.uint64)
+        row = owners(counts)[system]
+        place = np.flatnonzero(system) - (np.cumsum(counts) - counts)[row]
+        texts = pc.fill_null(large(flat(chunk, "content").filter(pa.array(system))), "")
+        np.add.at(own, row, mix(hashes(normal(texts)), place))
+        marks.append(own)
+    found = np.concatenate([np.zeros(0, dtype=np.uint64), *marks])
+    return found if found.any() else None
+
+
+def _system_turns(prompt: Column) -> tuple[Mask, Ints]:
+    """Return which flattened turns are system messages beside others, and each row's turns (n)."""
+    counts = lengths(prompt)
+    speaker = pc.fill_null(flat(prompt, "role"), "")
+    system = np.asarray(pc.is_in(speaker, pa.array(SYSTEM_ROLES, speaker.type)), dtype=bool)
+    if system.any():
+        row = owners(counts)
+        system &= np.bincount(row[~system], minlength=len(counts))[row] > 0
+    return system, counts
 
 
 def _parts(column: Column, text: str, role: str | None, seal: bool, fold: bool) -> pa.Array:
@@ -138,7 +199,29 @@ def item_order(view: pa.Table, on: str, items: Items, keep_by: str | None) -> In
     """
     if keep_by is None:
         return np.arange(len(items.row))
-    return np.argsort(-item_value(view, on, keep_by), kind="stable")
+    return best_first(item_value(view, on, keep_by), keep_by)
+
+
+def best_first(value: Floats, keep_by: str) -> Ints:
+    """Return the order of the items by their numbers (n), the highest first.
+
+    Raises StageError where a key of the source's own columns gives none of them a number.
+    """
+    if keep_by.startswith(OWN) and len(value) and not np.isfinite(value).any():
+        raise StageError(f"keep_by: no row has a number in {keep_by!r}")
+    return np.argsort(-value, kind="stable")
+
+
+def rankable(on: str, keep_by: str | None) -> None:
+    """Raise ValueError where `keep_by` is not a number of what `on` compares."""
+    if keep_by in SOURCES["pair"]:
+        hint = '; say "margin"' if keep_by == "pairs" else ""
+        raise ValueError(f"keep_by: {keep_by!r} holds no numbers{hint}")
+    if on == "response" and keep_by in PAIR_NUMBERS:
+        raise ValueError(
+            f"keep_by: {keep_by!r} is a number of pairs, and `on: response` compares candidates; "
+            'name a column of a number a candidate, such as "scores"'
+        )
 
 
 def item_value(view: pa.Table, on: str, keep_by: str) -> Floats:
@@ -147,19 +230,21 @@ def item_value(view: pa.Table, on: str, keep_by: str) -> Floats:
         return best_of(view, keep_by)
     column = view[LISTED[on]]
     if on == "pair" and keep_by in PAIR_NUMBERS:
-        number = flat(column, PAIR_NUMBERS[keep_by]).cast(pa.float64())
+        number = flat(column, keep_by).cast(pa.float64())
         value = np.asarray(number.to_numpy(zero_copy_only=False), dtype=np.float64)
-    elif pa.types.is_list(view[keep_by].type):
-        value = aligned_scores(view[keep_by], lengths(column))
+    elif pa.types.is_list((numbers := column_of(view, keep_by)).type):
+        value = aligned_scores(numbers, lengths(column))
     else:
         raise StageError(f"keep_by: {keep_by!r} holds no number for each of the {LISTED[on]}")
     return np.asarray(np.where(np.isnan(value), -np.inf, value)[live_in(column)])
 
 
 def with_ranking(columns: tuple[str, ...], keep_by: str | None) -> tuple[str, ...]:
-    """Return the columns with the ranking one added, where there is one and it is new."""
-    name = "pairs" if keep_by in PAIR_NUMBERS else keep_by
-    return columns if name is None or name in columns else (*columns, name)
+    """Return the columns with the one added that `keep_by` is read from, where it is new."""
+    if keep_by is None:
+        return columns
+    name = "pairs" if keep_by in PAIR_NUMBERS else base_column(keep_by)
+    return columns if name in columns else (*columns, name)
 
 
 def drop_items(view: pa.Table, on: str, items: Items, which: Ints, why: pa.Array) -> Result:

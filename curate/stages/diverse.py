@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from curate.arrays import Column
 from curate.errors import StageError
+from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, facility_location, farthest_first, first_of, mmr
 from curate.methods.neighbours import DIGITS, Graph, exact_graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
@@ -106,9 +108,12 @@ class Diverse(Stage, name="diverse"):
             chosen = self._choose(pool, min(keep, len(pool.rows)), quota, ctx)
         else:
             chosen = np.arange(len(pool.rows))
-        tally_report(ctx, pool, chosen, view[self.topic] if self.topic else None)
+        tally_report(ctx, pool, chosen, self._topics(view))
         why = f"not among the {len(chosen)} most diverse"
         return {DROP: account(len(view), pool, chosen, why, unusable)}
+
+    def _topics(self, view: pa.Table) -> Column | None:
+        return column_of(view, self.topic, required=True) if self.topic else None
 
     def _adds_quality(self) -> bool:
         return self.quality is not None and self.method in ("mmr", "facility_location")

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from curate.methods.columns import column_of
 from curate.methods.fifa import FLOOR, fifa_greedy, fifa_scores
 from curate.methods.neighbours import exact_graph
 from curate.methods.similarity import Floats, Ints
@@ -90,7 +91,8 @@ class Fifa(Stage, name="fifa"):
             chosen = fifa_greedy(pool.vectors, *parts, keep, *weights, quota=quota)
         else:
             chosen = quota.first(np.argsort(-score, kind="stable"), keep)
-        tally_report(ctx, pool, chosen, view[self.topic] if self.topic else None)
+        topic = column_of(view, self.topic, required=True) if self.topic else None
+        tally_report(ctx, pool, chosen, topic)
         why = f"not among the {len(chosen)} of highest FiFA score"
         numbers = margin, pool.quality, np.log(distance + FLOOR), score
         return {

@@ -12,9 +12,9 @@ from pydantic import Field
 from curate.arrays import flat, hashes, join_texts, large, lists, mix, set_field
 from curate.methods.judgments import floats
 from curate.methods.pieces import Hashes, Ints, local
-from curate.methods.shingles import WIDTH, number_equal
+from curate.methods.shingles import WIDTH, number_equal, word_counts
 from curate.stage import Context, Result, Stage
-from curate.stages.dedup import near_text, text_marks
+from curate.stages.dedup import near_text, percent, text_marks
 from curate.stages.dedup_items import (
     Floats,
     drop_items,
@@ -24,6 +24,7 @@ from curate.stages.dedup_items import (
     names_of,
     normal,
     spread,
+    system_marks,
     with_ranking,
 )
 from curate.stages.pair_edits import edited, read_pairs, set_floats
@@ -63,14 +64,16 @@ class MergePairs(Stage, name="merge_pairs"):
     Where all agree on which is better, the first pair (or the best by `keep_by`) stays and its
     weight is the sum of theirs (1 where a pair has none). Where they contradict each other,
     `contradiction: drop` drops them all; with `majority` the side of more weight stays, with the
-    difference as its weight. Writes `conflict`: for each pair the share of the weight that says
-    otherwise (null for a dropped pair). A pair whose answers are the same text is dropped.
+    difference as its weight; with `keep` each side stays, with its own weight. Writes `conflict`:
+    for each pair the share of the weight that says otherwise (null for a dropped pair). A pair
+    whose answers are the same text is dropped. `counts`: "contradicted" and "merged" pairs.
     """
 
+    version = 2
     scope = "dataset"
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("pairs", "conflict")
-    contradiction: Literal["drop", "majority"] = "drop"
+    contradiction: Literal["drop", "majority", "keep"] = "drop"
     """What to do with pairs that contradict each other."""
     keep_by: str | None = None
     """The pairs' number (margin, p_correct, weight) by which the best one stays."""
@@ -95,21 +98,25 @@ class MergePairs(Stage, name="merge_pairs"):
         same = chosen == rejected
         lost = ~same & (votes.opposite >= 0)
         ctx.counts["contradicted"] += int(lost.sum())
+        total = votes.agree
         if self.contradiction == "majority":
             lost &= votes.agree <= votes.against
+            total = votes.agree - votes.against
+        elif self.contradiction == "keep":
+            lost &= False
         stays = ~same & ~lost & (votes.first == np.arange(len(live)))
         merged = ~same & ~lost & ~stays
         ctx.counts["merged"] += int(merged.sum())
-        changed = stays & (votes.agree - votes.against != weight)
-        own[live[changed]] = (votes.agree - votes.against)[changed]
+        changed = stays & (total != weight)
+        own[live[changed]] = total[changed]
         values = set_floats(pairs.values, "weight", own, np.isfinite(own))
         reason = pc.struct_field(values, "drop")
         # The reasons name the pair that stays, or the first that says otherwise.
         for mask, twin, what in (
-            (merged, votes.first, "merged with "),
-            (lost, votes.opposite, "contradicts "),
+            (merged, votes.first, "merged (with "),
+            (lost, votes.opposite, "contradicted (by "),
         ):
-            why = join_texts(what, names_of(view, "pair", items, twin[mask]))
+            why = join_texts(what, names_of(view, "pair", items, twin[mask]), ")")
             reason = pc.coalesce(reason, spread(len(values), live[mask], why))
         share = np.full(len(own), np.nan)
         with np.errstate(invalid="ignore"):  # weights may add up to nothing
@@ -124,11 +131,13 @@ class MergePairs(Stage, name="merge_pairs"):
 class CapPairs(Stage, name="cap_pairs"):
     """Keep at most `most` pairs for each prompt and those that nearly equal it.
 
-    Prompts are grouped as `near_dedup` does, around the first of each group. The pairs of a group
+    Prompts are grouped as `near_dedup` does, around the first of each group; their system messages
+    must be equal. The pairs of a group
     that come first stay, or the best ones by `keep_by` (as FastChat caps prompts that are asked
     over and over). A row whose pairs are all dropped is dropped.
     """
 
+    version = 2
     scope = "dataset"
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("pairs",)
@@ -149,16 +158,17 @@ class CapPairs(Stage, name="cap_pairs"):
         """Return the pairs with their reasons."""
         rows = np.arange(len(view))
         texts = item_texts(view, "prompt")
-        twin, _ = near_text(texts, rows, self.threshold, width=self.ngram)
+        items, salt = items_of(view, "pair"), system_marks(view["prompt"])
+        twin, close = near_text(texts, rows, self.threshold, width=self.ngram, salt=salt)
         group = np.where(twin < 0, rows, twin)
-        items = items_of(view, "pair")
         rank = item_order(view, "pair", items, self.keep_by)
         rank = rank[np.argsort(group[items.row[rank]], kind="stable")]
         place = local(np.bincount(group[items.row], minlength=len(view)))
         over = np.sort(rank[place >= self.most])
         heads = items_of(view, "prompt")
         name = names_of(view, "prompt", heads, group[items.row[over]])
-        why = join_texts(f"over the cap of {self.most} pairs for prompts like that of ", name)
+        how = percent(close[items.row[over]])
+        why = join_texts(f"over the cap of {self.most} pairs for prompts like that of ", name, how)
         return drop_items(view, "pair", items, over, why)
 
 
@@ -167,10 +177,13 @@ class ReusedAnswers(Stage, name="reused_answers"):
 
     A constant answer that scores well everywhere has found a weakness of the judge. Texts are
     grouped as in `near_dedup`; all candidates of a group that answers `prompts` or more different
-    prompts are dropped. Short ones (`short` words and fewer: "Yes.", a refusal, a number) may
-    repeat.
+    prompts are dropped. Prompts are different where no `prompt_threshold` of their n-grams (system
+    messages left out) is shared: three spellings of a question may have one answer. Short ones
+    (`short` words and fewer, in scripts written without spaces characters: "Yes.", a refusal, a
+    number) may repeat.
     """
 
+    version = 2
     scope = "dataset"
     needs = ("id", "prompt", "candidates")
     writes = ("candidates",)
@@ -178,6 +191,8 @@ class ReusedAnswers(Stage, name="reused_answers"):
     """Different prompts from which a text counts as constant."""
     threshold: float = Field(0.8, gt=0.0, le=1.0)
     """Jaccard index from which two answers count as one."""
+    prompt_threshold: float = Field(0.5, gt=0.0, le=1.0)
+    """Jaccard index from which two prompts count as one."""
     short: int = Field(20, ge=0)
     """Words up to which an answer may repeat."""
     ngram: int = Field(WIDTH, ge=1, le=64)
@@ -188,17 +203,22 @@ class ReusedAnswers(Stage, name="reused_answers"):
         items = items_of(view, "response")
         every = np.arange(len(items.row))
         texts = item_texts(view, "response")
-        twin, _ = near_text(texts, every, self.threshold, width=self.ngram)
+        twin, close = near_text(texts, every, self.threshold, width=self.ngram)
         group = np.where(twin < 0, every, twin)
-        prompt = text_marks(item_texts(view, "prompt", seal=True))[0][0, items.row]
-        used = np.unique(np.stack([group.astype(np.uint64), prompt]), axis=1)[0]
-        reach = np.bincount(used.astype(np.int64), minlength=len(every))[group]
-        sizes = [
-            pc.list_value_length(pc.utf8_split_whitespace(t)) for t in item_texts(view, "response")
-        ]
-        long = np.asarray(pa.chunked_array(sizes, pa.int32()), dtype=np.int64) > self.short
+        prompt = self._questions(view)[items.row]
+        used = np.unique(np.stack([group, prompt]), axis=1)[0]
+        reach = np.bincount(used, minlength=len(every))[group]
+        long = word_counts(item_texts(view, "response")) > self.short
         which = np.flatnonzero((reach >= self.prompts) & long)
         count = large(pa.array(reach[which]).cast(pa.string()))
         name = names_of(view, "response", items, group[which])
-        why = join_texts("answers ", count, " different prompts, as ", name)
+        why = join_texts("answers many prompts: ", count, ", as ", name, percent(close[which]))
         return drop_items(view, "response", items, which, why)
+
+    def _questions(self, view: pa.Table) -> Ints:
+        """Return the first row that asks what each row asks (n; -1 for one without words)."""
+        rows = np.arange(len(view))
+        texts = item_texts(view, "prompt")
+        twin, _ = near_text(texts, rows, self.prompt_threshold, width=self.ngram)
+        blank = word_counts(item_texts(view, "prompt")) == 0
+        return np.where(blank, -1, np.where(twin < 0, rows, twin))

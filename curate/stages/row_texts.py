@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from curate.arrays import large, last_turn, one_chunk
 from curate.errors import StageError
+from curate.methods.columns import OWN, base_column, own_values
 from curate.stages.questions import numbered
 from curate.stages.shown import transcripts
 
@@ -17,9 +18,7 @@ def source_of(name: str) -> str:
     """Return the column that `name` is read from: "meta.KEY" from `meta`, "last_turn" from
     `prompt`, any other from the column of that name.
     """
-    if name == "last_turn":
-        return "prompt"
-    return "meta" if name.startswith("meta.") else name
+    return "prompt" if name == "last_turn" else base_column(name)
 
 
 def row_texts(view: pa.Table, name: str) -> pa.Array:
@@ -32,10 +31,9 @@ def row_texts(view: pa.Table, name: str) -> pa.Array:
         return transcripts(view["prompt"])
     if name == "last_turn":
         return large(last_turn(view["prompt"]))
-    if name.startswith("meta."):
-        key = name.removeprefix("meta.")
-        found = [_value(meta, key) for meta in view["meta"].to_pylist()]
-        return pa.array(found, pa.large_string())
+    if name.startswith(OWN):
+        texts = [_as_text(value) for value in own_values(view["meta"], name)]
+        return pa.array(texts, pa.large_string())
     kind = view[name].type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return large(view[name])
@@ -46,9 +44,7 @@ def row_texts(view: pa.Table, name: str) -> pa.Array:
     raise StageError(f"column {name!r} holds {kind}; only texts and lists of texts can be shown")
 
 
-def _value(meta: str | None, key: str) -> str | None:
-    loaded: Any = orjson.loads(meta) if meta else None
-    value = loaded.get(key) if isinstance(loaded, dict) else None
+def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return orjson.dumps(value).decode()

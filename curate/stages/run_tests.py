@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from pydantic import Field
 
 from curate.arrays import one_chunk
 from curate.errors import ConfigError, StageError
 from curate.methods.code import hash_of_tests, python_of
+from curate.methods.columns import OWN, base_column, own_values
 from curate.sandbox import Ended, Isolation, Limits, run_tests
 from curate.schema import DROP, JudgmentStatus
 from curate.stage import Context, Result, Runtime, Stage
@@ -43,7 +43,7 @@ class RunsCode(Stage):
 
     def needed(self) -> tuple[str, ...]:
         """Need the column of the tests, and what else the stage needs."""
-        return (*self.needs, _column(self.tests))
+        return (*self.needs, base_column(self.tests))
 
 
 class CheckTests(RunsCode, name="check_tests"):
@@ -143,24 +143,14 @@ def row_tests(view: pa.Table, name: str) -> list[str | None]:
 
     Raises StageError where what the column holds is neither a text nor a list of texts.
     """
-    key = name.removeprefix("meta.")
-    column = one_chunk(view[_column(name)]).to_pylist()
-    values = [_member(text, key) for text in column] if name.startswith("meta.") else column
+    own = name.startswith(OWN)
+    values = own_values(view["meta"], name) if own else one_chunk(view[name]).to_pylist()
     return [_joined(value, name) for value in values]
 
 
 def said(one: Ended) -> str:
     """Return how a program ended as one line, which never differs between runs."""
     return f"{one.how}: {one.detail}" if one.detail else one.how
-
-
-def _column(name: str) -> str:
-    return "meta" if name.startswith("meta.") else name
-
-
-def _member(meta: str | None, key: str) -> Any:
-    loaded = orjson.loads(meta) if meta else None
-    return loaded.get(key) if isinstance(loaded, dict) else None
 
 
 def _joined(value: Any, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,37 +12,42 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, field_validator
 
-from curate.arrays import Column, flat, hashes, large, lengths, one_chunk, owners, text_of
-from curate.errors import StageError
+from curate.arrays import Column, flat, hashes, large, lengths, owners
+from curate.methods.columns import base_column, values_of
 from curate.methods.pieces import Ints
 from curate.methods.set_join import JaccardJoin, link
-from curate.methods.shingles import shingle_sets
+from curate.methods.shingles import shingle_sets, word_counts
 from curate.methods.similarity import CosineSearch, components
 from curate.methods.vectors import vectors_of
 from curate.stage import Context, Result, Stage
-from curate.stages.dedup_items import normal
+from curate.stages.dedup import text_marks
+from curate.stages.dedup_items import item_texts, normal
 
+_log = logging.getLogger(__name__)
+
+GIANT = 0.1  # share of the rows from which one group is worth a word
 LONG_RESPONSE = 8  # words; that two rows share a shorter answer means nothing
 
 
 class Split(Stage, name="split"):
     """Write `split`: the part each row belongs to, without leaks between the parts.
 
-    Rows are linked where their prompts are similar (Jaccard index of three-word shingles, or
-    cosine, at or above `threshold`), where they share a value of a column in `together`, and where
-    one answer of eight words or more occurs in both. A linked group goes to one part as a whole. A
-    hash of the run's seed and the group's smallest id picks the part, so rows that are added later
-    leave the other groups where they are, and shares are met on average, not exactly.
+    Rows are linked where their prompts are similar (Jaccard index of three-word shingles, system
+    messages left out, or cosine, at or above `threshold`), where they are equal, where they share
+    a value of a column in `together`, and where one answer of eight words or more occurs in both
+    (in scripts written without spaces, of eight characters). A linked group goes to one part as a
+    whole. A hash of the run's seed and the group's smallest id picks the part, so rows that are
+    added later leave the other groups where they are, and shares are met on average, not exactly.
 
-    `counts` reports the rows of each part, the groups, the rows of the largest one (with more
-    than a few percent of all rows in it, links are too loose) and the answers over the cap.
+    `counts` reports "rows in" each part, "parts without rows", "groups", "largest group" (its
+    rows) and "answers in too many rows to link them". A part without rows, and a group of more
+    than a tenth of all rows, is also said in the log: links are too loose then.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id",)
     uses = ("candidates",)
@@ -71,21 +77,23 @@ class Split(Stage, name="split"):
     def needed(self) -> tuple[str, ...]:
         """Return the columns that the links come from."""
         source = "prompt" if self.on == "text" else self.embedding
-        keys = ("meta" if name.startswith("meta.") else name for name in self.together)
-        return tuple(dict.fromkeys((*self.needs, source, *keys)))
+        return tuple(dict.fromkeys((*self.needs, source, *map(base_column, self.together))))
 
     def used(self) -> tuple[str, ...]:
-        """Return the candidates, where answers link rows."""
-        return self.uses if self.response_cap else ()
+        """Return the prompts, of which equal ones link rows, and the answers, where they do."""
+        answers = self.uses if self.response_cap else ()
+        return answers if self.on == "text" else ("prompt", *answers)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the part of each row."""
         if self.on == "text":
-            texts = (text_of(chunk) for chunk in view["prompt"].chunks)
-            group = text_groups(texts, self.threshold)
+            group = text_groups(item_texts(view, "prompt"), self.threshold)
         else:
             group = components(CosineSearch(vectors_of(view[self.embedding]), self.threshold))
         root = first_members(group)
+        if "prompt" in view.column_names:
+            marks, there = text_marks(item_texts(view, "prompt", seal=True))
+            link_equal(root, np.flatnonzero(there), marks[0, there])
         for name in self.together:
             row, value = key_values(view, name)
             link_equal(root, row, value)
@@ -95,10 +103,24 @@ class Split(Stage, name="split"):
             link_equal(root, row, value)
             ctx.counts["answers in too many rows to link them"] = over
         chosen = assign(root, view["id"].to_pylist(), self.parts, ctx.seed)
-        ctx.counts.update({f"rows in {part}": n for part, n in Counter(chosen).items()})
         sizes = np.unique(root, return_counts=True)[1]
-        ctx.counts.update({"groups": len(sizes), "largest group": int(sizes.max(initial=0))})
+        self._account(Counter(chosen), sizes, ctx)
         return {"split": pa.array(chosen, pa.string())}
+
+    def _account(self, rows: Counter[str], sizes: Ints, ctx: Context) -> None:
+        """Count the parts' rows and the groups (of `sizes`), and say what looks wrong."""
+        empty, largest = [part for part in self.parts if not rows[part]], int(sizes.max(initial=0))
+        ctx.counts.update({f"rows in {part}": rows[part] for part in self.parts})
+        ctx.counts["parts without rows"] = len(empty) if len(sizes) else 0
+        ctx.counts.update({"groups": len(sizes), "largest group": largest})
+        total = rows.total()
+        if len(sizes) and (empty or largest > max(GIANT * total, 10)):
+            nothing = f"no row is in {', '.join(empty)}; " if empty else ""
+            _log.warning(
+                "split: %s%d of %d rows are linked in one group; if that is not meant, raise "
+                "`threshold`, or take a column that many rows share out of `together`",
+                nothing, largest, total,
+            )  # fmt: skip
 
 
 def first_members(group: Ints) -> Ints:
@@ -126,14 +148,16 @@ def rarely(row: Ints, value: npt.NDArray[Any], cap: int) -> tuple[Ints, npt.NDAr
 
 
 def response_values(candidates: Column) -> tuple[Ints, npt.NDArray[np.uint64]]:
-    """Return (row, hash) of each usable answer of eight words or more, white space collapsed."""
+    """Return (row, hash) of each usable answer of eight words or more, white space collapsed.
+
+    Words are those of the shingles: without spaces each character is one.
+    """
     rows, values, start = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], 0
     for chunk in candidates.chunks if isinstance(candidates, pa.ChunkedArray) else [candidates]:
         usable = flat(chunk, "drop").is_null()
         texts = normal(large(flat(chunk, "text").filter(usable)))
         row = start + owners(lengths(chunk))[np.asarray(usable, dtype=bool)]
-        spaces = pc.fill_null(pc.count_substring(texts, " "), 0).to_numpy(zero_copy_only=False)
-        long = spaces >= LONG_RESPONSE - 1
+        long = word_counts([texts]) >= LONG_RESPONSE
         rows.append(row[long])
         values.append(hashes(texts.filter(pa.array(long))))
         start += len(chunk)
@@ -145,23 +169,10 @@ def key_values(view: pa.Table, name: str) -> tuple[Ints, npt.NDArray[Any]]:
 
     Raises StageError where `meta` has the key in no row.
     """
-    column, _, key = name.partition(".")
-    if column == "meta" and key:
-        found = [_key(text, key) for text in view["meta"].to_pylist()]
-        if len(found) and not any(there for there, _ in found):
-            raise StageError(f"split: no row has {key!r} in `meta`; check `together`")
-        values = [value for _, value in found]
-    else:
-        values = one_chunk(view[name]).to_pylist()
+    values = values_of(view, name, required=True)
     there = [row for row, value in enumerate(values) if value is not None and value != ""]
     texts = [orjson.dumps(values[row], default=str, option=orjson.OPT_SORT_KEYS) for row in there]
     return np.array(there, dtype=np.int64), np.array(texts, dtype=object)
-
-
-def _key(meta: str | None, key: str) -> tuple[bool, Any]:
-    loaded: Any = orjson.loads(meta) if meta else None
-    there = isinstance(loaded, dict) and key in loaded
-    return there, loaded[key] if there else None
 
 
 def text_groups(texts: Iterable[pa.Array], threshold: float) -> Ints:

@@ -63,7 +63,7 @@ def test_keep_by_pairs_leaves_out_dropped_pairs_and_nan():
     pairs = pa.array([[pair(9.0, "tie")], [pair(float("nan"))], [pair(1.0)]], PAIRS)
     why = "exact duplicate of r2"
     view = rows("x", "x", "x", pairs=pairs)
-    assert dropped(ExactDedup(keep_by="pairs"), view) == [why, why, None]
+    assert dropped(ExactDedup(keep_by="margin"), view) == [why, why, None]
     assert "pairs" in ExactDedup(keep_by="margin").needed()
 
 
@@ -301,3 +301,54 @@ def test_ngram_width():
     view = rows("a b c d e f g h", "a b c d x f g h")
     assert dropped(NearDedup(ngram=1, threshold=0.7), view)[1] == "near duplicate of r0 (0.78)"
     assert dropped(NearDedup(ngram=4, threshold=0.7), view)[1] is None
+
+
+FRAME = " ".join(f"rule{i} says that you must" for i in range(24))
+TOPICS = ("tides", "bread", "sonnets", "gears", "maps", "bees")
+
+
+def under(frame: str, prompt: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": frame}, {"role": "user", "content": prompt}]
+
+
+@pytest.mark.parametrize("on", ["prompt", "conversation"])
+def test_system_messages_must_be_equal_and_their_words_do_not_count(on):
+    kinds = [under(FRAME, f"what are {topic} {topic} made of") for topic in TOPICS]
+    text = "one two three four five six seven eight nine ten"
+    same = [under(FRAME, text), under(f" {FRAME}", text + " eleven"), under("be brief", text), text]
+    lone = [[{"role": "system", "content": f"{FRAME} {end}"}] for end in ("a", "b")]
+    view = rows(*kinds, *same, *lone, candidates=pa.array([[]] * 12, CANDIDATES))
+    expected: list[str | None] = [None] * 12
+    expected[7] = "near duplicate of r6 (0.89)"
+    expected[11] = "near duplicate of r10 (0.97)"  # of nothing else, it is the prompt
+    assert dropped(NearDedup(on=on), view) == expected
+
+
+def test_only_what_is_equal_shows_one():
+    words = [f"w{i}" for i in range(1000)]
+    view = rows(" ".join(words), " ".join([*words, "more"]), " ".join(words).upper())
+    assert dropped(NearDedup(), view) == [
+        None,
+        "near duplicate of r0 (0.99)",
+        "near duplicate of r0 (1.00)",
+    ]
+
+
+def test_a_column_of_the_source_ranks_rows():
+    meta = ['{"votes": 1}', '{"votes": 3}', '{"other": 9}', None]
+    view = rows("x y z", "x y z", "x y z", "x y z", meta=pa.array(meta))
+    why = "exact duplicate of r1"
+    stage = ExactDedup(keep_by="meta.votes")
+    assert dropped(stage, view) == [why, None, why, why]
+    assert stage.needed() == ("id", "prompt", "meta")
+    with pytest.raises(StageError, match=r"no row has a number in 'meta\.vote'"):
+        dropped(NearDedup(keep_by="meta.vote"), view)
+
+
+@pytest.mark.parametrize("stage", [ExactDedup, NearDedup])
+def test_what_cannot_rank_is_refused_at_once(stage):
+    with pytest.raises(ValidationError, match="number of pairs"):
+        stage(on="response", keep_by="margin")
+    with pytest.raises(ValidationError, match='say "margin"'):
+        stage(keep_by="pairs")
+    assert stage(on="response", keep_by="scores").keep_by == "scores"

@@ -48,7 +48,7 @@ def test_the_worked_numbers():
     gram[0, 3] = gram[3, 0] = gram[1, 3] = gram[3, 1] = 0.5
     assert np.linalg.eigvalsh(gram).min() > 0
     found = reasons(SemanticDedup(threshold=0.95), view(np.linalg.cholesky(gram)))
-    assert found == [None, "semantic duplicate of r0 (1.00)", None, None]
+    assert found == [None, "semantic duplicate of r0 (0.99)", None, None]
 
 
 def test_the_best_stays_and_chains_do_not_drop():

@@ -188,3 +188,49 @@ def test_nothing_that_is_linked_crosses(made, seed):
             tree = trees[i] is not None and trees[i] == trees[j]
             if shared or tree or jaccard(prompts[i], prompts[j]) >= 0.5:
                 assert found[i] == found[j]
+
+
+def test_a_shared_answer_without_spaces_links():
+    answer = "\u91cf\u5b50\u8ba1\u7b97\u662f\u4e00\u79cd\u65b9\u5f0f"
+    prompts = ["tides of the sea", "how bread rises", "who made glass", "maps are old"]
+    view = rows(prompts, candidates=answers(*[[answer]] * 4))
+    assert all(together(Split(parts=HALVES), view))
+    short = rows(prompts, candidates=answers(*[[answer[:7]]] * 4))
+    assert together(Split(parts=HALVES), short) == [True, False, False, False]
+
+
+def test_a_shared_system_message_links_nothing_and_a_question_under_two_does():
+    frame = " ".join(f"rule{i} says that you must" for i in range(24))
+
+    def turns(*pairs):
+        cells = [
+            [{"role": "system", "content": s}, {"role": "user", "content": p}] for s, p in pairs
+        ]
+        return pa.array(cells, PROMPT)
+
+    asked = ["tides of the sea", "how bread rises", "who made glass", "maps are old"]
+    view = rows(asked).set_column(1, "prompt", turns(*[(frame, p) for p in asked]))
+    assert together(Split(parts=HALVES), view) == [True, False, False, False]
+    two = rows("ab").set_column(1, "prompt", turns((frame, asked[0]), ("be brief", asked[0])))
+    assert all(together(Split(parts=HALVES), two))
+
+
+def test_equal_prompts_without_vectors_are_linked():
+    kind = pa.list_(pa.float32(), 2)
+    vectors = pa.array([None, None, [1.0, 0.0], None], kind)
+    stage = Split(parts=HALVES, on="embedding")
+    view = rows(["same text", "same  text ", "same text", "other"], embedding=vectors)
+    assert together(stage, view) == [True, True, True, False]
+    assert "prompt" in stage.used()
+
+
+def test_an_empty_part_and_a_giant_group_are_said(caplog):
+    chain = [" ".join(f"w{k}" for k in range(i, i + 7)) for i in range(60)]
+    ctx = Context()
+    found = Split().apply(rows(chain), ctx)["split"].to_pylist()
+    empty = ({"train", "test"} - set(found)).pop()
+    assert (ctx.counts[f"rows in {empty}"], ctx.counts["parts without rows"]) == (0, 1)
+    assert f"no row is in {empty}; 60 of 60 rows are linked" in caplog.text
+    caplog.clear()
+    Split().apply(rows([f"topic{i} question{i} about{i}" for i in range(400)]), Context())
+    assert not caplog.text

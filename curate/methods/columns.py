@@ -1,0 +1,92 @@
+"""A row's value by the name that users give it: a column, or a key of the source's own columns.
+
+What a source has beside the known columns lives as JSON in `meta`, and is called "meta.KEY". A key
+within a key is called "meta.KEY.KEY"; a key that holds the dots itself comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from curate.arrays import Column
+from curate.errors import StageError, did_you_mean
+
+OWN = "meta."
+
+
+def base_column(name: str) -> str:
+    """Return the column that `name` is read from: "meta.KEY" from `meta`, others from their own."""
+    return "meta" if name.startswith(OWN) else name
+
+
+def own_values(meta: Column, name: str) -> list[Any]:
+    """Return the value of "meta.KEY" in each row (n): what JSON holds there, None for nothing."""
+    path = name.removeprefix(OWN)
+    return [_inside(orjson.loads(text), path) if text else None for text in meta.to_pylist()]
+
+
+def column_of(view: pa.Table, name: str, required: bool = False) -> Column:
+    """Return the column `name`, or the values of "meta.KEY" as one.
+
+    The latter as numbers, truth values, texts, lists of numbers or lists of texts where all rows
+    agree in that; else as the JSON text of each. What no row has is a column of null numbers, or,
+    if it is `required`, a StageError that names keys that are there.
+    """
+    if not name.startswith(OWN):
+        return view[name]
+    return _typed(values_of(view, name, required))
+
+
+def values_of(view: pa.Table, name: str, required: bool = False) -> list[Any]:
+    """Return the same as Python values (n), as they are; None where a row has none."""
+    if not name.startswith(OWN):
+        return list(view[name].to_pylist())
+    values = own_values(view["meta"], name)
+    if required and values and all(value is None for value in values):
+        key, keys = name.removeprefix(OWN), own_keys(view["meta"])
+        raise StageError(f"no row has {key!r} in `meta`{did_you_mean(key, keys)}")
+    return values
+
+
+def own_keys(meta: Column) -> list[str]:
+    """Return the keys that some row's `meta` has, sorted."""
+    loaded = [orjson.loads(text) for text in meta.unique().to_pylist() if text]
+    return sorted({key for one in loaded if isinstance(one, dict) for key in one})
+
+
+def _inside(value: Any, path: str) -> Any:
+    """Return what lies at `path` in nested mappings; the longest key that is there is taken."""
+    if not isinstance(value, dict):
+        return None
+    if path in value:
+        return value[path]
+    head, _, rest = path.partition(".")
+    return _inside(value.get(head), rest) if rest else None
+
+
+def _typed(values: list[Any]) -> pa.Array:
+    known = [value for value in values if value is not None]
+    if all(_is_number(value) for value in known):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    for kind, of in ((bool, pa.bool_()), (str, pa.string())):
+        if all(isinstance(value, kind) for value in known):
+            return pa.array(values, of)
+    if all(isinstance(value, list) for value in known):
+        inner = [item for value in known for item in value if item is not None]
+        if all(_is_number(item) for item in inner):
+            return pa.array(values, pa.list_(pa.float64()))
+        if all(isinstance(item, str) for item in inner):
+            return pa.array(values, pa.list_(pa.string()))
+    texts = [None if v is None else v if isinstance(v, str) else _json(v) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
