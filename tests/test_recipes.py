@@ -105,6 +105,8 @@ CODE = [
 
 FOUR = ["1: 2\n2: 4\n3: N/A\n4: 5", "Poor. Score: 2", "Fair. Score: 5", "Good. Score: 9"]
 
+WRITER = [in_lines("writer", "It counts.\n[[A]]", "It does not count.\n[[B]]")]
+
 SOLUTIONS = [f"Let us see.\nThat is {n}.\nA: {n}" for n in (26, 49, 6, 20, 120, 54, 18, 84)]
 
 # Name, the changes that make it scripted and small, and the columns that its records hold beside
@@ -125,7 +127,7 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("math_steps", [in_lines("policy", *SOLUTIONS)], {"completions", "labels"}),
     ("mixed_preference", plain("reward"), {"margin", "curriculum_step"}),
     ("ranked_lists", [], {"answers"}),
-    ("rationales", says("writer", "It counts.", "Answer A is better."), {"rationale"}),
+    ("rationales", WRITER, {"rationale", "specific_rationale"}),
     ("robust_dpo", [*verdicts("one"), *verdicts("two")], {"p_correct"}),
     ("skywork_v2", [*plain("gold", "best"), *verdicts("judge")], set()),
     ("cdr", [*says("policy", *DOMAINS), *plain("strong", "weak"), *ROUTED], set()),
@@ -148,8 +150,8 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     (
         "critiques",
         [
-            *says("writer", "It counts.", "Answer A is better."),
-            *says("judge", "It counts.\n[[A]]", "It does not.\n[[B]]"),
+            *WRITER,
+            *says("judge", "It counts.\n[[A]]", "It does not.\n[[B]]", "Alike.\n[[tie]]"),
             *says("reader", *map(json.dumps, SAME)),
             "critique_agreement.structured=false",
         ],

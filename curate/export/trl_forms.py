@@ -30,6 +30,7 @@ from curate.export.pairs import (
 
 _ALIGNED = {
     "rationales": "rationale",
+    "specific_rationales": "specific_rationale",
     "rationale_orders": "rationale_order",
     "curriculum": "curriculum_step",
 }

@@ -109,6 +109,12 @@ def pair_verdict(text: str) -> Verdict | None:
     Two different markers on the last line decide nothing. A reasoning block that is never closed
     gives None.
     """
+    closing = closing_verdict(text)
+    return None if closing is None else closing[1]
+
+
+def closing_verdict(text: str) -> tuple[str, Verdict] | None:
+    """Return what stands before the verdict of an answer, and the verdict; see `pair_verdict`."""
     visible = without_reasoning(text)
     if visible is None:
         return None
@@ -116,12 +122,13 @@ def pair_verdict(text: str) -> Verdict | None:
     if len(whole) <= 12:
         lone = _LONE.get(whole.strip("[]*_. ").lower())
         if lone is not None:
-            return lone
-    line = whole.rsplit("\n", 1)[-1][-_TAIL:].strip()
+            return "", lone
+    line = whole.rsplit("\n", 1)[-1][-_TAIL:].lstrip()
     found = _PAIR.search(line)
     if found is None or len({name.lower() for name in _MARKER.findall(line)}) > 1:
         return None
-    return _LONE.get((found["double"] or found["plain"]).lower(), "tie")
+    before = whole[: len(whole) - len(line) + found.start()].rstrip(" \n\t*_#>-")
+    return before, _LONE.get((found["double"] or found["plain"]).lower(), "tie")
 
 
 def pair_outcome(text: str) -> tuple[Verdict | None, JudgmentStatus]:

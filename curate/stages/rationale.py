@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, mix
-from curate.engines.contract import Completions, Requests
-from curate.methods.verdicts import is_refusal, pair_verdict, without_reasoning
+from curate.arrays import lengths, lists, mix
+from curate.engines.contract import Requests
+from curate.methods.verdicts import Verdict, closing_verdict, is_refusal, without_reasoning
 from curate.prompts import Template, load_template
+from curate.schema import JudgmentStatus
 from curate.stage import Context, Result
 from curate.stages.calls import Varied, VariedSampling
 from curate.stages.judging import Asking
@@ -21,116 +20,132 @@ from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
 from curate.stages.shown import fenced, shown_answers, transcripts
 
-_BETTER = re.compile(
-    r"\b(?:answer|response) (?P<one>[ab]) (?:is|was)"
-    r"(?: (?!not |no |never |hardly )[a-z]{1,12}){0,2}"
-    r" (?:better|best|preferable|preferred|stronger|superior)\b",
-    re.I | re.A,
-)
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,2}(?=\s|\Z)")
-
 
 class Rationale(Asking, name="rationale"):
     """Write one rationale per live pair, aligned with the pairs; null for dropped pairs.
 
     Which answer is shown as A is drawn from the row's seed and kept in `rationale_orders` ("ab":
     the chosen one came first), so that position says nothing about the label. The data half of
-    RDPO (Just et al. 2024), whose published code always shows the chosen answer first. A refusal,
-    a failure and a text that argues for the rejected answer give null (see `contradicts`); a text
-    cut off at a limit is kept up to its last whole sentence.
+    RDPO (Just et al. 2024), whose published code always shows the chosen answer first, and whose
+    two kinds of rationale are "general" and "specific". The writer ends with the answer that its
+    reasons speak for, which is read as a judge's verdict is and is no part of the rationale: where
+    it is not the chosen answer, or not there, or the text was cut off or refused, there is none.
     """
 
-    detail: Literal["general", "specific"] = "general"
-    """One overall reason, or reasons that cite the answers."""
+    detail: Literal["general", "specific", "both"] = "general"
+    """One overall reason, or reasons that cite the answers, or a call for each of them: then the
+    second kind is in `specific_rationales`, and saw the answers in the same order."""
     sampling: Varied = VariedSampling()
     """How to draw; the temperature is 0.7 where not given."""
     required: bool = False
-    """Drop the pairs without a usable rationale."""
+    """Drop the pairs without a usable rationale, of either kind."""
 
-    version = 3
+    version = 4
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("rationales", "rationale_orders")
 
     def written(self) -> tuple[str, ...]:
-        """Write the pairs too where one without a rationale is dropped."""
-        return (*self.writes, "pairs") if self.required else self.writes
+        """Write the second kind where both are asked for, and the pairs where some may go."""
+        both = ("specific_rationales",) if self.detail == "both" else ()
+        return (*self.writes, *both, *(("pairs",) if self.required else ()))
 
     def identity(self) -> dict[str, Any]:
-        """The fields and the template's text."""
-        return super().identity() | {"template": self._template().text}
+        """The fields and the templates' texts."""
+        texts = [self._template(kind).text for kind in self._kinds()]
+        return super().identity() | {"templates": [*texts, load_template("end_rationale").text]}
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the rationales and their orders. Raises StageError above `max_error_rate`."""
-        found, rows = live_pairs(view["pairs"]), view["id"]
-        seeds = ctx.row_seeds(rows, f"rationale\0{self.detail}")
+        found, kinds = live_pairs(view["pairs"]), self._kinds()
+        seeds = ctx.row_seeds(view["id"], f"rationale\0{kinds[0]}")
         drawn = mix(seeds[found.row], found.chosen, found.rejected) >> np.uint64(1)
         chosen_first = drawn % np.uint64(2) == 0
+        answers = self.ask(self._requests(view, found, seeds, drawn, chosen_first), ctx)
+        preferred = np.where(chosen_first, "A", "B").tolist() * len(kinds)
+        read = [
+            usable_rationale(text, status, side)
+            for text, status, side in zip(
+                answers.text.to_pylist(), answers.status.to_pylist(), preferred, strict=True
+            )
+        ]
+        for _, status in read:
+            if status != "ok":
+                ctx.counts["unusable_rationales"] += 1
+                ctx.counts[f"rationales: {status}"] += 1
+        texts = np.array([text for text, _ in read], dtype=object).reshape(len(kinds), -1)
+        told = np.array([text is not None for text, _ in read], dtype=bool).reshape(texts.shape)
+        orders = np.where(chosen_first, "ab", "ba").astype(object)
+        orders[~told.any(axis=0)] = None
+        counts = lengths(view["pairs"])
+        columns = {"rationale_orders": _of_pairs(counts, found, orders)}
+        for name, own in zip(("rationales", "specific_rationales"), texts, strict=False):
+            columns[name] = _of_pairs(counts, found, own)
+        if not self.required:
+            return columns
+        pairs, lost = read_pairs(view), np.zeros(int(counts.sum()), dtype=bool)
+        lost[found.place] = ~told.all(axis=0)
+        reasons = [(lost, "no rationale that supports the label")]
+        return {**columns, **edited(pairs, pairs.values, reasons)}
+
+    def _requests(
+        self,
+        view: pa.Table,
+        found: LivePairs,
+        seeds: npt.NDArray[np.uint64],
+        drawn: npt.NDArray[np.uint64],
+        chosen_first: npt.NDArray[np.bool_],
+    ) -> Requests:
+        """Return the calls, kind after kind, with the answers of a pair in one order."""
+        preferred = pa.array(np.where(chosen_first, "A", "B").tolist(), pa.large_string())
         first = np.where(chosen_first, found.chosen, found.rejected)
         second = np.where(chosen_first, found.rejected, found.chosen)
-        prompts = fenced(transcripts(view["prompt"]), "conversation", seeds)
-        asked = self._template().conversations(
-            len(drawn),
-            prompt=prompts.take(pa.array(found.row)),
-            first=shown_answers(view["candidates"], found.row, first, seeds),
-            second=shown_answers(view["candidates"], found.row, second, seeds),
-            preferred=pa.array(np.where(chosen_first, "A", "B").tolist(), pa.large_string()),
-        )
-        requests = Requests(asked, self.sampling, seeds=drawn)
-        answers = self.ask(requests, ctx)
-        columns = self._columns(lengths(view["pairs"]), found, chosen_first.tolist(), answers, ctx)
-        return {**columns, **self._pairs(view, columns["rationales"])} if self.required else columns
-
-    def _pairs(self, view: pa.Table, rationales: pa.Array) -> Result:
-        none = pc.is_null(flat(rationales)).to_numpy(zero_copy_only=False)
-        pairs = read_pairs(view)
-        return edited(pairs, pairs.values, [(none, "no rationale that supports the label")])
-
-    def _columns(
-        self,
-        counts: npt.NDArray[np.int64],
-        found: LivePairs,
-        chosen_first: list[bool],
-        answers: Completions,
-        ctx: Context,
-    ) -> dict[str, pa.Array]:
-        texts: list[str | None] = [None] * int(counts.sum())
-        orders: list[str | None] = [None] * len(texts)
-        given = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
-        for place, first, (text, status) in zip(
-            found.place.tolist(), chosen_first, given, strict=True
-        ):
-            texts[place] = usable_rationale(text, status, "A" if first else "B")
-            orders[place] = ("ab" if first else "ba") if texts[place] is not None else None
-            ctx.counts["unusable_rationales"] += texts[place] is None
-        return {
-            "rationales": lists(counts, pa.array(texts, pa.string())),
-            "rationale_orders": lists(counts, pa.array(orders, pa.string())),
+        shown = {
+            "prompt": fenced(transcripts(view["prompt"]), "conversation", seeds).take(
+                pa.array(found.row)
+            ),
+            "first": shown_answers(view["candidates"], found.row, first, seeds),
+            "second": shown_answers(view["candidates"], found.row, second, seeds),
+            "preferred": preferred,
+            "ending": load_template("end_rationale").column(preferred=preferred),
         }
+        kinds = self._kinds()
+        asked = [self._template(kind).conversations(len(drawn), **shown) for kind in kinds]
+        own = [drawn, *(mix(drawn, k) >> np.uint64(1) for k in range(1, len(kinds)))]
+        return Requests(pa.concat_arrays(asked), self.sampling, seeds=np.concatenate(own))
 
-    def _template(self) -> Template:
-        return load_template(f"rationale_{self.detail}")
+    def _kinds(self) -> tuple[str, ...]:
+        return ("general", "specific") if self.detail == "both" else (self.detail,)
 
-
-def usable_rationale(text: str, status: str, preferred: Literal["A", "B"]) -> str | None:
-    """Return the rationale in an answer, or None where there is none that supports `preferred`."""
-    if status not in ("ok", "truncated"):
-        return None
-    visible = without_reasoning(text)
-    if visible is None or is_refusal(visible):
-        return None
-    if status == "truncated":
-        ends = [m.end() for m in _SENTENCE_END.finditer(visible)]
-        visible = visible[: ends[-1]] if ends else ""
-    if pair_verdict(visible) not in (None, preferred) or contradicts(visible, preferred):
-        return None
-    return visible.strip() or None
+    def _template(self, kind: str) -> Template:
+        return load_template(f"rationale_{kind}")
 
 
-def contradicts(text: str, preferred: Literal["A", "B"]) -> bool:
-    """Whether a text calls the other answer the better one, and never the preferred one.
+def usable_rationale(
+    text: str, status: str, preferred: Verdict
+) -> tuple[str | None, JudgmentStatus | Literal["contradiction"]]:
+    """Return the rationale in an answer and "ok", or None and why there is none.
 
-    Only plain statements are read, such as "Answer B is clearly better": a text that names both
-    as better somewhere is left to its reader.
+    A usable one ends in the verdict `preferred`, which is taken off. Another verdict is a
+    contradiction, and none at all a parse_error.
     """
-    named = {found["one"].upper() for found in _BETTER.finditer(text)}
-    return bool(named) and preferred not in named
+    if status != "ok":
+        return None, cast("JudgmentStatus", status)
+    visible = without_reasoning(text)
+    if visible is None:
+        return None, "truncated"
+    closing = closing_verdict(visible)
+    if closing is None or not closing[0]:
+        return None, "refused" if is_refusal(visible) else "parse_error"
+    body, verdict = closing
+    if is_refusal(body):
+        return None, "refused"
+    return (body, "ok") if verdict == preferred else (None, "contradiction")
+
+
+def _of_pairs(
+    counts: npt.NDArray[np.int64], found: LivePairs, values: npt.NDArray[np.object_]
+) -> pa.Array:
+    """Return list<string>, one value a pair, null for those that are not live."""
+    every = np.full(int(counts.sum()), None, dtype=object)
+    every[found.place] = values
+    return lists(counts, pa.array(every.tolist(), pa.string()))

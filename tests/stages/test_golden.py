@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,12 @@ def claimed(row: int) -> list[dict[str, object]]:
     return found
 
 
+REPLIES: Mapping[str, Sequence[str]] = {
+    "rationale": ("It is old.\n[[A]]", "It is of many kinds.\n[[B]]", "It is neither."),
+}
+"""Answers of the engine, where those of hashed words would all be unreadable."""
+
+
 def repeated() -> pa.Table:
     """The usual rows, and two of them again."""
     return pa.concat_tables([usual(), usual().slice(4, 2)])
@@ -253,7 +259,8 @@ def observe(kind: str) -> dict[str, Any]:
     stage, table = make(kind), ROWS.get(kind, usual)()
     names = [n for n in (*stage.needed(), *stage.used()) if n in table.column_names]
     view = table.select(names)
-    ctx = Context(seed=1, engines={"small": Scripted().load()})
+    engine = Scripted(replies=REPLIES[kind]) if kind in REPLIES else Scripted()
+    ctx = Context(seed=1, engines={"small": engine.load()})
     result = check_result(stage, stage.apply(view, ctx), len(view))
     given = json.dumps(as_before(view.to_pydict()), default=str).encode()
     fields = json.loads(json.dumps(stage.identity()).replace(HERE, ""))
