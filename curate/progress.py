@@ -16,6 +16,7 @@ import orjson
 from curate.events import Listener
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
+_COUNTED = {"gone": "gone", "errors": "errors", "retries": "retries", "too_long": "too long"}
 
 
 @contextmanager
@@ -56,7 +57,7 @@ class _Work:
         facts = []
         if self.counts["tokens"] and seconds >= 1:
             facts.append(f"{self.counts['tokens'] / seconds:,.0f} tokens/s")
-        facts += [f"{self.counts[n]:,} {n}" for n in ("gone", "errors") if self.counts[n]]
+        facts += [f"{self.counts[n]:,} {said}" for n, said in _COUNTED.items() if self.counts[n]]
         if 0 < self.done < self.todo and seconds >= 1:
             left = timedelta(seconds=round(seconds / self.done * (self.todo - self.done)))
             facts.append(f"{left} left")
@@ -82,6 +83,8 @@ def _lines() -> Listener:
             work.add(event)
         elif event["event"] == "retry":
             say(f"{event['stage']}: trying again: {event['why']}")
+        elif event["event"] == "trouble":
+            say(f"{event['stage']}: {event['why']}")
         due = event["event"] == "part" or (event["event"] == "stage" and event["todo"])
         if due and time.monotonic() - last >= EVERY:
             last = time.monotonic()
@@ -122,5 +125,7 @@ def _bars() -> Iterator[Listener]:
                 progress.console.print(
                     f"{event['stage']}: trying again: {event['why']}", markup=False
                 )
+            elif event["event"] == "trouble":
+                progress.console.print(f"{event['stage']}: {event['why']}", markup=False)
 
         yield tell

@@ -13,7 +13,7 @@ stage's error budget.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -104,6 +104,7 @@ class Completion(NamedTuple):
     server's top list does not hold it; None where not asked for or not available."""
     cached_tokens: int | None = None  # prompt tokens served from the prefix cache
     retries: int = 0  # tries after the first
+    cut: bool = False  # whether the prompt was cut to fit the model's window
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class Completions:
     """The answers to `Requests` as columns, in the order of the calls; see `Completion`.
 
     `choice_logprobs` has one row a call and one column a choice; a row of NaN says that the
-    engine had none. `prompt_tokens` and `tokens` are int32, null where unknown; `cached_tokens` and
-    `retries` are sums over the calls of which they are known.
+    engine had none. `prompt_tokens` and `tokens` are int32, null where unknown; `cached_tokens`,
+    `retries` and `cut_prompts` are sums over the calls of which they are known.
     """
 
     text: pa.Array
@@ -124,6 +125,7 @@ class Completions:
     prompt_tokens: pa.Array
     cached_tokens: int = 0
     retries: int = 0
+    cut_prompts: int = 0
 
     def __len__(self) -> int:
         """Return the number of answers."""
@@ -144,6 +146,7 @@ class Completions:
             prompt_tokens=pa.array([a.prompt_tokens for a in answers], pa.int32()),
             cached_tokens=sum(a.cached_tokens or 0 for a in answers),
             retries=sum(a.retries for a in answers),
+            cut_prompts=sum(a.cut for a in answers),
         )
 
 
@@ -210,6 +213,14 @@ class Scorer(Protocol):
 
     def score(self, requests: Sequence[Continuation]) -> list[Reward]:
         """Give every answer its reward, in order."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """What an engine has beside the methods of `Engine` that tells of trouble while it works."""
+
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` from now on, from any thread, with one line of trouble at a time."""
 
 
 engine_registry: Registry[EngineSpec] = Registry("engine")

@@ -2,26 +2,25 @@
 
 All shards in flight share one event loop, one connection pool and one limit on concurrent
 calls. Only passing trouble (429, 5xx, timeouts, lost connections) is tried again. What a server
-does with control tokens inside messages is its own affair; `steering_signs` flags them.
+does with control tokens inside messages is its own affair; `steering_signs` flags them. Nothing in
+an answer is taken on trust: what is malformed is a status on its own call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import importlib.metadata
 import ipaddress
-import math
-import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from curate.component import Runtime
+from curate.engines.api_keys import checked_path, checked_variable, read_key
 from curate.engines.contract import (
     Capability,
     Completion,
@@ -32,24 +31,29 @@ from curate.engines.contract import (
     Request,
     Requests,
 )
-from curate.engines.openai_calls import arguments, read_completion
+from curate.engines.openai_calls import answer_limit
+from curate.engines.openai_server import Server, TooLong
+from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
+from curate.engines.server_watch import PassingError, ServerWatch, wait_before_retry
 from curate.errors import ConfigError, MissingExtra, StageError
+from curate.schema import CompletionStatus
 
-_LONGEST_WAIT_S = 300.0  # a server may ask for more; a run should rather stop and be resumed
 _FIRST_WAIT_S = 0.5
-_SHORTEST_KEY = 8  # shorter ones, as the placeholder is, may well be words of an answer
-_FATAL = {401: "the API key", 403: "the API key's permissions", 404: "model and base_url"}
 
 
 class OpenAI(EngineSpec, name="openai"):
     """A chat model behind an OpenAI-compatible server.
 
-    The key is read from the environment variable `api_key_env` and kept nowhere; "" means the
-    server takes none. `retries` are further tries after the first. Answers that cannot be had
-    (also a 400, as for a prompt that is too long) are items with status `api_error`. Raises
-    ConfigError where the key is missing, and StageError on 401, 403, 404 or a dead server.
-    Token probabilities and JSON schemas need a server that knows them; one that does not refuses
-    the calls (`api_error`) or, for probabilities, leaves them out.
+    The key is read from the file `api_key_file` or the environment variable `api_key_env`, and kept
+    nowhere; "" means that the server takes none. Answers that cannot be had are items with status
+    `api_error`, prompts that the server calls too long `too_long`. Raises ConfigError where the key
+    is missing, and StageError on 401, 403, 404 or a dead server. Token probabilities and JSON
+    schemas need a server that knows them; one that does not refuses the calls (`api_error`) or,
+    for probabilities, leaves them out. A limit on answers that a prompt leaves no room for is
+    lowered to what is left, as in the engines of this process.
+
+    The address `base_url` is no part of the identity: the same model elsewhere goes on with what
+    there is, and `one_model` watches the name that answers carry.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"chat", "token_probs", "structured"})
@@ -57,12 +61,28 @@ class OpenAI(EngineSpec, name="openai"):
     model: str
     base_url: Runtime[str] = "https://api.openai.com/v1"
     api_key_env: Runtime[str] = "OPENAI_API_KEY"
+    """The NAME of an environment variable."""
+    api_key_file: Runtime[str | None] = None
+    """A path to a file that holds the key and nothing else, such as a mounted secret."""
+    cut_prompts: bool = False
+    """Cut a prompt that the server calls too long in the middle of its longest text, and ask again,
+    instead of the status `too_long`."""
     concurrency: Runtime[int] = Field(64, ge=1)
     timeout_s: Runtime[float] = Field(600.0, gt=0.0)
+    """For one try."""
+    deadline_s: Runtime[float] = Field(1200.0, gt=0.0)
+    """For a call with all its tries."""
     retries: Runtime[int] = Field(6, ge=0)
+    """Further tries after the first."""
+    give_up_after: Runtime[int] = Field(20, ge=1)
+    """Stop the run once so many calls in a row failed with every try, without an answer to any:
+    the server is down, and the same command goes on when it is back."""
     one_model: Runtime[bool] = True
     """Stop where the server's answers come to carry another model's name."""
     max_tokens_field: Runtime[Literal["max_tokens", "max_completion_tokens"]] = "max_tokens"
+
+    _variable = field_validator("api_key_env")(checked_variable)
+    _path = field_validator("api_key_file")(checked_path)
 
     @field_validator("base_url")
     @classmethod
@@ -85,23 +105,24 @@ class OpenAIEngine:
 
     def __init__(self, spec: OpenAI) -> None:
         self._spec = spec
-        self._key = _api_key(spec)
+        host = urlsplit(spec.base_url).hostname or ""
+        needed = bool(spec.api_key_env) and not _is_loopback(host)
+        key = read_key(spec.api_key_env, spec.api_key_file, host, needed)
         try:
-            import openai
             import stamina  # noqa: F401  (needed later; say so now)
         except ImportError as error:
-            raise MissingExtra(error.name or "openai", "openai") from None
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key, base_url=spec.base_url, timeout=spec.timeout_s, max_retries=0
+            raise MissingExtra(error.name or "stamina", "openai") from None
+        self._server = Server(
+            spec.model, spec.base_url, key, spec.timeout_s, spec.max_tokens_field, spec.one_model
         )
-        self._served = ""  # the model's name in the server's answers
-        self._answers = 0
+        self._watch = ServerWatch(self._server.where)
         self._slots = asyncio.Semaphore(spec.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="openai-engine", daemon=True
         )
         self._thread.start()
+        self._silence = asyncio.run_coroutine_threadsafe(self._watch.watch_silence(), self._loop)
 
     @property
     def model(self) -> str:
@@ -112,7 +133,12 @@ class OpenAIEngine:
         """Return the model as asked for and as served, and the client's version; no address."""
         version = importlib.metadata.version("openai")
         facts = {"engine": "openai", "model": self._spec.model, "revision": "", "version": version}
-        return facts | ({"served": self._served} if self._served else {})
+        served = self._server.served
+        return facts | ({"served": served} if served else {})
+
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Tell from now on of tries that failed, and of a server that says nothing."""
+        self._watch.tell = tell
 
     def chat(self, requests: Requests) -> Completions:
         """Answer every call, in order. Raises StageError where no further call can succeed."""
@@ -133,7 +159,8 @@ class OpenAIEngine:
         """Close the connections and stop the thread."""
         if not self._thread.is_alive():
             return
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+        self._silence.cancel()
+        asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -147,127 +174,90 @@ class OpenAIEngine:
                 task.cancel()  # after a fatal error, spend nothing on the rest
 
     async def _one(self, request: Request) -> Completion:
+        # The slot is kept while waiting, so that a server which asks for patience gets it.
+        async with self._slots:
+            self._watch.asked()
+            try:
+                return await self._fitted(request)
+            finally:
+                self._watch.ended()
+
+    async def _fitted(self, request: Request) -> Completion:
+        """Ask, and again with less where the server says that the request is too long for it."""
+        retries, cut = 0, False
+        for left in reversed(range(MOST_CUTS + 1)):
+            answer = await self._tried(request)
+            if isinstance(answer, Completion):
+                return answer._replace(retries=retries + answer.retries, cut=cut)
+            retries += answer.retries
+            shorter = self._less(request, answer.numbers) if left else None
+            if shorter is None:
+                status: CompletionStatus = "api_error" if answer.numbers.prompt_fits else "too_long"
+                return Completion("", status, "error", answer.numbers.tokens, error=answer.reason)
+            retries, cut = retries + 1, cut or shorter.messages is not request.messages
+            request = shorter
+        raise AssertionError("unreachable: the last round returns")
+
+    def _less(self, request: Request, said: Overlong) -> Request | None:
+        """Return the request with a shorter limit or prompt, or None where neither may be."""
+        limit, tokens, window = answer_limit(request), said.tokens, said.window
+        if said.prompt_fits and limit is not None and tokens is not None and window is not None:
+            room = window - tokens  # as an engine in this process would give it
+            if room >= limit:
+                return None
+            sampling = request.sampling.model_copy(update={"max_tokens": room})
+            return request._replace(sampling=sampling)
+        if not self._spec.cut_prompts:
+            return None
+        share = 0.7  # the server did not say how much is too much
+        if tokens is not None and window is not None:
+            share = min((window - room_for(limit, window)) / tokens, 0.95)
+        messages = shortened(request.messages, share)
+        return None if messages is None else request._replace(messages=messages)
+
+    async def _tried(self, request: Request) -> Completion | TooLong:
+        """Send a request until it is answered, refused, or not to be had."""
         import stamina
 
+        spec, watch = self._spec, self._watch
+        # A server that is down gets one try a call: is it back?
+        down = watch.failed_in_a_row >= spec.give_up_after
         tries = stamina.retry_context(
-            on=_wait_before_retry,
-            attempts=self._spec.retries + 1,
-            timeout=None,
+            on=wait_before_retry,
+            attempts=1 if down else spec.retries + 1,
+            timeout=spec.deadline_s,
             wait_initial=_FIRST_WAIT_S,
             wait_max=60.0,
         )
-        # The slot is kept while waiting, so that a server which asks for patience gets it.
-        async with self._slots:
-            before = self._answers
-            try:
-                async for attempt in tries:
-                    with attempt:
-                        return await self._call(request)
-            except _PassingError as error:
-                # A server that has answered others meanwhile is not down: this call fails alone.
-                if error.unreachable and self._answers == before:
-                    raise StageError(f"no connection to the server of {self._where()}") from None
-                return Completion("", "api_error", "error", error=str(error))
+        before, started, number, trouble = watch.answers, time.monotonic(), 0, ""
+        try:
+            async for attempt in tries:
+                if number:
+                    watch.tried_again(trouble)
+                number += 1
+                with attempt:
+                    try:
+                        left = spec.deadline_s - (time.monotonic() - started)
+                        patience = max(min(spec.timeout_s, left), 0.01)
+                        answer = await self._server.call(request, patience)
+                    except PassingError as error:
+                        trouble = str(error)
+                        raise
+                    watch.answered()
+                    return answer._replace(retries=number - 1)
+        except PassingError as error:
+            # A server that has answered others meanwhile is not down: this call fails alone.
+            if error.unreachable and watch.answers == before:
+                raise StageError(f"no connection to the server of {self._server.where}") from None
+            watch.failed()
+            if watch.failed_in_a_row >= spec.give_up_after:
+                raise StageError(
+                    f"{self._server.where}: {watch.failed_in_a_row} calls in a row failed, each "
+                    f"{number} times; the last: {error}; run the same command again when the "
+                    "server answers (or raise give_up_after)"
+                ) from None
+            return Completion("", "api_error", "error", error=str(error), retries=number - 1)
         raise AssertionError("unreachable: a try returns or raises")
-
-    async def _call(self, request: Request) -> Completion:
-        """Send one request once. Raises _PassingError where another try may help."""
-        import openai
-
-        call = self._client.chat.completions.create(
-            **arguments(request, self._spec.model, self._spec.max_tokens_field)
-        )
-        try:
-            # The client's own limit is for each read, which a slow drip of bytes never reaches.
-            answer = await asyncio.wait_for(call, self._spec.timeout_s)
-        except (openai.APITimeoutError, TimeoutError):
-            raise _PassingError(f"no answer within {self._spec.timeout_s:g} s") from None
-        except openai.APIConnectionError:
-            raise _PassingError("the connection failed", unreachable=True) from None
-        except openai.APIStatusError as error:
-            code = error.status_code
-            text = self._redact(f"HTTP {code}: {error.message}")
-            if code in _FATAL:
-                raise StageError(f"{self._where()}: {text}; check {_FATAL[code]}") from None
-            if code in (408, 409, 429) or code >= 500:
-                wait = _retry_after(error.response.headers.get("retry-after"))
-                raise _PassingError(text, wait) from None
-            return Completion("", "api_error", "error", error=text)
-        except (openai.OpenAIError, ValueError) as error:
-            text = self._redact(f"{type(error).__name__}: {error}")
-            return Completion("", "api_error", "error", error=text)
-        try:
-            self._same_model(answer.model)
-            return self._without_key(read_completion(answer, request.choices))
-        except (AttributeError, TypeError, IndexError, ValueError) as error:
-            text = self._redact(f"malformed answer: {type(error).__name__}: {error}")
-            return Completion("", "api_error", "error", error=text)
-
-    def _same_model(self, name: object) -> None:
-        """Remember whose answers these are; raise StageError where another model takes over."""
-        served = self._redact(name) if isinstance(name, str) else ""
-        self._answers += 1
-        self._served = self._served or served
-        if self._spec.one_model and served != self._served:
-            raise StageError(
-                f"{self._where()}: answers came from {self._served!r} and then from {served!r}; "
-                "fix the server and run again, or set one_model: false if they may be mixed"
-            )
-
-    def _where(self) -> str:
-        return f"{self._spec.model} at {self._spec.base_url}"
-
-    def _without_key(self, answer: Completion) -> Completion:
-        """Cut the key out of an answer, which becomes data."""
-        if len(self._key) < _SHORTEST_KEY or self._key not in answer.text:
-            return answer
-        return answer._replace(text=answer.text.replace(self._key, "[key]"))
-
-    def _redact(self, text: str) -> str:
-        """Cut the key out of a server's words: some servers echo it."""
-        return text.replace(self._key, "[key]")[:2000]
-
-
-class _PassingError(Exception):
-    """Trouble that another try may not meet; `wait_s` is what the server asked for."""
-
-    def __init__(self, text: str, wait_s: float | None = None, unreachable: bool = False) -> None:
-        super().__init__(text)
-        self.wait_s = wait_s
-        self.unreachable = unreachable
-
-
-def _wait_before_retry(error: Exception) -> bool | float:
-    if not isinstance(error, _PassingError):
-        return False
-    return True if error.wait_s is None else error.wait_s
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Return how long the header asks to wait, in seconds or until a date; None for neither."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
-        try:
-            until = email.utils.parsedate_to_datetime(header or "")
-        except ValueError:
-            return None
-        seconds = until.timestamp() - time.time()
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S) if math.isfinite(seconds) else None
-
-
-def _api_key(spec: OpenAI) -> str:
-    """Return the key, or a placeholder for a server that takes none (the client insists)."""
-    key = os.environ.get(spec.api_key_env, "") if spec.api_key_env else ""
-    if key:
-        return key
-    host = urlsplit(spec.base_url).hostname or ""
-    if not spec.api_key_env or _is_loopback(host):
-        return "EMPTY"
-    raise ConfigError(
-        f"the environment variable {spec.api_key_env} is not set; set it to the API key of "
-        f'{host}, or write `api_key_env: ""` for a server that takes none'
-    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 
 from curate.engines.contract import Completion, Request
 
+_LONGEST_REASON = 64  # characters of a finish reason: one word
+_ROUNDING = 1e-3  # how far above 0 a server's log probability may be
+
 
 def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
     """Return the call's arguments; what has its default is left out, as few servers know all."""
@@ -22,7 +25,7 @@ def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
         call["seed"] = request.seed
     if sampling.stop:
         call["stop"] = list(sampling.stop)
-    limit = 1 if request.choices else sampling.max_tokens
+    limit = answer_limit(request)
     if limit is not None:
         call[limit_field] = limit
     if request.choices:
@@ -44,25 +47,22 @@ def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
     return call
 
 
+def answer_limit(request: Request) -> int | None:
+    """Return the most tokens that the answer may have: one where probabilities are asked for."""
+    return 1 if request.choices else request.sampling.max_tokens
+
+
 def read_completion(answer: Any, choices: Sequence[str]) -> Completion:
-    """Read a server's answer. Raises ValueError and the like where it has another shape."""
+    """Read a server's answer, of which nothing is taken on trust.
+
+    Raises ValueError, TypeError, AttributeError or IndexError where it has another shape. Numbers
+    of tokens that are none are unknown.
+    """
     choice = answer.choices[0]
     if len(answer.choices) > 1:
         raise ValueError(f"{len(answer.choices)} choices where one was asked for")
-    text, reason = choice.message.content, choice.finish_reason
-    if text is not None and not isinstance(text, str):
-        raise ValueError("content is not a text")
-    if text is not None:
-        # JSON can spell half a surrogate pair, which no file can hold.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    usage = answer.usage
-    prompt_tokens, tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    cached = (usage.prompt_tokens_details if usage else None) or None
-    counts: dict[str, Any] = {
-        "prompt_tokens": prompt_tokens or 0,
-        "tokens": tokens or 0,
-        "cached_tokens": (cached.cached_tokens or 0) if cached else 0,
-    }
+    text, reason = _text(choice.message.content, "content"), _text(choice.finish_reason, "reason")
+    counts = _counts(answer.usage)
     if choice.message.refusal or reason == "content_filter":
         return Completion("", "refused", "refusal", **counts)
     if reason == "length" and not choices:
@@ -70,7 +70,34 @@ def read_completion(answer: Any, choices: Sequence[str]) -> Completion:
     if text is None and not choices:
         return Completion("", "refused", "refusal", **counts)
     probs = _choice_logprobs(choice.logprobs, choices) if choices else None
+    reason = None if reason is None else reason[:_LONGEST_REASON]
     return Completion(text or "", "ok", reason, **counts, choice_logprobs=probs)
+
+
+def whole_text(text: str) -> str:
+    """Return the text without halves of characters: JSON can spell them, no file holds them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{what} is not a text")
+    return None if value is None else whole_text(value)
+
+
+def _counts(usage: Any) -> dict[str, Any]:
+    """Return the numbers of tokens, None where the server gives none that could be one."""
+    details = getattr(usage, "prompt_tokens_details", None)
+    told = {
+        "prompt_tokens": getattr(usage, "prompt_tokens", None),
+        "tokens": getattr(usage, "completion_tokens", None),
+        "cached_tokens": getattr(details, "cached_tokens", None),
+    }
+    return {name: value if _is_count(value) else None for name, value in told.items()}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _choice_logprobs(logprobs: Any, choices: Sequence[str]) -> tuple[float, ...] | None:
@@ -79,8 +106,10 @@ def _choice_logprobs(logprobs: Any, choices: Sequence[str]) -> tuple[float, ...]
         return None
     sums = dict.fromkeys((choice.strip() for choice in choices), 0.0)
     for entry in logprobs.content[0].top_logprobs:
-        spelling = entry.token.strip()
+        spelling, logprob = entry.token.strip(), float(entry.logprob)
+        if not logprob <= _ROUNDING:  # NaN too
+            raise ValueError(f"{logprob:g} is no log probability")
         if spelling in sums:
-            sums[spelling] += math.exp(entry.logprob)
+            sums[spelling] += math.exp(logprob)
     totals = [sums[choice.strip()] for choice in choices]
     return tuple(math.log(min(total, 1.0)) if total > 0 else -math.inf for total in totals)

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr
 
 from curate.component import Runtime
-from curate.engines.contract import Engine, EngineSpec
+from curate.engines.contract import Engine, EngineSpec, Telling
 from curate.errors import ConfigError
 from curate.executors.child import Child, ChildDied
 from curate.executors.contract import Executor, Job
@@ -67,7 +67,9 @@ class Local(Executor, name="local"):
             key = _key([spec])
             if key not in self._engines:
                 self._engines[key] = spec.load()
-            engines[role] = self._engines[key]
+            engines[role] = engine = self._engines[key]
+            if isinstance(engine, Telling):
+                engine.listen(_teller(job, role))
         return lambda task: run_task(job.store, job.stage, task, engines, job.seed)
 
     def _in_children(self, job: Job, shares: Sequence[str | None]) -> Run:
@@ -139,6 +141,10 @@ def visible_gpus() -> list[str]:
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
     return [str(k) for k in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+def _teller(job: Job, role: str) -> Callable[[str], None]:
+    return lambda why: job.tell("trouble", stage=job.stage.kind, engine=role, why=why)
 
 
 def _key(specs: Sequence[EngineSpec]) -> str:

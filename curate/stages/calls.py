@@ -69,6 +69,7 @@ def chat(
     ctx.counts["cached_tokens"] += answers.cached_tokens
     more = {
         "retries": answers.retries,
+        "cut_prompts": answers.cut_prompts,
         "unknown_tokens": pc.sum(pc.and_not(answered, told)).as_py(),
     }
     ctx.counts.update({name: count for name, count in more.items() if count})

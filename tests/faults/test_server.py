@@ -41,9 +41,10 @@ def go(tmp_path, monkeypatch):
     lines = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    def start(server, rate="0.0", root=tmp_path, host=None):
+    def start(server, rate="0.0", root=tmp_path, host=None, shard_rows=4):
         url = f"http://{host}/v1" if host else f"{address(server)}/v1"
         text = PIPELINE.replace("PATH", str(path)).replace("URL", url).replace("RATE", rate)
+        text = text.replace("shard_rows: 4", f"shard_rows: {shard_rows}")
         executor = Local(workers=1)
         try:
             return run(Pipeline.loads(text), root, executor=executor)
@@ -266,3 +267,105 @@ def test_the_key_does_not_show_in_the_engines_words(monkeypatch):
         assert SECRET not in repr(engine.describe()) + repr(engine._spec)
     finally:
         engine.close()
+
+
+ODD = {
+    "a finish reason of 5": said(finish_reason=5),
+    "a finish reason in a list": said(finish_reason=["stop"]),
+    "nested very deep": None,
+    "more tokens than there are": said() | {"usage": {"prompt_tokens": 2**40}},
+    "tokens in letters": said()
+    | {"usage": {"prompt_tokens": "a", "prompt_tokens_details": {"cached_tokens": "x"}}},
+}
+
+
+@pytest.mark.parametrize("fault", ODD)
+def test_one_odd_answer_ends_no_run(go, tmp_path, fault):
+    deep = b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    def act(handler, prompt, number):
+        if prompt != "p2":
+            return handler.send(body=said())
+        return handler.send(raw=deep) if ODD[fault] is None else handler.send(body=ODD[fault])
+
+    with chatting(act) as server:
+        books = go(server, rate="0.3").accounting
+    readable = "tokens" in fault  # the answer itself is in order
+    assert books["rows_in"] == 8
+    assert sum(books["failed"].values()) == (0 if readable else 1)
+    if readable:
+        assert answers(tmp_path)["r2"]["tokens"] is None  # unknown is not 0
+
+
+def test_half_a_character_in_a_refusal_ends_no_run(go, tmp_path):
+    def act(handler, prompt, number):
+        if prompt == "p2":
+            return handler.send(400, raw=b'{"error": {"message": "no \\ud83d"}}')
+        return handler.send(body=said())
+
+    with chatting(act) as server:
+        go(server, rate="0.3")
+    store, shards = history.shards(tmp_path, history.manifest(tmp_path, "served"))
+    (lost,) = history.dropped(store, shards)
+    assert "no \ufffd" in lost["failed"]
+
+
+def test_overlong_prompts_leave_with_a_reason_whatever_the_budget(go, tmp_path):
+    """Most of the rows, and no error is allowed: rerunning would never make them shorter."""
+    words = "This model's maximum context length is 8 tokens. However, your messages resulted in 9"
+
+    def act(handler, prompt, number):
+        if prompt in ("p1", "p2", "p3", "p4", "p5"):
+            return handler.send(400, {"error": {"message": f"{words} tokens."}})
+        return handler.send(body=said())
+
+    with chatting(act) as server:
+        ended = go(server, rate="0.0")
+    assert ended.finished
+    assert ended.accounting["dropped"] == {"generate: prompt too long": 5}
+    assert ended.accounting["failed"] == {}
+    store, shards = history.shards(tmp_path, history.manifest(tmp_path, "served"))
+    reasons = {row["dropped"] for row in history.dropped(store, shards)}
+    assert reasons == {"prompt too long: 9 tokens, window 8"}
+    counted = [shard.parts[-1].counts for shard in shards]
+    assert [c.get("too_long", 0) for c in counted] == [3, 2]
+    assert not any(c.get("errors") for c in counted)
+
+
+def test_retries_are_in_the_record_and_told_while_they_happen(go, tmp_path):
+    def act(handler, prompt, number):
+        if prompt in ("p1", "p2") and number == 1:
+            return handler.send(503, {}, [("Retry-After", "0")])
+        return handler.send(body=said())
+
+    with chatting(act) as server:
+        ended = go(server)
+    _, shards = history.shards(tmp_path, history.manifest(tmp_path, "served"))
+    assert [shard.parts[-1].counts.get("retries", 0) for shard in shards] == [2, 0]
+    events = [json.loads(line) for line in (ended.folder / "events.jsonl").read_text().splitlines()]
+    (told,) = [e for e in events if e["event"] == "trouble"]
+    assert (told["stage"], told["engine"]) == ("generate", "served")
+    assert "HTTP 503" in told["why"]
+
+
+def test_a_server_that_is_down_stops_the_run_soon_and_the_same_command_goes_on(go, tmp_path):
+    """Without a stop each of 400 calls would be tried three times."""
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(400)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    down = threading.Event()
+    down.set()
+
+    def act(handler, prompt, number):
+        if down.is_set() and int(prompt[1:]) >= 4:  # the first shard was done before
+            return handler.send(500, {}, [("Retry-After", "0")])
+        return handler.send(body=said())
+
+    with chatting(act) as server:
+        with pytest.raises(StageError, match="calls in a row failed"):
+            go(server, rate="1.0", shard_rows=200)
+        assert sum(server.tries.values()) <= 4 + (20 + 4) * 3
+        down.clear()
+        ended = go(server, rate="1.0", shard_rows=200)
+    assert ended.finished
+    assert ended.accounting["failed"] == {}
