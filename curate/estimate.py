@@ -22,10 +22,11 @@ from curate.events import Listener
 from curate.executors import Executor
 from curate.ingest import ingest
 from curate.loop import run
-from curate.pipeline import Pipeline, read_yaml
+from curate.pipeline import Pipeline
 from curate.portion import Portion
 from curate.stage import Stage
 from curate.work import Shard
+from curate.yaml_form import read_yaml
 
 FILE = "estimate.json"
 MEASURED = ("calls", "prompt_tokens", "tokens", "seconds", "cost")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.errors import ConfigError
-from curate.pipeline import Pipeline, read_yaml
+from curate.pipeline import Pipeline
+from curate.yaml_form import read_yaml
 
 
 def test_round_trip(scripted_pipeline: Path) -> None:
@@ -61,8 +63,9 @@ def test_a_wrong_pipeline_says_what_and_where(
 
 @pytest.mark.parametrize(
     "text",
-    ["a: &x 1\nb: *x", "a: 1\na: 2", "a: [", "!!python/object/apply:os.system ['true']", "\t- x"],
-)
+    ["a: &x 1\nb: *x", "a: 1\na: 2", "a: [", "!!python/object/apply:os.system ['true']", "\t- x",
+     "{{a: 1}: 2}", "{[1]: 2}", "a: \x00", "? [a]\n: 1"],
+)  # fmt: skip
 def test_hostile_yaml_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         read_yaml(text)
@@ -70,3 +73,105 @@ def test_hostile_yaml_is_refused(text: str) -> None:
 
 def test_yaml_is_version_1_2() -> None:
     assert read_yaml("{a: 1e-5, b: no, c: 12:30}") == {"a": 1e-5, "b": "no", "c": "12:30"}
+    dates = {"a": "2020-01-02", "b": "2020-99-99", "c": "2020-01-02 03:04:05"}  # 1.2 has no dates
+    assert read_yaml("{a: 2020-01-02, b: 2020-99-99, c: 2020-01-02 03:04:05}") == dates
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a: 1\nb: {'9' * 5000}", "line 2: 9+... has 5000 digits"),
+        ("a: 18446744073709551616", "line 1: .* has 20 digits; a whole number has 64 bits"),
+        ("a: 0x10000000000000000", "0x10000000000000000... is beyond 64 bits"),
+        ("- 1\n- {[1]: 2}", "line 2: a list or a mapping cannot be a key"),
+    ],
+)
+def test_values_that_no_pipeline_can_hold_say_where(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(text)
+    assert read_yaml("[18446744073709551615, -9223372036854775808, '9999999999999999999999']") == [
+        2**64 - 1, -(2**63), "9" * 22,
+    ]  # fmt: skip
+
+
+def test_what_is_as_long_as_data_is_refused_before_it_is_built() -> None:
+    started = time.process_time()
+    with pytest.raises(ConfigError, match="line 20000: more than 20,000 keys and values"):
+        read_yaml("\n".join(f"k{i}: {i}" for i in range(1_000_000)))
+    assert time.process_time() - started < 60  # of the parser's: it reads no further
+
+
+SMALL_TEXT = """
+name: small
+source: {jsonl: {path: x, columns: {prompt: prompt}}}
+stages: [margin, {margin: {at_least: 2}}, {judge: {engine: gen}}]
+engines: {gen: }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "message"),
+    [
+        ("stages: [3]", "margin.at_least=1", "no stage is named 'margin'; known: 3"),
+        ("stages: [{}]", "margin.at_least=1", "no stage is named 'margin'"),
+        ("stages: [{}]", "1.at_least=1", "stage 1 is not written as `name` or `name: {"),
+        ("stages: {a: 1}", "margin.at_least=1", "`stages` must be a list"),
+        (SMALL_TEXT, "engines.gen.model=x", "`gen` is not written as `name` or `name: {"),
+        (SMALL_TEXT, "engines.gem.model=x", "no such engine; did you mean 'gen'?"),
+        (SMALL_TEXT, "seed.x=2", "`seed` has no fields"),
+        (SMALL_TEXT, "margin=2", "several stages are named 'margin'; use the number of one: 1, 2"),
+        (SMALL_TEXT, "margin.at_least=2", "several stages are named 'margin'; use the number of "),
+        (SMALL_TEXT, "2=3", "`2` is a stage; name one of its fields, 2.field=value"),
+        (SMALL_TEXT, "2.at_least.x=3", "`at_least` must be a mapping"),
+        ("name: x", "source.path=3", "`source` is not written as `name` or `name: {"),
+        ("name: x\nsource: {a: 1, b: 2}", "source.path=3", "`source` is not written as"),
+        ("name: x\nengines: [a]", "engines.a.x=3", "`engines` must be a mapping"),
+    ],
+)
+def test_set_on_what_is_malformed_says_so(text: str, change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"--set {change!r}: {message}")):
+        Pipeline.loads(text, [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed=18446744073709551616", "a whole number has 64 bits at most"),
+        ("seed=true", "`seed` must be a whole number"),
+        ("export=3", "`export` must be text, or null for none"),
+        ("export=[1]", "`export` must be text, or null for none"),
+        ("license=[1]", "`license` must be text, or null for none"),
+        ("export=preferance", "unknown export form 'preferance'; did you mean 'preference'?"),
+        ("export=stepwise", "the export as 'stepwise' needs `steps`, which no stage writes"),
+    ],
+)
+def test_seed_export_and_license_are_checked_before_anything_runs(
+    scripted_pipeline: Path, change: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Pipeline.load(scripted_pipeline, [change]).check()
+
+
+def test_a_seed_beyond_64_bits_is_refused_from_python_too(scripted_pipeline: Path) -> None:
+    pipeline = Pipeline.load(scripted_pipeline)
+    with pytest.raises(ConfigError, match="at most 64 bits"):
+        replace(pipeline, seed=2**70)
+
+
+def test_the_export_needs_its_columns(scripted_pipeline: Path) -> None:
+    text = scripted_pipeline.read_text()
+    short = text.partition("  - best_worst")[0]
+    with pytest.raises(
+        ConfigError, match=r"as 'preference' needs `pairs`.*best_worst"
+    ):
+        Pipeline.loads(short).check()
+    Pipeline.loads(short + "export: scored\n").check()
+    Pipeline.loads(short + "export: null\n").check()
+
+
+def test_a_stage_is_named_by_kind_or_number(scripted_pipeline: Path) -> None:
+    pipeline = Pipeline.load(scripted_pipeline)
+    assert pipeline.place_of("margin") == pipeline.place_of("6") == 5
+    twice = replace(pipeline, stages=[*pipeline.stages, pipeline.stages[0]])
+    with pytest.raises(ConfigError, match=r"several stages are named 'exact_dedup'.*: 1, 10"):
+        twice.place_of("exact_dedup")

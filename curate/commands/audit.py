@@ -58,7 +58,8 @@ def _engine(form: str, pipeline: Path) -> Engine:
     """Load the engine that the run's pipeline calls so, or that the YAML form describes."""
     from curate.engines.contract import engine_registry
     from curate.errors import ConfigError
-    from curate.pipeline import Pipeline, read_yaml
+    from curate.pipeline import Pipeline
+    from curate.yaml_form import read_yaml
 
     roles = Pipeline.load(pipeline, []).engines if pipeline.is_file() else {}
     spec = roles.get(form) or engine_registry.parse(read_yaml(form), "--engine")

@@ -132,7 +132,7 @@ def _leaving_at_once() -> Iterator[None]:
 
 def _executor(form: str, workers: int | None) -> Any:
     from curate.executors import executor_registry
-    from curate.pipeline import read_yaml
+    from curate.yaml_form import read_yaml
 
     found = executor_registry.parse(read_yaml(form), "--executor")
     return found if workers is None else found.model_copy(update={"workers": workers})

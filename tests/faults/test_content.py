@@ -21,12 +21,13 @@ from curate.engines.scripted import Scripted
 from curate.errors import ConfigError
 from curate.executors.local import Local
 from curate.loop import Outcome, run
-from curate.pipeline import Pipeline, read_yaml
+from curate.pipeline import Pipeline
 from curate.report import report
 from curate.sources.files import Jsonl
 from curate.stage import stage_registry
 from curate.store import Record, Store
 from curate.work import live_tables
+from curate.yaml_form import read_yaml
 
 STAGES = """
   - exact_dedup
