@@ -1,6 +1,8 @@
-"""Drop rows by a number: of their own, or the mean of those that are like them."""
+"""Drop rows by a number, their own or that of those like them: out of bounds, or by its rank."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +11,11 @@ from pydantic import Field, model_validator
 
 from curate.arrays import Column, flat, lengths, one_chunk, owners, text_of
 from curate.errors import StageError
-from curate.methods.judgments import Floats, floats
+from curate.methods.columns import base_column, column_of
+from curate.methods.judgments import Bools, Floats, floats
 from curate.schema import DROP
 from curate.stage import Context, Result, Scope, Stage
+from curate.stages.budget import Keep, rows_to_keep
 from curate.stages.filters import above, below
 from curate.stages.new_column import NewColumn
 
@@ -20,16 +24,25 @@ class Bound(Stage, name="bound"):
     """Drop rows whose number in `column` is below `at_least`, above `at_most`, or missing.
 
     A text counts its characters (a prompt those of its turns), a list what it holds (of candidates
-    and pairs those that nothing has dropped). With `mean_by` the number is the mean of all rows
-    that have the same value there: weak topics go as a whole (BenchBuilder, Li et al. 2024).
+    and pairs those that nothing has dropped), or, with `of_list`, the mean, least or most of its
+    numbers. With `mean_by` the number is the mean of all rows that have the same value there: weak
+    topics go as a whole (BenchBuilder, Li et al. 2024). With `lowest` or `highest` only so many of
+    the rows within the bounds stay: the hardest prompts are those with the lowest mean of `scores`
+    (BLEUBERI, Chang et al. 2025). Of equal ones the lower id stays.
     """
 
     column: str
-    """The column of numbers, texts or lists."""
+    """The column of numbers, texts or lists; "meta.KEY" is a key of the source's own columns."""
+    of_list: Literal["size", "mean", "least", "most"] = "size"
+    """What a list of numbers counts as; null entries are left out."""
     at_least: float | None = Field(None, allow_inf_nan=False)
     """The smallest number kept."""
     at_most: float | None = Field(None, allow_inf_nan=False)
     """The largest number kept."""
+    lowest: Keep | None = None
+    """Keep only so many rows of the lowest numbers, or such a share."""
+    highest: Keep | None = None
+    """Keep only so many rows of the highest numbers, or such a share."""
     mean_by: str | None = None
     """Column of the groups whose mean counts; rows without a number are not in it."""
     to: NewColumn | None = None
@@ -38,48 +51,76 @@ class Bound(Stage, name="bound"):
     @model_validator(mode="after")
     def _ordered(self) -> Bound:
         low, high = self.at_least, self.at_most
-        if low is None and high is None:
-            raise ValueError("give at_least, at_most or both")
+        if low is None and high is None and not self._ranks():
+            raise ValueError("give at_least, at_most, lowest or highest")
         if low is not None and high is not None and high < low:
             raise ValueError(f"at_most ({high}) is less than at_least ({low})")
+        if self.lowest is not None and self.highest is not None:
+            raise ValueError("lowest and highest exclude each other; use the stage twice")
         return self
 
     def needed(self) -> tuple[str, ...]:
-        """Return the column and that of the groups."""
-        return (self.column,) if self.mean_by is None else (self.column, self.mean_by)
+        """Return the column and that of the groups, and the ids that decide between equals."""
+        names = (self.column,) if self.mean_by is None else (self.column, self.mean_by)
+        ids = ("id",) if self._ranks() else ()
+        return tuple(dict.fromkeys((*map(base_column, names), *ids)))
 
     def written(self) -> tuple[str, ...]:
         """Return the column that `to` names."""
         return () if self.to is None else (self.to,)
 
     def view_scope(self) -> Scope:
-        """A mean takes all rows."""
-        return "shard" if self.mean_by is None else "dataset"
+        """A mean and a rank take all rows."""
+        return "dataset" if self._ranks() or self.mean_by is not None else "shard"
+
+    def _ranks(self) -> bool:
+        return self.lowest is not None or self.highest is not None
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each row that is out of bounds, and the numbers if asked for."""
-        value, what = numbers(view[self.column], self.column), self.column
-        reason = pa.nulls(len(view), pa.string())
+        value, what = numbers(column_of(view, self.column), self.column, self.of_list), self.column
+        if self.of_list != "size":
+            what = f"{self.of_list} of {what}"
         if self.mean_by is not None:
-            value, what = group_means(value, view[self.mean_by]), f"mean {what} by {self.mean_by}"
+            value = group_means(value, column_of(view, self.mean_by))
+            what = f"mean {what} by {self.mean_by}"
         masks = [(np.isnan(value), f"no {what}")]
         if self.at_least is not None:
             masks.append((below(value, self.at_least), f"{what} below {self.at_least:g}"))
         if self.at_most is not None:
             masks.append((above(value, self.at_most), f"{what} above {self.at_most:g}"))
+        if self._ranks():
+            inside = ~np.logical_or.reduce([mask for mask, _ in masks])
+            masks.insert(0, self._beyond(value, inside, what, view))
+        reason = pa.nulls(len(view), pa.string())
         for mask, why in masks:
             reason = pc.if_else(pa.array(mask), pa.scalar(why), reason)
         if self.to is None:
             return {DROP: reason}
         return {DROP: reason, self.to: pa.array(value, pa.float32(), from_pandas=True)}
 
+    def _beyond(self, value: Floats, inside: Bools, what: str, view: pa.Table) -> tuple[Bools, str]:
+        """Return which rows (n) inside the bounds are not among those of `lowest` or `highest`."""
+        which, keep = ("lowest", self.lowest) if self.lowest else ("highest", self.highest)
+        rows = np.flatnonzero(inside)
+        ids = np.array(view["id"].to_pylist(), dtype=object)[rows]
+        rows = rows[np.argsort(ids, kind="stable")]
+        number = value[rows] if which == "lowest" else -value[rows]
+        kept = rows_to_keep(keep or 1, len(rows))
+        beyond = np.zeros(len(value), dtype=bool)
+        beyond[rows[np.argsort(number, kind="stable")][kept:]] = True
+        return beyond, f"not among the {kept} of {which} {what}"
 
-def numbers(column: Column, name: str) -> Floats:
+
+def numbers(column: Column, name: str, of_list: str = "size") -> Floats:
     """Return a column (n) of numbers, of texts or lists by their size; null is NaN.
 
-    Raises StageError where it holds something else.
+    `of_list` "mean", "least" or "most" takes that of each list's numbers, NaN where it has none.
+    Raises StageError where the column holds something else.
     """
     values, kind = one_chunk(column), column.type
+    if of_list != "size":
+        return _of_lists(values, name, of_list)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return floats(pc.utf8_length(values))
     if pa.types.is_list(kind):
@@ -93,6 +134,24 @@ def numbers(column: Column, name: str) -> Floats:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return floats(values)
     raise StageError(f"bound: {name!r} holds {kind}; give a column of numbers, texts or lists")
+
+
+def _of_lists(values: pa.Array, name: str, what: str) -> Floats:
+    kind = values.type
+    if not pa.types.is_list(kind) or not (
+        pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)
+    ):
+        raise StageError(f"bound: {name!r} holds {kind}; of_list: {what} needs lists of numbers")
+    inside = floats(flat(values))
+    known = ~np.isnan(inside)
+    row, inside = owners(lengths(values))[known], inside[known]
+    size = np.bincount(row, minlength=len(values))
+    if what == "mean":
+        found = np.bincount(row, inside, len(values)) / np.maximum(size, 1)
+    else:
+        found = np.full(len(values), np.inf if what == "least" else -np.inf)
+        (np.minimum if what == "least" else np.maximum).at(found, row, inside)
+    return np.where(size > 0, found, np.nan)
 
 
 def group_means(value: Floats, group: Column) -> Floats:

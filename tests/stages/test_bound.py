@@ -58,7 +58,7 @@ def test_means_leave_out_what_has_no_number():
 
 
 def test_wrong_fields_and_columns_are_refused():
-    with pytest.raises(ValidationError, match="at_least, at_most or both"):
+    with pytest.raises(ValidationError, match="at_least, at_most, lowest or highest"):
         Bound(column="n")
     with pytest.raises(ValidationError, match="less than"):
         Bound(column="n", at_least=2, at_most=1)
@@ -66,3 +66,45 @@ def test_wrong_fields_and_columns_are_refused():
         Bound(column="n", at_least=2, to="scores")
     with pytest.raises(StageError, match="numbers, texts or lists"):
         reasons(Bound(column="n", at_least=2), n=[{"a": 1}])
+
+
+def test_so_many_rows_of_the_lowest_or_highest_numbers():
+    table = {"id": ["d", "c", "b", "a", "e"], "n": [1.0, 2.0, 2.0, None, 0.0]}
+    lost, none = "not among the 2 of lowest n", "no n"
+    assert reasons(Bound(column="n", lowest=2), **table) == [None, lost, lost, none, None]
+    assert reasons(Bound(column="n", lowest=3), **table)[1:3] == [
+        "not among the 3 of lowest n",
+        None,
+    ]
+    # A share is one of the rows that are inside the bounds.
+    found = reasons(Bound(column="n", at_least=1, highest=0.5), **table)
+    assert found == ["not among the 2 of highest n", None, None, none, "n below 1"]
+    assert reasons(Bound(column="n", lowest=9), **table) == [None, None, None, none, None]
+    stage = Bound(column="n", lowest=2)
+    assert (stage.needed(), stage.view_scope()) == (("n", "id"), "dataset")
+    with pytest.raises(ValidationError, match="exclude each other"):
+        Bound(column="n", lowest=2, highest=2)
+
+
+def test_hard_prompts_are_those_of_the_lowest_mean_score():
+    scores = pa.array([[0.9, 0.1], [0.2, None, 0.4], [0.8], [None], None], pa.list_(pa.float32()))
+    ids = ["a", "b", "c", "d", "e"]
+    stage = Bound(column="scores", of_list="mean", lowest=1, to="hardness")
+    made = stage.apply(pa.table({"id": ids, "scores": scores}), Context())
+    lost, none = "not among the 1 of lowest mean of scores", "no mean of scores"
+    assert made["drop"].to_pylist() == [lost, None, lost, none, none]
+    assert made["hardness"].to_pylist() == pytest.approx([0.5, 0.3, 0.8, None, None])
+    for of_list, expected in (("least", [0.1, 0.2, 0.8]), ("most", [0.9, 0.4, 0.8])):
+        found = Bound(column="scores", of_list=of_list, at_least=0, to="x")
+        values = found.apply(pa.table({"scores": scores}), Context())["x"].to_pylist()
+        assert values[:3] == pytest.approx(expected)
+    with pytest.raises(StageError, match="lists of numbers"):
+        reasons(Bound(column="n", of_list="mean", at_least=1), n=[1.0])
+
+
+def test_the_sources_own_numbers():
+    meta = ['{"stars": 3}', '{"stars": 1}', "{}"]
+    assert reasons(Bound(column="meta.stars", at_least=2), meta=meta) == [
+        None, "meta.stars below 2", "no meta.stars",
+    ]  # fmt: skip
+    assert Bound(column="meta.stars", at_least=2).needed() == ("meta",)
