@@ -2,10 +2,13 @@
 
 Good for stages that work row by row. A stage that looks at all rows together (deduplication,
 selection) drops another share of few rows than of many, so what comes after it is less certain.
+Seconds are by the clock, with as many calls at once as the sample has: an engine that answers
+more calls together than that takes less.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +20,22 @@ from curate import history
 from curate.books import funnel
 from curate.component import explain
 from curate.disk import replace_synced, writing
+from curate.elapsed import Took, elapsed
 from curate.errors import ConfigError, did_you_mean
 from curate.events import Listener
 from curate.executors import Executor
 from curate.ingest import ingest
-from curate.loop import run
+from curate.loop import all_stages, run
 from curate.pipeline import Pipeline
 from curate.portion import Portion
-from curate.stage import Stage
-from curate.work import Shard
+from curate.stage import Context, Stage
+from curate.store import Store
+from curate.work import Shard, view_columns
 from curate.yaml_form import read_yaml
 
 FILE = "estimate.json"
+_SIDES = ("estimated", "actual")
+_WORTH_A_LOOK = 0.2  # seconds; in less no encoder is loaded
 MEASURED = ("calls", "prompt_tokens", "tokens", "seconds", "cost")
 
 
@@ -61,7 +68,7 @@ def read_prices(path: Path, pipeline: Pipeline) -> dict[str, Price]:
     for name, form in found.items():
         roles = [role for role, model in models.items() if name in (role, model)]
         if not roles:
-            hint = did_you_mean(str(name), [*models, *filter(None, models.values())])
+            hint = did_you_mean(str(name), {*models, *filter(None, models.values())})
             raise ConfigError(f"{path}: the pipeline has no engine or model {name!r}{hint}")
         try:
             price = Price.model_validate(form)
@@ -83,72 +90,96 @@ def estimate(
     """Run the first `rows` rows and return what each stage will take for all of them.
 
     Each entry has `stage`, `rows` expected, and where they were seen `calls`, `prompt_tokens`,
-    `tokens` (out), `seconds` (of work: several workers share them) and `cost` in dollars. The
-    sample is a run of its own, and what it commits in whole shards the run will not do again.
-    The estimate is kept in the run's folder for `curate status`. Raises as `loop.run`.
+    `tokens` (out), `seconds` by the clock, `once` (those of them that do not grow with the rows:
+    an engine starts, an encoder loads) and `cost` in dollars. The sample is a run of its own, and
+    what it commits in whole shards the run will not do again. The estimate is kept in the run's
+    folder for `curate status`. Raises as `loop.run`, and ConfigError where there are no rows.
     """
     ended = run(pipeline, root, executor=executor, portion=Portion(limit=rows), listener=listener)
     if not ended.finished:
         raise ConfigError("the sample was stopped; the same command goes on with it")
     store, parts = history.shards(root, history.manifest(root, ended.folder.name))
+    if not parts:
+        raise ConfigError("there is nothing to estimate: the source has no rows")
     total = sum(shard.parts[0].rows_in for shard in ingest(pipeline.source, store))
-    steps = _steps(totals(parts), total)
-    if prices:
-        add_costs(steps, pipeline.stages, prices)
+    steps = _steps(_seen(pipeline, ended.folder, store, parts), total)
+    roles = stage_roles(pipeline)
+    add_costs(steps, roles, prices or {})
     folder = root / "runs" / pipeline.name
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    replace_synced(folder / FILE, orjson.dumps({"sample_rows": rows, "steps": steps}))
+    kept = {
+        "sample_rows": rows,
+        "steps": steps,
+        "roles": roles,
+        "prices": {role: price.model_dump() for role, price in (prices or {}).items()},
+    }
+    replace_synced(folder / FILE, orjson.dumps(kept))
     return steps
 
 
-def totals(shards: Sequence[Shard]) -> list[dict[str, Any]]:
-    """Return what each stage of a run took: `rows` in and out, counts, seconds of work."""
+def stage_roles(pipeline: Pipeline) -> list[list[str]]:
+    """Return the engines that the source (none) and each stage of a run name."""
+    stages = all_stages(pipeline)
+    return [[], *([role for role, _ in stage.engine_roles()] for stage in stages)]
+
+
+def totals(shards: Sequence[Shard], took: Sequence[Took] = ()) -> list[dict[str, Any]]:
+    """Return what the source and each stage took: `rows` in and out, counts, seconds.
+
+    By the clock where `took` has the stages'; of what other runs did, at the same pace.
+    """
     steps = []
     for place, step in enumerate(funnel(shards)):
         seconds = sum(shard.parts[place].seconds for shard in shards)
+        mine = took[place - 1] if 0 < place <= len(took) else Took()
         counts = {name: step["counts"][name] for name in MEASURED if name in step["counts"]}
         entry = {"stage": step["stage"], "rows": step["rows_in"], "rows_out": step["rows_out"]}
-        steps.append(entry | counts | {"seconds": round(seconds, 3)})
+        clock = {"seconds": round(mine.coming_up + seconds * mine.pace, 3)}
+        steps.append(entry | counts | clock | {"once": round(mine.coming_up, 3)})
     return steps
 
 
 def add_costs(
-    steps: Sequence[dict[str, Any]], stages: Sequence[Stage], prices: Mapping[str, Price]
+    steps: Sequence[dict[str, Any]],
+    roles: Sequence[Sequence[str]],
+    prices: Mapping[str, Price],
 ) -> None:
-    """Add `cost` to the last steps, which are those of `stages`, where all their engines have one.
+    """Add `cost` to each step whose engines, in `roles` at its place, all have a price.
 
     What a stage with several engines asks each of them is not known, so they count alike.
     """
-    for step, stage in zip(steps[-len(stages) :], stages, strict=True):
-        roles = [role for role, _ in stage.engine_roles()]
-        if not roles or any(role not in prices for role in roles):
-            continue
-        mine = [prices[role] for role in roles]
-        cost = sum(
-            step.get("prompt_tokens", 0) * price.input / 1e6
-            + step.get("tokens", 0) * price.output / 1e6
-            + step.get("seconds", 0.0) * price.gpu_hour / 3600
-            for price in mine
-        )
-        step["cost"] = cost / len(mine)
+    for step, mine in zip(steps, roles, strict=True):
+        if mine and all(role in prices for role in mine):
+            step["cost"] = sum(_cost(step, prices[role]) for role in mine) / len(mine)
+
+
+def _cost(step: Mapping[str, Any], price: Price) -> float:
+    tokens = step.get("prompt_tokens", 0) * price.input + step.get("tokens", 0) * price.output
+    return float(tokens / 1e6 + step.get("seconds", 0.0) * price.gpu_hour / 3600)
 
 
 def against(root: Path, name: str) -> list[dict[str, Any]]:
     """Return, for each stage with an estimate, {stage, estimated, actual}; none without one.
 
-    `actual` is what the run's parts took so far, each counted once, whichever run made it.
+    `actual` is what the run's parts took so far, each counted once, whichever run made it; its
+    cost is by the prices of the estimate.
     """
     path = root / "runs" / name / FILE
     if not path.is_file():
         return []
     try:
-        expected = orjson.loads(path.read_bytes())["steps"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        kept = orjson.loads(path.read_bytes())
+        expected = kept["steps"]
+        prices = {role: Price.model_validate(form) for role, form in kept["prices"].items()}
+        roles = [list(mine) for mine in kept["roles"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
-    _, shards = history.shards(root, history.manifest(root, name))
-    actual = totals(shards)
-    pairs = zip(expected, actual, strict=False)
+    found = history.manifest(root, name)
+    _, shards = history.shards(root, found)
+    kinds = [stage["kind"] for stage in found["stages"]]
+    actual = totals(shards, elapsed(path.parent, kinds))
+    add_costs(actual, roles[: len(actual)], prices)
     names = ("rows", *MEASURED)
     return [
         {
@@ -156,27 +187,59 @@ def against(root: Path, name: str) -> list[dict[str, Any]]:
             "estimated": {n: was[n] for n in names if n in was},
             "actual": {n: now[n] for n in names if n in now},
         }
-        for was, now in pairs
+        for was, now in zip(expected, actual, strict=False)
         if was["stage"] == now["stage"]
     ]
 
 
-def lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return an estimate as lines of text, the sum last."""
-    text = [f"{'stage':<16} {'rows':>9}  it will take about"]
-    text += [f"{step['stage']:<16} {step['rows']:>9,}  {_amounts(step)}" for step in steps]
-    whole = {n: sum(step.get(n, 0) for step in steps) for n in MEASURED if _any(steps, n)}
-    return [*text, f"{'in all':<16} {'':>9}  {_amounts(whole)}"]
+def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return an estimate as a table's rows, the sum last."""
+    table = [["stage", "rows", "it will take about"]]
+    table += [[step["stage"], f"{step['rows']:,}", _amounts(step)] for step in steps]
+    names = (*MEASURED, "once")
+    whole = {n: sum(step.get(n, 0) for step in steps) for n in names if _any(steps, n)}
+    return [*table, ["in all", "", _amounts(whole)]]
 
 
-def comparison_lines(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return estimates beside what was, one line a stage that calls an engine."""
+def comparison_rows(pairs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return estimates beside what was, a row a stage that calls an engine, and the sum."""
+    shown = [pair for pair in pairs if any(pair[side].get("calls") for side in _SIDES)]
+    if not shown:
+        return []
+    whole: dict[str, Any] = {"stage": "in all"}
+    for side in _SIDES:
+        given = [pair[side] for pair in pairs]
+        whole[side] = {n: sum(g.get(n, 0) for g in given) for n in MEASURED if _any(given, n)}
     return [
-        f"{pair['stage']:<16} estimated {_amounts(pair['estimated'])}; "
-        f"was {_amounts(pair['actual'])}"
-        for pair in pairs
-        if pair["estimated"].get("calls") or pair["actual"].get("calls")
+        [p["stage"], f"estimated {_amounts(p['estimated'])}", f"was {_amounts(p['actual'])}"]
+        for p in [*shown, whole]
     ]
+
+
+def _seen(
+    pipeline: Pipeline, folder: Path, store: Store, shards: Sequence[Shard]
+) -> list[dict[str, Any]]:
+    """Return what the sample took, as `totals`, with what of it is taken once."""
+    stages = all_stages(pipeline)
+    steps = totals(shards, elapsed(folder, [stage.kind for stage in stages]))
+    for place, stage in enumerate(stages, 1):
+        step = steps[place]
+        if next(stage.engine_roles(), None) or step["seconds"] < _WORTH_A_LOOK:
+            continue
+        warm = _warm_seconds(stage, store, [history.earlier(s, place) for s in shards])
+        step["once"] = round(max(0.0, step["seconds"] - warm), 3)
+    return steps
+
+
+def _warm_seconds(stage: Stage, store: Store, before: Sequence[Shard]) -> float:
+    """Return how long a stage without an engine takes once all that it loads is loaded."""
+    rows = history.live_table(store, before, view_columns(stage, before[0]))
+    seconds = 0.0
+    for _ in range(2):  # the first one loads
+        started = time.perf_counter()
+        stage.apply(rows, Context(seed=0))
+        seconds = time.perf_counter() - started
+    return seconds
 
 
 def _steps(seen: Sequence[Mapping[str, Any]], total: int) -> list[dict[str, Any]]:
@@ -187,7 +250,9 @@ def _steps(seen: Sequence[Mapping[str, Any]], total: int) -> list[dict[str, Any]
         if step["rows"]:
             factor = expected / step["rows"]
             entry |= {n: round(step[n] * factor) for n in MEASURED[:3] if n in step}
-            entry["seconds"] = round(step["seconds"] * factor, 1)
+            growing = step["seconds"] - step["once"]
+            entry["seconds"] = round(step["once"] + growing * factor, 1)
+            entry["once"] = round(step["once"], 1)
             expected *= step["rows_out"] / step["rows"]
         steps.append(entry)
     return steps
@@ -200,7 +265,9 @@ def _any(steps: Sequence[Mapping[str, Any]], name: str) -> bool:
 def _amounts(step: Mapping[str, Any]) -> str:
     units = {"calls": "calls", "prompt_tokens": "tokens in", "tokens": "tokens out"}
     facts = [f"{step[name]:,} {unit}" for name, unit in units.items() if step.get(name)]
-    facts += [f"{step['seconds']:,.1f} s"] if "seconds" in step else []
+    if "seconds" in step:
+        once = f" ({step['once']:,.1f} of them once)" if step.get("once", 0) >= 0.1 else ""
+        facts.append(f"{step['seconds']:,.1f} s{once}")
     if "cost" in step:
         facts.append(f"${step['cost']:,.2f}" if step["cost"] >= 0.01 else "under $0.01")
     return ", ".join(facts)

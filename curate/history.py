@@ -12,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, StoreError
+from curate.pipeline import Pipeline
 from curate.schema import DROP, FAIL
 from curate.store import Record, Store, folder_name
-from curate.work import Shard, view
-
-_COPIED_AT_ONCE = 64  # shards; a column of their texts stays below the 2 GiB of Arrow's offsets
-
+from curate.work import Shard, stacked, view
 
 FORMAT = 1  # of manifest.json
 
@@ -57,17 +55,24 @@ def shards(root: Path, found: dict[str, Any]) -> tuple[Store, list[Shard]]:
 
 
 def live_table(store: Store, all_shards: Sequence[Shard], columns: Sequence[str]) -> pa.Table:
-    """Return the named columns, as far as every shard has them, of all live rows in one table.
-
-    Shards are copied out of their files, some at a time: Linux lets a process map 65,530 files.
-    """
+    """Return the named columns, as far as every shard has them, of all live rows in one table."""
     names = [name for name in columns if all(name in shard.columns for shard in all_shards)]
-    tables = []
-    for start in range(0, len(all_shards), _COPIED_AT_ONCE):
-        some = all_shards[start : start + _COPIED_AT_ONCE]
-        views = [view(store, shard, names) for shard in some]
-        tables.append(pa.concat_tables(map(pa.table, views)).combine_chunks())
-    return pa.concat_tables(tables)
+    return stacked(store, all_shards, names)
+
+
+def stages_left(root: Path, name: str, found: dict[str, Any]) -> list[str]:
+    """Return the kinds of the stages that an unfinished run has still to come to.
+
+    None where it has finished or its pipeline cannot be read any more.
+    """
+    if found["finished"]:
+        return []
+    try:
+        given = Pipeline.load(root / "runs" / name / "pipeline.yaml", [])
+    except ConfigError:
+        return []
+    done = len(found["stages"]) - 1  # `unique_id` stands before the pipeline's own
+    return [stage.kind for stage in given.stages[max(0, done) :]]
 
 
 def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:

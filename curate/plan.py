@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from curate.elapsed import elapsed
 from curate.ingest import ingest
 from curate.loop import all_stages, task_keys
 from curate.pipeline import Pipeline
@@ -74,7 +75,8 @@ def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
     `stage`; `state` (done, todo, or waiting for a stage before it); `why` it is not done;
     `rows`, those still to be done, or, behind a stage with work to do, those expected if as
     many are dropped as in the last run; and where they can be told `calls`, `prompt_tokens`,
-    `tokens` and `seconds` (of one worker), extrapolated from parts that are done. A stage that
+    `tokens` and `seconds` (by the clock, at the pace of this run so far), extrapolated from parts
+    that are done. A stage that
     needs all rows in one process has `memory`, the bytes of its columns as far as they are known
     (from a few rows). A stage that is not waiting also has `shards` and `done`. The source is
     read; no stage runs.
@@ -82,22 +84,30 @@ def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
     pipeline.check()
     store = Store(root / "store")
     shards = ingest(pipeline.source, store)
-    before = Earlier.load(root / "runs" / pipeline.name / "manifest.json", store)
+    folder = root / "runs" / pipeline.name
+    before = Earlier.load(folder / "manifest.json", store)
     stages = all_stages(pipeline)
+    paces = [took.pace for took in elapsed(folder, [stage.kind for stage in stages])]
     steps: list[dict[str, Any]] = []
     for place, stage in enumerate(stages):
         keys = task_keys(stage, shards, pipeline)
         found = [store.find(stage.kind, key) for key in keys]
         if not all(found):
-            steps.extend(_left(pipeline, stages[place:], shards, found, before, store))
+            steps.extend(
+                _left(pipeline, stages[place:], shards, found, before, store, paces[place:])
+            )
             break
         steps.append(_entry(stage, "done", "", 0) | {"shards": len(keys), "done": len(keys)})
         shards = [s.advance(r) for s, r in zip(shards, found, strict=True) if r is not None]
     return steps
 
 
-def line(step: Mapping[str, Any]) -> str:
-    """Return the entry as one line of text."""
+def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the entries as a table's rows: stage, state, shards, amounts, why."""
+    return [_cells(step) for step in steps]
+
+
+def _cells(step: Mapping[str, Any]) -> list[str]:
     done = f"{step['done']} of {step['shards']} shards" if "shards" in step else ""
     facts = [f"{step['rows']} rows"] if step["state"] != "done" else []
     units = {"calls": "calls", "prompt_tokens": "tokens in", "tokens": "tokens out", "seconds": "s"}
@@ -105,8 +115,8 @@ def line(step: Mapping[str, Any]) -> str:
     facts += [f"${step['cost']:.2f}"] if "cost" in step else []
     if "memory" in step:
         facts.append(f"all rows in one process: {step['memory'] / 1e9:.1f} GB of columns or more")
-    text = f"{step['stage']:<16} {step['state']:<8} {done:<16} {', '.join(facts)}"
-    return f"{text}  ({step['why']})" if step["why"] else text.rstrip()
+    why = f"({step['why']})" if step["why"] else ""
+    return [step["stage"], step["state"], done, ", ".join([*facts, *filter(None, [why])])]
 
 
 def _entry(stage: Stage, state: str, why: str, rows: int) -> dict[str, Any]:
@@ -120,8 +130,9 @@ def _left(
     found: Sequence[Record | None],
     before: Earlier,
     store: Store,
+    paces: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """Return the entries from the first stage with work to do."""
+    """Return the entries from the first stage with work to do; a pace belongs to each."""
     sample = _sample(store, shards)
     asked = calls_per_row(stages, sample)
     whole = stages[0].view_scope() == "dataset"
@@ -129,7 +140,7 @@ def _left(
     behind = [stage.kind for stage in all_stages(pipeline)][: -len(stages)]
     seen, steps = Counter(behind), list[dict[str, Any]]()
     expected = float(rows)
-    for place, (stage, calls) in enumerate(zip(stages, asked, strict=True)):
+    for place, (stage, calls, pace) in enumerate(zip(stages, asked, paces, strict=True)):
         same = before.rates.get(stage.kind, [])[seen[stage.kind] :][:1]
         why = _why(stage, seen[stage.kind], before, pipeline)
         seen[stage.kind] += 1
@@ -146,7 +157,7 @@ def _left(
             expected = float(sum(s.rows for s in shards))
         measured = bool(now.rows_in) or (bool(past.rows_in) and stage.identity() in _all(before))
         steps.append(
-            step | _cost(step["rows"], calls, past, measured) | _memory(stage, sample, rows)
+            step | _cost(step["rows"], calls, past, measured, pace) | _memory(stage, sample, rows)
         )
         expected *= past.rows_out / past.rows_in if past.rows_in else 1.0
     return steps
@@ -165,7 +176,9 @@ def _all(before: Earlier) -> list[dict[str, Any]]:
     return [identity for group in before.identities.values() for identity in group]
 
 
-def _cost(rows: int, calls: float | None, past: Rates, measured: bool) -> dict[str, Any]:
+def _cost(
+    rows: int, calls: float | None, past: Rates, measured: bool, pace: float
+) -> dict[str, Any]:
     """Extrapolate: calls by row, then tokens and seconds by call (by row where there are none)."""
     before = past.counts["calls"]
     if measured and past.rows_in:
@@ -177,9 +190,9 @@ def _cost(rows: int, calls: float | None, past: Rates, measured: bool) -> dict[s
             if before:
                 cost[name] = round(past.counts[name] / before * calls * rows)
     if calls and before:
-        cost["seconds"] = round(past.seconds / before * calls * rows, 1)
+        cost["seconds"] = round(pace * past.seconds / before * calls * rows, 1)
     elif not calls and past.rows_in:
-        cost["seconds"] = round(past.seconds / past.rows_in * rows, 1)
+        cost["seconds"] = round(pace * past.seconds / past.rows_in * rows, 1)
     return cost
 
 

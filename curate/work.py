@@ -110,7 +110,7 @@ def run_task(
     context = Context(seed=seed, engines=engines)
     table = None
     if task.shards:
-        table = _stacked(store, task.shards, view_columns(stage, task.shards[0]))
+        table = stacked(store, task.shards, view_columns(stage, task.shards[0]))
     try:
         given = _applied(stage, task, table, context)
     except MemoryError as error:
@@ -156,7 +156,7 @@ def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context)
     return None
 
 
-def _stacked(store: Store, shards: Sequence[Shard], names: Sequence[str]) -> pa.Table:
+def stacked(store: Store, shards: Sequence[Shard], names: Sequence[str]) -> pa.Table:
     """Return the shards' views one below the other; those of very many, copied out of their files.
 
     Linux lets a process map 65,530 files, and other tasks have theirs mapped too.

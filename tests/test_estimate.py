@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
+from curate.elapsed import elapsed
 from curate.errors import ConfigError
-from curate.estimate import Price, against, comparison_lines, estimate, lines, read_prices
-from curate.loop import run
+from curate.estimate import Price, against, comparison_rows, estimate, read_prices, rows_of
+from curate.executors import Local
+from curate.loop import all_stages, run
 from curate.pipeline import Pipeline
 
 
@@ -39,9 +43,13 @@ def test_calls_and_tokens_of_the_whole_from_the_first_rows(
     # One of the 60 rows is a duplicate, which the first 20 could not show.
     assert beside["generate"]["estimated"]["calls"] == 180
     assert beside["generate"]["actual"]["calls"] == 177
-    (line,) = [x for x in comparison_lines(list(beside.values())) if x.startswith("generate ")]
-    assert "estimated 180 calls" in line
-    assert "was 177 calls" in line
+    table = {row[0]: row[1:] for row in comparison_rows(list(beside.values()))}
+    assert table["generate"][0].startswith("estimated 180 calls")
+    assert table["generate"][1].startswith("was 177 calls")
+    assert beside["generate"]["actual"]["cost"] == pytest.approx((177 * 2.0 + 708 * 10.0) / 1e6)
+    assert "cost" not in beside["combine"]["actual"]
+    assert list(table)[-1] == "in all"
+    assert table["in all"][1].endswith("$0.01")
 
 
 def test_a_gpu_is_paid_by_the_hour_and_the_lines_add_up() -> None:
@@ -49,12 +57,19 @@ def test_a_gpu_is_paid_by_the_hour_and_the_lines_add_up() -> None:
         {"stage": "a", "rows": 10, "calls": 5, "seconds": 1800.0, "cost": 1.25},
         {"stage": "b", "rows": 10, "calls": 5, "seconds": 1800.0, "cost": 1.25},
     ]
-    assert lines(steps)[-1].split("  ")[-1] == "10 calls, 3,600.0 s, $2.50"
+    assert rows_of(steps)[-1] == ["in all", "", "10 calls, 3,600.0 s, $2.50"]
 
 
 def test_prices_by_role_and_by_model(scripted_pipeline: Path, tmp_path: Path) -> None:
     pipeline = Pipeline.load(scripted_pipeline, ["engines.small.model=big-model"])
     path = tmp_path / "prices.yaml"
+    scripted = scripted_pipeline.read_text().replace(
+        "small: {scripted: {}}", "{two: {scripted: {model: m-a}}, small: {scripted: {model: m-a}}}"
+    )
+    (tmp_path / "both.yaml").write_text(scripted.replace("engines:\n  {", "engines: {"))
+    path.write_text("elsewhere: {input: 1}\n")
+    with pytest.raises(ConfigError, match=r"'elsewhere'; known: m-a, small, two$"):
+        read_prices(path, Pipeline.load(tmp_path / "both.yaml"))
     path.write_text("big-model: {gpu_hour: 3}\n")
     assert read_prices(path, pipeline) == {"small": Price(gpu_hour=3)}
     path.write_text("big-model: {gpu_hour: 3}\nsmall: {input: 1}\n")
@@ -74,6 +89,75 @@ def test_prices_by_role_and_by_model(scripted_pipeline: Path, tmp_path: Path) ->
         read_prices(tmp_path / "none.yaml", pipeline)
 
 
+SLOW = '''
+import time
+from functools import cache
+import pyarrow as pa
+from curate.stage import Stage
+
+@cache
+def load():
+    time.sleep(1)
+
+class Loads(Stage):
+    """Loads for a second, then takes 5 ms a row."""
+    needs = ("prompt",)
+    writes = ("seen",)
+    def apply(self, view, ctx):
+        load()
+        time.sleep(0.005 * len(view))
+        return {"seen": pa.array([True] * len(view))}
+'''
+
+
+def test_what_is_taken_once_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """An encoder loads for seconds and then takes microseconds a row; 8 rows of 800 show both."""
+    rows = [json.dumps({"prompt": f"Question {i}"}) + "\n" for i in range(800)]
+    (tmp_path / "rows.jsonl").write_text("".join(rows))
+    (tmp_path / "slow.py").write_text(SLOW)
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f"name: slow\nsource: {{jsonl: {{path: {tmp_path}/rows.jsonl, "
+        "columns: {prompt: prompt}}}\nstages: ['slow:Loads']\nexport: null\n"
+    )
+    command = [sys.executable, "-m", "curate", "plan", str(path), "--sample", "8", "--json",
+               "--root", str(tmp_path)]  # fmt: skip
+    for _ in range(2):  # measured, and then with the parts of the sample there already
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
+        )  # fmt: skip
+        found = by_stage(map(json.loads, ended.stdout.splitlines()))["slow:Loads"]
+        assert 0.9 < found["once"] < 1.5
+        assert 4.5 < found["seconds"] < 8  # 1 s, and 5 ms for 800 rows; in proportion it were 104
+
+
+def test_a_gpu_costs_by_the_clock_not_by_the_sum_of_shards(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    pipeline = Pipeline.load(scripted_pipeline, ["engines.small.delay_s=0.3"])
+    prices = {"small": Price(gpu_hour=3600)}
+    with_eight = Local(workers=8)
+    generate = by_stage(estimate(pipeline, tmp_path, 60, prices=prices, executor=with_eight))[
+        "generate"
+    ]
+    kinds = [stage.kind for stage in all_stages(pipeline)]
+    took = elapsed(tmp_path / "runs" / "small-first-60", kinds)[kinds.index("generate")]
+    assert took.worked > 3 * took.busy  # eight shards were at work at once
+    assert generate["seconds"] == pytest.approx(took.busy + took.coming_up, abs=0.11)
+    assert generate["cost"] == pytest.approx(generate["seconds"])
+    assert run(pipeline, tmp_path).finished
+    pair = next(p for p in against(tmp_path, "small") if p["stage"] == "generate")
+    assert pair["actual"]["cost"] == pytest.approx(pair["actual"]["seconds"])
+
+
+def test_nothing_to_estimate_is_said(scripted_pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    empty = Pipeline.load(scripted_pipeline, [f"source.path={tmp_path / 'none.jsonl'}"])
+    with pytest.raises(ConfigError, match="nothing to estimate: the source has no rows"):
+        estimate(empty, tmp_path, 5)
+
+
 def test_the_commands(scripted_pipeline: Path, tmp_path: Path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("small: {output: 1000}\n")
@@ -86,7 +170,8 @@ def test_the_commands(scripted_pipeline: Path, tmp_path: Path) -> None:
     assert "generate" in text
     assert "$0.72" in text
     assert text.splitlines()[-1].startswith("in all ")
-    curate("run", scripted_pipeline)
-    assert "generate         estimated 180 calls" in curate("status", "small").stdout
+    said = curate("run", scripted_pipeline).stderr
+    assert re.search(r"(?m)^generate  +estimated 180 calls.*\$0.72  +was 177 calls.*\$0.71$", said)
+    assert re.search(r"(?m)^generate  +estimated 180 calls", curate("status", "small").stdout)
     status = json.loads(curate("status", "small", "--json").stdout)
     assert {pair["stage"] for pair in status["estimates"]} >= {"generate", "rationale"}

@@ -10,7 +10,7 @@ import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
-from curate.plan import line, plan
+from curate.plan import plan, rows_of
 from curate.portion import Portion
 
 JUDGE = "  - judge: {engine: small, samples: 2, sampling: {temperature: 1.0}}\n"
@@ -93,7 +93,7 @@ def test_a_changed_field_is_said_in_words_and_what_follows_waits(
     assert found["combine"]["state"] == "waiting"
     assert found["combine"]["why"] == "after judge"
     assert found["rationale"]["calls"] > 0
-    text = line(found["judge"])
+    text = rows_of([found["judge"]])[0][-1]
     assert "samples 2 -> 3" in text
     assert "531 calls" in text
 
@@ -134,6 +134,6 @@ def test_a_stage_that_needs_all_rows_in_one_process_says_how_much(
     assert "memory" not in found["near_dedup"]  # it divides
     assert "memory" not in found["generate"]  # it sees a shard at a time
     large = {**found["split"], "memory": 31_000_000_000}
-    assert "all rows in one process: 31.0 GB of columns or more" in line(large)
+    assert "all rows in one process: 31.0 GB of columns or more" in rows_of([large])[0][-1]
     by_vector = steps(scripted_pipeline, tmp_path, "near_dedup.method=minhash")
     assert "memory" in by_vector["near_dedup"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
+
+from curate.printable import printable
 
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 RunName = Annotated[str, typer.Argument(help="The run's name: its folder below runs/.")]
@@ -40,6 +43,23 @@ def books_of(folder: Path, books: dict[str, Any], reasons: bool = True) -> None:
         say(f"  {n:>6}  {reason}")
     if records:
         say(records)
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines, columns one below the other; wrapped only in a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    with console.capture() as caught:
+        console.print(grid)
+    return [line.rstrip() for line in caught.get().splitlines()]
 
 
 def say(text: str) -> None:

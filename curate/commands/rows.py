@@ -7,13 +7,15 @@ from typing import Any
 
 import orjson
 
+from curate.printable import printable
+
 WIDE = 88  # characters of a text that stands on a line of its own
 
 
 def history_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines: a heading for each stage, what it wrote, and its calls one by one."""
     for step in steps:
-        yield f"== {plain(step['stage'])}"
+        yield f"== {printable(step['stage'])}"
         for name, value in step.items():
             if name not in ("stage", "calls", "shard") and value is not None:
                 yield from _column(name, value)
@@ -22,7 +24,7 @@ def history_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"   the shard took: {_facts(facts)}"
         calls = step.get("calls", ())
         if isinstance(calls, str):
-            yield f"   calls: {plain(calls)}"
+            yield f"   calls: {printable(calls)}"
             continue
         for call in calls:
             yield from _call(call)
@@ -31,19 +33,19 @@ def history_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _column(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        yield f"   {plain(name)}:"
+        yield f"   {printable(name)}:"
         for place, entry in enumerate(value):
             texts = {k: v for k, v in entry.items() if k in ("text", "content")}
             yield f"     {place}: {_facts({k: v for k, v in entry.items() if k not in texts})}"
             for text in texts.values():
                 yield from _block(text, "        ")
     elif isinstance(value, list) and len(value) > 16:
-        yield f"   {plain(name)}: {len(value)} values"
+        yield f"   {printable(name)}: {len(value)} values"
     elif isinstance(value, str) and ("\n" in value or len(value) > WIDE):
-        yield f"   {plain(name)}:"
+        yield f"   {printable(name)}:"
         yield from _block(value, "     ")
     else:
-        yield f"   {plain(name)}: {_value(value)}"
+        yield f"   {printable(name)}: {_value(value)}"
 
 
 def _call(call: dict[str, Any]) -> Iterator[str]:
@@ -54,7 +56,7 @@ def _call(call: dict[str, Any]) -> Iterator[str]:
     yield f"   -- call {call['call']}: {_facts({k: v for k, v in call.items() if k not in long})}"
     turns = [*call["messages"], *filter(None, [call.get("continuation")])]
     for turn in turns:
-        yield f"      [{plain(turn['role'])}]"
+        yield f"      [{printable(turn['role'])}]"
         yield from _block(turn["content"], "      | ")
     if "json_schema" in call:
         yield f"      schema: {_value(call['json_schema'])}"
@@ -63,24 +65,19 @@ def _call(call: dict[str, Any]) -> Iterator[str]:
         yield from _block(call["answer"], "      > ")
     for entry in call.get("gave", ()):
         rest = {k: v for k, v in entry.items() if k not in ("column", "at")}
-        yield f"      gave {plain(entry['column'])}[{entry['at']}]: {_facts(rest)}"
+        yield f"      gave {printable(entry['column'])}[{entry['at']}]: {_facts(rest)}"
 
 
 def _block(text: str | None, before: str) -> Iterator[str]:
     for line in (text or "").split("\n") if text else ():
-        yield before + plain(line)
+        yield before + printable(line)
 
 
 def _facts(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{plain(k)} {_value(v)}" for k, v in facts.items() if v is not None)
+    return ", ".join(f"{printable(k)} {_value(v)}" for k, v in facts.items() if v is not None)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return plain(value if isinstance(value, str) else orjson.dumps(value, default=str).decode())
-
-
-def plain(text: str) -> str:
-    """Return the text on one line, without what moves a terminal's cursor or hides text."""
-    return "".join(c if c.isprintable() else f"[U+{ord(c):04X}]" for c in text)
+    return printable(value if isinstance(value, str) else orjson.dumps(value, default=str).decode())

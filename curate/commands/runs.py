@@ -20,6 +20,7 @@ from curate.commands.options import (
     load,
     print_json,
     say,
+    table_lines,
 )
 
 
@@ -58,6 +59,8 @@ def run(
         books_of(ended.folder, ended.accounting, reasons=not quiet)
         if portion.of > 1 and not quiet:
             say(f"share {shard} has done what it can; a run without --shard finishes")
+        for text in [] if quiet else _beside_estimate(root, ended.folder.name):
+            say(text)
 
 
 def plan(
@@ -74,8 +77,8 @@ def plan(
 ) -> None:
     """Say what a run would do, stage by stage, and why; with --sample, what it would cost."""
     from curate import estimate
-    from curate.plan import line
     from curate.plan import plan as make_plan
+    from curate.plan import rows_of
     from curate.progress import listener
 
     checked = load(pipeline, changes)
@@ -83,18 +86,15 @@ def plan(
     if sample is not None:
         with listener(json=False) as tell:
             steps = estimate.estimate(checked, root, sample, prices=paid, listener=tell)
-        for text in () if json else estimate.lines(steps):
-            typer.echo(text)
-        for step in steps if json else ():
-            print_json(step)
-        return
-    steps = make_plan(checked, root)
-    estimate.add_costs(steps, checked.stages, paid)
-    for step in steps:
-        if json:
-            print_json(step)
-        else:
-            typer.echo(line(step))
+        table = estimate.rows_of(steps)
+    else:
+        steps = make_plan(checked, root)
+        estimate.add_costs(steps, estimate.stage_roles(checked)[1:], paid)
+        table = rows_of(steps)
+    for step in steps if json else ():
+        print_json(step)
+    for text in () if json else table_lines(table):
+        typer.echo(text)
 
 
 def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B006
@@ -106,18 +106,28 @@ def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B0
 
 def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
     """Show how far a run has come and whether its rows add up."""
-    from curate.estimate import against, comparison_lines
-    from curate.history import manifest
+    from curate.estimate import against
+    from curate.history import manifest, stages_left
 
-    found, expected = manifest(root, name), against(root, name)
+    found = manifest(root, name)
+    left = stages_left(root, name, found)
     if json:
+        expected = against(root, name)
         estimates = {"estimates": expected} if expected else {}
-        print_json({"finished": found["finished"], **found["accounting"], **estimates})
+        state = {"finished": found["finished"], "stages_left": left}
+        print_json({**state, **found["accounting"], **estimates})
         return
-    typer.echo(f"{name}: {'finished' if found['finished'] else 'unfinished; run it again'}")
-    for text in comparison_lines(expected):
+    rest = f", {', '.join(left)} {'is' if len(left) == 1 else 'are'} left" if left else ""
+    typer.echo(f"{name}: {'finished' if found['finished'] else f'unfinished{rest}; run it again'}")
+    for text in _beside_estimate(root, name):
         typer.echo(text)
     books_of(root / "runs" / name, found["accounting"])
+
+
+def _beside_estimate(root: Path, name: str) -> list[str]:
+    from curate.estimate import against, comparison_rows
+
+    return table_lines(comparison_rows(against(root, name)))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
-from curate import history
+from curate import history, work
 from curate.audit import audit
 from curate.cli import app
 from curate.evaluation import judge_eval
@@ -103,7 +103,8 @@ def test_judge_eval_copies_what_it_needs(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "p.yaml").write_text(JUDGES)
     monkeypatch.setattr("curate.evaluation.datasets.ROWS", 1)
-    monkeypatch.setattr(history, "_COPIED_AT_ONCE", 16)
+    monkeypatch.setattr(work, "_COPIED_AT_ONCE", 16)
+    monkeypatch.setattr(work, "_MOST_MAPPED", 16)
     copy = history.live_table
 
     def from_here(*arguments: Any) -> Any:
