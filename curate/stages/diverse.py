@@ -13,6 +13,7 @@ from curate.arrays import Column
 from curate.errors import StageError
 from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, facility_location, farthest_first, first_of, mmr
+from curate.methods.entropy import entropy_greedy
 from curate.methods.neighbours import DIGITS, Graph, exact_graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
 from curate.methods.similarity import Floats, Ints
@@ -32,7 +33,10 @@ from curate.stages.budget import (
 from curate.stages.dedup_items import with_ranking
 
 Matrix = npt.NDArray[Any]
-Method = Literal["farthest_first", "facility_location", "clusters", "mmr", "knn_density", "deita"]
+Method = Literal[
+    "farthest_first", "facility_location", "clusters", "mmr", "knn_density", "knn_entropy", "deita"
+]
+ADDED = ("mmr", "facility_location", "knn_entropy")  # quality is a term: a row without one is out
 
 
 class Diverse(Stage, name="diverse"):
@@ -45,9 +49,12 @@ class Diverse(Stage, name="diverse"):
     nearest the middle) of each of `clusters` k-means clusters, then the second best, and so on.
     "mmr" adds the row of highest `balance` * quality - (1 - `balance`) * cosine to the nearest
     row chosen. "knn_density" keeps the rows whose `k` nearest neighbours are farthest away.
-    "deita" takes rows from best to worst by `quality` and skips those whose cosine to a row
-    already taken is above `threshold`, so it may keep fewer. `quality` is "margin", "scores" or a
-    numeric column; in a tie the better row wins, then the lower id.
+    "knn_entropy" adds the row of highest `quality` + `entropy_weight` * the logarithm, in standard
+    deviations, of its distance to the `k`-th neighbour or to the nearest row chosen, if that is
+    nearer (FiFA, Yang et al. 2024, with the `quality` that `row_score` makes of margin and quality
+    in standard deviations). "deita" takes rows from best to worst by `quality` and skips those
+    whose cosine to a row already taken is above `threshold`, so it may keep fewer. `quality` is
+    "margin", "scores" or a numeric column; in a tie the better row wins, then the lower id.
 
     With `group`, a column, places are split among its values: "equal", "proportional", or at most
     a number each. Rows without an embedding are dropped for that reason.
@@ -61,10 +68,13 @@ class Diverse(Stage, name="diverse"):
     """See above."""
     quality: str | None = None
     """"margin", "scores" or a numeric column; the better row wins where it counts."""
-    k: int = Field(10, ge=1, description="neighbours, for knn_density and facility_location")
+    k: int = Field(10, ge=1, description="neighbours, for knn_* and facility_location")
     threshold: float = Field(0.9, gt=-1.0, le=1.0, description="highest cosine, for deita")
     balance: float = Field(
         0.5, ge=0.0, lt=1.0, description="weight of quality, for mmr and facility_location"
+    )
+    entropy_weight: float = Field(
+        0.5, ge=0.0, allow_inf_nan=False, description="weight of the distance, for knn_entropy"
     )
     clusters: int | None = Field(
         None, ge=1, description="for clusters; if null, as many as rows are kept, at most 1,000"
@@ -83,8 +93,10 @@ class Diverse(Stage, name="diverse"):
 
     @model_validator(mode="after")
     def _complete(self) -> Diverse:
-        if self.method == "mmr" and self.quality is None:
-            raise ValueError("mmr weighs quality against likeness; name the `quality` column")
+        if self.method in ("mmr", "knn_entropy") and self.quality is None:
+            raise ValueError(
+                f"{self.method} weighs quality against likeness; name the `quality` column"
+            )
         return self
 
     def needed(self) -> tuple[str, ...]:
@@ -116,7 +128,7 @@ class Diverse(Stage, name="diverse"):
         return column_of(view, self.topic, required=True) if self.topic else None
 
     def _adds_quality(self) -> bool:
-        return self.quality is not None and self.method in ("mmr", "facility_location")
+        return self.quality is not None and self.method in ADDED
 
     def _choose(self, pool: Pool, keep: int, quota: Quota, ctx: Context) -> Ints:
         vectors, quality = pool.vectors, pool.quality
@@ -136,6 +148,9 @@ class Diverse(Stage, name="diverse"):
         if self.method == "knn_density":
             order = np.lexsort((-quality, -mean_distance(graph)))
             return quota.first(np.asarray(order, dtype=np.int64), keep)
+        if self.method == "knn_entropy":
+            distance = graph.distance[:, -1:].sum(axis=1)  # all 0 for a row without neighbours
+            return entropy_greedy(vectors, quality, distance, keep, self.entropy_weight, quota)
         bonus = to_unit_interval(quality) * self.balance / (1 - self.balance)
         similarity = np.clip(graph.cosine, 0.0, 1.0)
         return facility_location(graph, similarity, keep, bonus if self.quality else None, quota)[0]

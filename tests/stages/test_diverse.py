@@ -12,7 +12,9 @@ from curate.stages.diverse import Diverse, mean_distance, to_unit_interval
 
 pytest.importorskip("faiss")
 
-METHODS = ["farthest_first", "facility_location", "clusters", "mmr", "knn_density", "deita"]
+METHODS = [
+    "farthest_first", "facility_location", "clusters", "mmr", "knn_density", "knn_entropy", "deita"
+]  # fmt: skip
 
 
 def rows(vectors, **columns) -> pa.Table:
@@ -55,6 +57,18 @@ def test_starts_at_the_best_row():
 def test_deita_as_a_stage():
     view = rows([(1, 0), (1, 0.01), (0, 1)], q=[1.0, 2.0, 0.0])
     assert kept(Diverse(keep=2, method="deita", quality="q"), view) == [1, 2]
+
+
+def test_entropy_weighs_quality_against_the_distance_to_neighbours():
+    view = rows(circle(0.0, 0.01, 0.02, 1.5, 3.0, 3.01), q=[2.0, 1.9, 0.1, 0.0, 0.5, None])
+    far = Diverse(keep=2, method="knn_entropy", quality="q", k=1, entropy_weight=0.8)
+    assert kept(far, view) == [0, 4]
+    plain = Diverse(keep=2, method="knn_entropy", quality="q", k=1, entropy_weight=0)
+    assert kept(plain, view) == [0, 1]
+    why = plain.apply(view, Context())["drop"].to_pylist()
+    assert why[5] == "no q to rank it by"
+    with pytest.raises(ValidationError, match="knn_entropy weighs quality"):
+        Diverse(keep=2, method="knn_entropy")
 
 
 def test_facility_location_takes_the_middle_of_the_crowd_and_not_the_outlier():

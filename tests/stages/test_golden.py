@@ -72,7 +72,6 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
     "label_steps": {"min_tries": 2},
     "pair_steps": {"min_tries": 1},
     "goals": {"high": 5, "text": "worth {goal}"},
-    "fifa": {"keep": 4},
     "judge": {"rubric": ["helpfulness", "honesty"], "score": "expected"},
     "judge_pairs": {"verdict": "log_odds", "min_mass": 0.0},
 }
