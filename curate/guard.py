@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,29 @@ def locked(folder: Path, what: str = "run") -> Iterator[None]:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": round(time.time(), 3)}
         replace_synced(folder / "owner.json", orjson.dumps(owner))
         yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def in_turn(path: Path, stopping: Stop, wait: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Wait until nobody else holds the lock at `path`, and yield what lets the next one in.
+
+    `wait` is called once where there is somebody to wait for. Where the file system has no locks,
+    or once a stop is asked for, nobody waits: what should be done in turn is then done twice, which
+    costs time alone.
+    """
+    lock, patience = FileLock(path), 0.0
+    with contextlib.suppress(OSError, NotImplementedError):
+        while not stopping() and not lock.is_locked:
+            try:
+                lock.acquire(timeout=patience)
+            except Timeout:
+                if not patience:
+                    wait()
+                patience = 0.5
+    try:
+        yield lock.release
     finally:
         lock.release()
 

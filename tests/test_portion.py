@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from curate.executors import Local
 from curate.loop import Outcome, run
 from curate.pipeline import Pipeline
 from curate.portion import Portion
+from curate.store import Record, Store
 
 FILTER_FIRST = ("  - exact_dedup\n", "")
 
@@ -113,6 +116,37 @@ def test_shares_do_the_work_and_a_plain_run_finishes(
     alone, _ = go(scripted_pipeline, tmp_path / "alone")
     assert dataset(ended.folder) == dataset(alone.folder)
     assert stored(tmp_path) == stored(tmp_path / "alone")
+
+
+def test_shares_at_once_do_nothing_twice(
+    scripted_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that start together wait for the one that does what comes before the shards."""
+    commit, committed, waited = Store.commit, Counter[str](), list[str]()
+
+    def counted(store: Store, record: Record, columns: Any) -> Record:
+        committed[record.stage] += 1
+        time.sleep(0.02)  # so that the shares would meet
+        return commit(store, record, columns)
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "waiting":
+            waited.append(event["why"])
+
+    monkeypatch.setattr(Store, "commit", counted)
+
+    def share(number: int) -> Outcome:
+        portion, pipeline = Portion(number=number, of=3), Pipeline.load(scripted_pipeline)
+        executor = Local(workers=1)
+        try:
+            return run(pipeline, tmp_path, executor=executor, portion=portion, listener=listen)
+        finally:
+            executor.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert not any(ended.finished for ended in pool.map(share, (1, 2, 3)))
+    assert waited
+    assert set(committed.values()) == {8}
 
 
 def test_shares_go_on_behind_a_stage_that_the_whole_run_has_done(
