@@ -4,8 +4,10 @@
 #   bash slurm.sh pipeline.yaml 8
 #
 # submits this file twice: as an array of 8 with a GPU each, and as a final task that starts
-# whatever became of the array. A share stops before the first stage that must see all shards; the
-# final run does the rest, and redoes nothing. The folder must be on a file system all nodes share.
+# whatever became of the array. What comes before the shards (reading the source, removing exact
+# duplicates) is done by the share that is first, while the others wait for it. A share stops before
+# the next stage that must see all shards; the final run does the rest, and redoes nothing. The
+# folder must be on a file system that all nodes share, with locks.
 #SBATCH --job-name=curate
 #SBATCH --output=curate-%A-%a.log
 #SBATCH --time=24:00:00
