@@ -11,6 +11,7 @@ from pydantic import Field
 
 from curate.component import Runtime
 from curate.engines.contract import Capability, Continuation, EngineSpec, Message, Reward
+from curate.engines.overlong import why_too_long
 from curate.engines.scoring import ScoringEngine, chosen_output
 from curate.errors import ConfigError, MissingExtra
 from curate.loading import without_bars
@@ -82,7 +83,7 @@ class CrossEncoderEngine(ScoringEngine):
     def score(self, requests: Sequence[Continuation]) -> list[Reward]:
         """Give every answer its score, in order.
 
-        A pair that does not fit the model's window is an error of its own, never cut.
+        A pair that does not fit the model's window is `too_long`, never cut.
         """
         pairs = [(_shown(r.messages), r.answer) for r in requests]
         if not pairs:
@@ -97,7 +98,7 @@ class CrossEncoderEngine(ScoringEngine):
         return [
             _reward(next(values), size)
             if size <= self._window
-            else Reward(None, "api_error", f"{size} tokens; the window is {self._window}", size)
+            else Reward(None, "too_long", why_too_long(size, int(self._window)), size)
             for size in sizes
         ]
 

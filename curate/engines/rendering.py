@@ -4,6 +4,11 @@ A chat template puts messages between control tokens such as `<|im_end|>`, and m
 read those names wherever they stand: an answer that holds them could end its own message and
 open a system message. Here only the template's control tokens count. One that stands in a
 message is cut in two before it is encoded, so the model sees the characters and nothing more.
+
+The template comes with the model that the pipeline names and is trusted as far as its weights
+are: it runs in transformers' sandbox, which keeps it from files and processes, in the process
+that holds the model. What it makes of messages may not be much longer than they are; one that
+never ends or fills the memory takes that process with it, and the run says so.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Any
 from curate.engines.contract import Message
 from curate.errors import ConfigError
 
+_MOST_ADDED, _MOST_TIMES = 1_000_000, 8  # characters: added to the messages', and times theirs
 _MARKS = range(0xE000, 0xF900)  # private characters: one that no message holds marks the cuts
 
 
@@ -93,7 +99,7 @@ class ChatTokenizer:
         import jinja2
 
         try:
-            return str(
+            text = str(
                 self._tokenizer.apply_chat_template(
                     list(turns),
                     tokenize=False,
@@ -103,6 +109,10 @@ class ChatTokenizer:
             )
         except (TypeError, jinja2.TemplateError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+        size = sum(len(value or "") for turn in turns for value in turn.values())
+        if len(text) > _MOST_ADDED + _MOST_TIMES * size:
+            raise ValueError(f"the chat template makes {len(text)} characters of {size}")
+        return text
 
     def _cut(self, messages: Sequence[Message]) -> tuple[list[Message], str]:
         """Return the messages with a mark inside every control token, and the mark ("": none)."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from curate.engines.admission import Admission, Admitted, Work, cache_tokens, tokens_written
 from curate.errors import StageError
 
 
@@ -18,12 +19,6 @@ class Failed(NamedTuple):
     error: str
 
 
-class _Work(NamedTuple):
-    ids: list[int]
-    params: Any
-    future: Future[Any]
-
-
 class Stepper:
     """Runs `build()` and then the engine's steps in one thread.
 
@@ -31,11 +26,15 @@ class Stepper:
     OpenMP threads belong to a thread.
     """
 
-    def __init__(self, build: Callable[[], Any], name: str) -> None:
-        """Block until the model is loaded. Raises StageError where it cannot be."""
-        self._build, self._name = build, name
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._waiting: dict[str, Future[Any]] = {}
+    def __init__(self, build: Callable[[], Any], name: str, bucket: int | None = None) -> None:
+        """Block until the model is loaded. Raises StageError where it cannot be.
+
+        `bucket` sorts requests by length; see `admission.together`.
+        """
+        self._build, self._name, self._bucket = build, name, bucket
+        self._queue: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
+        self._admission = Admission(None)
+        self._running: dict[str, Admitted] = {}
         self._lock = threading.Lock()  # no request may enter the queue after the thread's end
         self._ended: StageError | None = None
         ready: Future[None] = Future()
@@ -50,12 +49,12 @@ class Stepper:
 
         Raises StageError where the engine has failed or is closed.
         """
-        work = [_Work(ids, params, Future()) for ids, params in prompts]
+        work = [Work(ids, params, Future()) for ids, params in prompts]
         with self._lock:
             if self._ended is not None:
                 raise StageError(str(self._ended)) from self._ended.__cause__
-            for item in work:
-                self._queue.put(item)
+            if work:
+                self._queue.put(work)
         return [item.future.result() for item in work]
 
     def close(self) -> None:
@@ -77,37 +76,44 @@ class Stepper:
             ready.set_exception(ended)
 
     def _step_forever(self, engine: Any) -> None:
+        self._admission = admission = Admission(cache_tokens(engine), self._bucket)
         number = 0
         while True:
-            while not self._waiting or not self._queue.empty():
-                work = self._queue.get()
-                if work is None:
+            while not self._queue.empty() or not (self._running or admission):
+                batch = self._queue.get()
+                if batch is None:
                     return
+                admission.add(batch)
+            while (admitted := admission.take()) is not None:
                 number += 1
-                self._add(engine, str(number), work)
+                self._add(engine, str(number), admitted)
+            if not self._running:
+                continue
             for output in engine.step():
                 if output.finished:
-                    self._waiting.pop(output.request_id).set_result(output)
+                    ended = self._running.pop(output.request_id)
+                    admission.ended(ended.cost, tokens_written(output))
+                    ended.work.future.set_result(output)
 
-    def _add(self, engine: Any, number: str, work: _Work) -> None:
+    def _add(self, engine: Any, number: str, admitted: Admitted) -> None:
+        ids, params, future = admitted.work
         try:
-            engine.add_request(number, {"prompt_token_ids": work.ids}, work.params)
+            engine.add_request(number, {"prompt_token_ids": ids}, params)
         except (ValueError, TypeError) as error:  # vLLM's own checks of one request
-            work.future.set_result(Failed(f"{type(error).__name__}: {error}"))
+            self._admission.ended(admitted.cost, None)
+            future.set_result(Failed(f"{type(error).__name__}: {error}"))
         else:
-            self._waiting[number] = work.future
+            self._running[number] = admitted
 
     def _finish(self, ended: StageError) -> None:
         with self._lock:
             self._ended = ended
-        left = list(self._waiting.values())
+        left = [*(admitted.work for admitted in self._running.values()), *self._admission.rest()]
         while not self._queue.empty():
-            work = self._queue.get()
-            if work is not None:
-                left.append(work.future)
-        self._waiting.clear()
-        for future in left:
-            future.set_exception(ended)
+            left += self._queue.get() or []
+        self._running.clear()
+        for work in left:
+            work.future.set_exception(ended)
         llm, self.llm = getattr(self, "llm", None), None
         if llm is not None:
             shutdown = getattr(llm.llm_engine.engine_core, "shutdown", None)

@@ -19,6 +19,7 @@ from curate.engines.contract import (
     Likelihood,
     Requests,
 )
+from curate.engines.overlong import room_for
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.stepping import Failed
 from curate.engines.vllm_calls import Call, chat_call, prompt_call, read_completion
@@ -39,6 +40,10 @@ class VLLM(VLLMModel, name="vllm"):
         {"chat", "token_probs", "loglikelihood", "structured"}
     )
     version: ClassVar[int] = 2  # 2: control tokens in messages stay text
+
+    cut_prompts: bool = False
+    """Cut the prompt of a chat that does not fit the window in the middle of its longest text,
+    instead of the status `too_long`; texts whose likelihood is asked for are never cut."""
 
     def load(self) -> VLLMEngine:
         """Load the model; minutes for a large one."""
@@ -69,7 +74,11 @@ class VLLMEngine:
     def chat(self, requests: Requests) -> Completions:
         """Answer every call, in order. Raises StageError where vLLM itself failed."""
         tokenizer, window = self._tokenizer, self._window
-        prompts = [prompt_call(tokenizer, m) for m in messages_of(requests.conversations)]
+        most = None
+        if self._spec.cut_prompts:
+            limit = 1 if requests.choices else requests.sampling.max_tokens
+            most = window - room_for(limit, window)
+        prompts = [prompt_call(tokenizer, m, most) for m in messages_of(requests.conversations)]
         which = range(len(prompts)) if requests.which is None else requests.which.tolist()
         calls = [
             chat_call(prompts[place], request, tokenizer, window)
@@ -78,8 +87,8 @@ class VLLMEngine:
         done = []
         for call, output in zip(calls, self._outputs(calls), strict=True):
             if isinstance(output, Failed):
-                size = len(call.ids)
-                done.append(Completion("", "api_error", "error", size, error=output.error))
+                status, size = call.status, len(call.ids)
+                done.append(Completion("", status, "error", size, 0, error=output.error))
             else:
                 done.append(read_completion(output, call))
         return Completions.of(done, len(requests.choices))

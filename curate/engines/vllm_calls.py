@@ -6,7 +6,9 @@ import math
 from typing import Any, NamedTuple
 
 from curate.engines.contract import Completion, Message, Request
+from curate.engines.overlong import MOST_CUTS, shortened, why_too_long
 from curate.engines.rendering import ChatTokenizer
+from curate.schema import CompletionStatus
 
 
 class Call(NamedTuple):
@@ -15,13 +17,26 @@ class Call(NamedTuple):
     ids: list[int]
     params: Any = None
     error: str | None = None
+    status: CompletionStatus = "api_error"  # with an error
+    cut: bool = False  # whether the prompt was shortened
     tokens: list[list[int]] = []  # token ids of each choice
 
 
-def prompt_call(tokenizer: ChatTokenizer, messages: list[Message]) -> Call:
-    """Return the prompt's token ids, without parameters yet, or why there are none."""
+def prompt_call(tokenizer: ChatTokenizer, messages: list[Message], most: int | None = None) -> Call:
+    """Return the prompt's token ids, without parameters yet, or why there are none.
+
+    With `most`, a prompt of more tokens is cut until it has no more, if it can be; see `shortened`.
+    """
     try:
-        return Call(tokenizer.prompt(messages))
+        ids, shown = tokenizer.prompt(messages), messages
+        for _ in range(MOST_CUTS):
+            if most is None or len(ids) <= most:
+                break
+            shorter = shortened(shown, most / len(ids))
+            if shorter is None:
+                break
+            ids, shown = tokenizer.prompt(shorter), shorter
+        return Call(ids, cut=shown is not messages)
     except ValueError as error:
         return Call([], error=str(error))
 
@@ -35,7 +50,7 @@ def chat_call(prompt: Call, request: Request, tokenizer: ChatTokenizer, window: 
     if prompt.error is not None:
         return prompt
     if room < 1:
-        return Call(prompt.ids, error=_too_long(len(prompt.ids), window))
+        return prompt._replace(error=why_too_long(len(prompt.ids), window), status="too_long")
     sampling, schema = request.sampling, request.json_schema
     try:
         tokens = tokenizer.choices(request.choices)
@@ -55,8 +70,8 @@ def chat_call(prompt: Call, request: Request, tokenizer: ChatTokenizer, window: 
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     except (ValueError, TypeError) as error:
-        return Call(prompt.ids, error=f"{type(error).__name__}: {error}")
-    return Call(prompt.ids, params, tokens=tokens)
+        return prompt._replace(error=f"{type(error).__name__}: {error}")
+    return prompt._replace(params=params, tokens=tokens)
 
 
 def read_completion(output: Any, call: Call) -> Completion:
@@ -81,8 +96,5 @@ def read_completion(output: Any, call: Call) -> Completion:
         None,
         probs,
         output.num_cached_tokens or 0,
+        cut=call.cut,
     )
-
-
-def _too_long(size: int, window: int) -> str:
-    return f"the prompt has {size} tokens; the model's window is {window}"

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from curate.engines.contract import Continuation, Likelihood
+from curate.engines.overlong import why_too_long
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.stepping import Failed
+from curate.schema import CompletionStatus
 
 Ask: TypeAlias = Callable[[Sequence[tuple[list[int], Any]]], Sequence[Any]]
 
@@ -24,6 +26,7 @@ class Given(NamedTuple):
     ids: list[int]
     start: int
     error: str | None = None
+    status: CompletionStatus = "api_error"  # with an error
 
 
 def likelihoods(
@@ -32,7 +35,7 @@ def likelihoods(
     """Return the likelihood of every request's text, in order; `ask` is `Stepper.run`."""
     given = list(given_texts(requests, tokenizer, window))
     found: list[Likelihood | None] = [
-        None if text.error is None else Likelihood(None, status="api_error", error=text.error)
+        None if text.error is None else Likelihood(None, status=text.status, error=text.error)
         for text in given
     ]
     for cached in (True, False):
@@ -59,12 +62,12 @@ def given_texts(
             continue
         own = tokenizer.text(request.answer)
         size = len(before) + len(own)
-        error = None
+        given = Given([*before, *own], len(before))
         if not before or not own:
-            error = "an empty prompt or answer has no likelihood"
+            given = given._replace(error="an empty prompt or answer has no likelihood")
         elif size >= window:  # vLLM always generates one token more
-            error = f"the prompt has {size} tokens; the model's window is {window}"
-        yield Given([*before, *own], len(before), error)
+            given = given._replace(error=why_too_long(size, window), status="too_long")
+        yield given
 
 
 def read_likelihood(output: Any, given: Given) -> Likelihood | None:

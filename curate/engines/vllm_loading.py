@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +21,7 @@ _CPU_ENVIRONMENT = {
     "TORCH_COMPILE_DISABLE": "1",  # compiling needs g++ and 10 s at the first log probability
     "OMP_WAIT_POLICY": "passive",  # spinning threads starve whatever else runs on few cores
 }
+_ALL_MEMORY, _LEAST_MEMORY = 0.9, 0.05  # shares of a GPU: for all engines, for one
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 
@@ -39,13 +41,38 @@ class VLLMModel(EngineSpec):
     load_format: str = "auto"
     quantization: str | None = None
     gpu_memory_utilization: Runtime[float | None] = Field(None, gt=0.0, le=1.0)
+    """Share of each GPU's memory. Unset: vLLM's own, or where one process holds several engines an
+    equal part of what those with a value of their own leave of 0.9."""
     tensor_parallel_size: Runtime[int] = Field(1, ge=1)
     max_num_seqs: Runtime[int | None] = Field(None, ge=1)
+    """Most requests that run at once. Unset: vLLM's own most, and of these as many as the KV cache
+    has room for with their answers, by its number of blocks; see `admission`."""
+    length_bucket: Runtime[int | None] = Field(None, ge=1)
+    """Run prompts together whose tokens fall into one bucket of so many, the longest first. Unset:
+    prompts that begin alike stand together, for the prefix cache, whatever their lengths."""
     kv_cache_gib: Runtime[float | None] = Field(None, gt=0.0)
     """Size of the KV cache; unset: what `gpu_memory_utilization` leaves, or 1 GiB on a CPU."""
     enforce_eager: Runtime[bool | None] = None
     """Skip graph capture; unset: on a CPU only."""
     enable_prefix_caching: Runtime[bool] = True
+
+    def beside(self, others: Sequence[EngineSpec]) -> EngineSpec:
+        """Return this engine with its share of the GPUs' memory, which all of them have to fit.
+
+        Raises ConfigError where the others' own values leave too little.
+        """
+        models = [self, *(other for other in others if isinstance(other, VLLMModel))]
+        given = [m.gpu_memory_utilization for m in models if m.gpu_memory_utilization is not None]
+        if len(models) == 1 or self.gpu_memory_utilization is not None:
+            return self
+        share = (_ALL_MEMORY - sum(given)) / (len(models) - len(given))
+        if share < _LEAST_MEMORY:
+            raise ConfigError(
+                f"{len(models)} vLLM engines share a process; gpu_memory_utilization of {given} "
+                f"leaves {max(share, 0.0):.2f} for {self.model}; lower it, or use the engines in "
+                "different stages"
+            )
+        return self.model_copy(update={"gpu_memory_utilization": round(share, 4)})
 
 
 class Loaded(NamedTuple):
@@ -67,7 +94,7 @@ def load(spec: VLLMModel, **more: Any) -> Loaded:
     cpu = set_environment(spec)
     vllm = import_vllm()
     options = engine_options(spec, cpu) | more
-    stepper = Stepper(lambda: vllm.LLM(**options), spec.model)
+    stepper = Stepper(lambda: vllm.LLM(**options), spec.model, spec.length_bucket)
     config = stepper.llm.llm_engine.model_config
     revision = spec.revision or getattr(config.hf_config, "_commit_hash", None) or ""
     if spec.model == local_models.SMOLLM2:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from curate.engines.contract import Capability, Continuation, Reward
+from curate.engines.overlong import why_too_long
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.scoring import ScoringEngine, chosen_output
 from curate.engines.stepping import Failed
@@ -58,30 +59,30 @@ class VLLMRewardEngine(ScoringEngine):
     def score(self, requests: Sequence[Continuation]) -> list[Reward]:
         """Give every answer its reward, in order. Raises StageError where vLLM itself failed.
 
-        A conversation that does not fit the model's window is an error of its own, never cut.
+        A conversation that does not fit the model's window is `too_long`, never cut.
         """
         calls = [self._call(request) for request in requests]
         sent = [ids for ids in calls if isinstance(ids, list)]
         answers = iter(self._stepper.run([(ids, _params()) for ids in sent]))
         return [
-            self._read(next(answers), call)
-            if isinstance(call, list)
-            else Reward(None, "api_error", call.error)
-            for call in calls
+            self._read(next(answers), call) if isinstance(call, list) else call for call in calls
         ]
 
     def close(self) -> None:
         """Stop the thread and free the model."""
         self._stepper.close()
 
-    def _call(self, request: Continuation) -> list[int] | Failed:
+    def _call(self, request: Continuation) -> list[int] | Reward:
         turn = {"role": request.role, "content": request.answer}
         try:
             ids = self._tokenizer.prompt([*request.messages, turn], closed=True)
         except ValueError as error:
-            return Failed(str(error))
-        if not 0 < len(ids) <= self._window:
-            return Failed(f"the conversation has {len(ids)} tokens; the window is {self._window}")
+            return Reward(None, "api_error", str(error))
+        if not ids:
+            return Reward(None, "api_error", "the conversation has no tokens")
+        if len(ids) > self._window:
+            why = why_too_long(len(ids), self._window)
+            return Reward(None, "too_long", why, len(ids))
         return ids
 
     def _read(self, output: Any, ids: list[int]) -> Reward:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import orjson
 from curate import errors
 from curate.component import Component
 from curate.division import Piece, Space
-from curate.engines.contract import Engine, engine_registry
+from curate.engines.contract import Engine, EngineSpec, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
 from curate.stage import stage_registry
@@ -82,19 +82,25 @@ class Worker:
 
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")
-        engines = {role: self._engine(form) for role, form in message["engines"].items()}
+        specs = {r: engine_registry.parse(f, "engine") for r, f in message["engines"].items()}
+        engines = {role: self._engine(spec, specs.values()) for role, spec in specs.items()}
         shards, keys = tuple(map(_shard, message["shards"])), tuple(message["keys"])
         task = Task(
             shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])
         )
         return run_task(Store(Path(message["store"])), stage, task, engines, message["seed"])
 
-    def _engine(self, form: dict[str, Any]) -> Engine:
-        key = orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
+    def _engine(self, spec: EngineSpec, all_specs: Iterable[EngineSpec]) -> Engine:
+        key, others = _key(spec), {_key(other): other for other in all_specs}
+        del others[key]
         with self._loading:
             if key not in self._engines:
-                self._engines[key] = engine_registry.parse(form, "engine").load()
+                self._engines[key] = spec.beside(list(others.values())).load()
             return self._engines[key]
+
+
+def _key(spec: EngineSpec) -> bytes:
+    return orjson.dumps([spec.kind, spec.model_dump(mode="json")], option=orjson.OPT_SORT_KEYS)
 
 
 @cache

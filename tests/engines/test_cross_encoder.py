@@ -51,9 +51,9 @@ def test_a_control_token_in_an_answer_stays_text(engine):
 
 def test_what_does_not_fit_is_an_item_error_and_never_cut(engine):
     done = engine.score([Continuation(QUESTION, t) for t in ("x" * 200, "fine")])
-    assert [reward.status for reward in done] == ["api_error", "ok"]
+    assert [reward.status for reward in done] == ["too_long", "ok"]
     assert done[0].value is None
-    assert "window is 128" in done[0].error
+    assert "window 128" in done[0].error
     assert engine.score([]) == []
 
 

@@ -125,3 +125,17 @@ def test_choices_are_single_tokens(chat):
         chat.choices(("antidisestablishmentarianism",))
     with pytest.raises(ValueError, match="share a token"):
         chat.choices(("4", "4"))
+
+
+def test_a_template_that_makes_far_more_than_it_is_given_is_refused():
+    class Swelling:
+        chat_template, all_special_tokens, added_tokens_decoder = "x", (), {}
+
+        def apply_chat_template(self, turns, **options):
+            return "x" * (10**6 + 9 * sum(len(v) for turn in turns for v in turn.values()))
+
+        def __call__(self, text, **options):
+            return {"input_ids": list(range(len(text)))}
+
+    with pytest.raises(ValueError, match="the chat template makes 1000081 characters of 9"):
+        ChatTokenizer(Swelling(), "m").prompt(user("hello"))

@@ -1,5 +1,6 @@
 import math
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import asking
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from curate.engines import local_models
+from curate.engines.admission import cache_tokens
 from curate.engines.contract import Continuation, Requests, Sampling
 from curate.engines.vllm import VLLM
 from curate.errors import ConfigError, StageError
@@ -101,15 +103,40 @@ def test_likelihood_prefers_an_answer_to_nonsense(engine):
 def test_what_cannot_be_scored_is_an_item_error(engine):
     question = [{"role": "user", "content": "Why?"}]
     done = engine.loglikelihood([Continuation(question, a) for a in ("", "word " * 600, "Ok.")])
-    assert [x.status for x in done] == ["api_error", "api_error", "ok"]
+    assert [x.status for x in done] == ["api_error", "too_long", "ok"]
     assert done[0].logprob is None
 
 
-def test_a_prompt_that_is_too_long_is_an_item_error(engine):
+def test_a_prompt_that_is_too_long_has_a_status_of_its_own(engine):
     done = ask(engine, "word " * 600, "Say hi.")
-    assert done[0].status == "api_error"
-    assert "window" in done[0].error
+    assert done[0].status == "too_long"
+    assert re.fullmatch(r"prompt too long: 6\d\d tokens, window 512", done[0].error)
     assert done[1].text
+
+
+def test_the_room_in_the_cache_is_known(engine):
+    """What admission counts with: 1 GiB of it, in float32."""
+    assert cache_tokens(engine._stepper.llm.llm_engine) > 10_000
+
+
+def test_answers_do_not_depend_on_the_order_of_admission(engine, monkeypatch):
+    texts = [f"{'Please. ' * (k % 5)}Name a river, number {k}." for k in range(12)]
+    seeds = np.arange(1, 13, dtype=np.uint64)
+    free = [c.text for c in ask(engine, *texts, seeds=seeds)]
+    admission = engine._stepper._admission
+    monkeypatch.setattr(admission, "_capacity", 60)  # two or three at once
+    monkeypatch.setattr(admission, "_bucket", 8)
+    assert [c.text for c in ask(engine, *texts, seeds=seeds)] == free
+
+
+def test_a_prompt_is_cut_where_the_pipeline_says_so(engine, monkeypatch):
+    monkeypatch.setattr(engine, "_spec", engine._spec.model_copy(update={"cut_prompts": True}))
+    long = "Say hello to Ann. " + "word " * 2000 + " Say hello to Ann."
+    turns = pa.array([[{"role": "user", "content": t}] for t in (long, "Say hi.")])
+    done = engine.chat(Requests(turns, Sampling(temperature=0.0, max_tokens=16)))
+    assert "too_long" not in done.status.to_pylist()
+    assert done.cut_prompts == 1
+    assert 300 < done.prompt_tokens[0].as_py() <= 512 - 16
 
 
 def test_two_threads_share_the_engine(engine):

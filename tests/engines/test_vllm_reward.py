@@ -56,8 +56,8 @@ def test_a_control_token_in_an_answer_stays_text(engine):
 
 def test_what_does_not_fit_is_an_item_error(engine):
     done = engine.score([Continuation(QUESTION, t) for t in ("x" * 600, "fine")])
-    assert [reward.status for reward in done] == ["api_error", "ok"]
-    assert "window is 512" in done[0].error
+    assert [reward.status for reward in done] == ["too_long", "ok"]
+    assert "window 512" in done[0].error
 
 
 def test_several_outputs_need_a_choice(tmp_path, engine):
