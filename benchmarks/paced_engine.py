@@ -1,4 +1,4 @@
-"""vLLM with the number of output tokens fixed by each prompt, for `throughput.py` only.
+"""vLLM with the number of output tokens fixed by each prompt, for `engine.py` only.
 
 So two ways of asking for the same answers write the same number of tokens.
 """

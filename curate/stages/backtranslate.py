@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from curate.arrays import conversations, large, last_turn
 from curate.engines.contract import Completions, Requests
 from curate.prompts import load_template
 from curate.schema import DROP, FAIL, PROMPT
-from curate.stage import Context, Result, reasons
+from curate.stage import Context, EngineRole, Result, reasons
 from curate.stages.calls import Greedy, GreedySampling, first_choice, lost_rows, unusable
 from curate.stages.filters import below
 from curate.stages.judging import Asking
@@ -32,6 +32,8 @@ class Backtranslate(Asking, name="backtranslate"):
     2025).
     """
 
+    engine: Annotated[str, EngineRole(("chat", "token_probs"))]
+    """The engine's name."""
     at_least: float = Field(0.5, ge=0, le=1)
     """The least probability that the text answers the request."""
     sampling: Greedy = GreedySampling()
@@ -84,10 +86,6 @@ class Backtranslate(Asking, name="backtranslate"):
             DROP: pc.if_else(failed.is_valid(), pa.scalar(None, pa.string()), reason),
             FAIL: failed,
         }
-
-    def reads_probabilities(self) -> bool:
-        """Always: those of yes and no."""
-        return True
 
     def _check(
         self, said: pa.Array, shown: pa.Array, seeds: npt.NDArray[np.uint64], ctx: Context

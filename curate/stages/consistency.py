@@ -148,6 +148,8 @@ class Support(Asking, name="support"):
     (claims checked one by one as in FActScore, Min et al. 2023, without its search).
     """
 
+    engine: Annotated[str, EngineRole(("chat", "token_probs"))]
+    """The engine's name."""
     at_least: float | None = Field(None, ge=0, le=1)
     """Score the share of the claims whose probability is this or more, in place of the mean."""
     min_claims: int = Field(default=1, ge=1)
@@ -161,10 +163,6 @@ class Support(Asking, name="support"):
 
     needs = ("id", "prompt", "candidates", "claims")
     appends = ("judgments",)
-
-    def reads_probabilities(self) -> bool:
-        """Always: those of yes and no."""
-        return True
 
     def used(self) -> tuple[str, ...]:
         """The reference, unless `use_reference` is off."""

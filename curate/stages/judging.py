@@ -21,11 +21,12 @@ class Asking(Stage):
     seeded = True
 
     def engine_roles(self) -> Iterator[tuple[str, tuple[Capability, ...]]]:
-        """The engine, with all that `capabilities` names."""
-        yield self.engine, ("chat", *self.capabilities())
+        """The engine, with what the field says and what `capabilities` adds."""
+        for role, known in super().engine_roles():
+            yield role, (*known, *self.capabilities())
 
     def capabilities(self) -> tuple[Capability, ...]:
-        """What the engine must be able to do beside chat."""
+        """What the engine must be able to do beside what the field says, as other fields ask."""
         return ("token_probs",) if self.reads_probabilities() else ()
 
     def reads_probabilities(self) -> bool:

@@ -1,11 +1,13 @@
 """Output tokens per second of a whole pipeline against one raw `LLM.chat` call.
 
-Run `python benchmarks/throughput.py` (CPU, packaged SmolLM2) or, on a GPU without any weights,
-`python benchmarks/throughput.py --shape 8b --rows 512 --tokens 256 --seqs 256`.
+Run `python benchmarks/engine.py` (CPU, packaged SmolLM2) or, on a GPU of 80 GB without any weights,
+`python benchmarks/engine.py --shape 8b --rows 512 --tokens 256 --seqs 256`. `--shape tiny` is a
+model of two layers that says nothing, to see that the benchmark itself runs.
 
 Each arm holds its engine in a process of its own, started with the same options and warmed up
 before anything is timed; the start is reported apart. Rounds take the arms in turn, over new
-prompts each round, so nothing comes from the prefix cache and a busy machine is fair to all:
+prompts each round, so nothing comes from the prefix cache and a busy machine is fair to all. Two
+engines are up at a time, each with a share `--memory` of the GPU.
 
 - pipeline: `curate.loop.run` over shards, from the prompts' file to the committed parts;
 - raw: one `LLM.chat` call with all the requests at once;
@@ -37,7 +39,7 @@ from paced_engine import Paced, pace
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
-from curate.engines.vllm_loading import engine_options, set_environment
+from curate.engines.vllm_loading import engine_options, on_cpu, set_environment
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
@@ -187,6 +189,7 @@ def serve_stage(spec: Paced, stage: Stage) -> Any:
         stage.apply(pa.table(columns).select(stage.needed()), context)
         seconds = time.perf_counter() - started
         counts = context.counts
+        assert not counts["errors"] + counts["too_long"], counts
         cached = counts["cached_tokens"] / counts["prompt_tokens"]
         return {"calls": counts["calls"], "seconds": seconds, "cached": cached}
 
@@ -194,8 +197,22 @@ def serve_stage(spec: Paced, stage: Stage) -> Any:
     return answer
 
 
-def shape_8b(folder: Path) -> Path:
-    """Write the configuration of an 8B Llama and a byte-level tokenizer; there are no weights."""
+SHAPES: dict[str, dict[str, int]] = {
+    "8b": {
+        "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    },
+    "tiny": {
+        "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+    },
+}  # fmt: skip
+"""Llamas by their sizes."""
+WINDOW = 8192  # tokens of a shape: its tokenizer has one a byte
+
+
+def write_shape(name: str, folder: Path) -> Path:
+    """Write the configuration of a Llama and a byte-level tokenizer; there are no weights."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
@@ -208,10 +225,8 @@ def shape_8b(folder: Path) -> Path:
     made.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}"
     made.save_pretrained(folder)
     LlamaConfig(
-        vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
-        num_attention_heads=32, num_key_value_heads=8, max_position_embeddings=8192,
-        architectures=["LlamaForCausalLM"], torch_dtype="bfloat16", bos_token_id=256,
-        eos_token_id=257,
+        max_position_embeddings=WINDOW, architectures=["LlamaForCausalLM"],
+        torch_dtype="bfloat16", bos_token_id=256, eos_token_id=257, **SHAPES[name],
     ).save_pretrained(folder)  # fmt: skip
     return folder
 
@@ -277,7 +292,8 @@ def main() -> None:
     """Measure what is asked for and print one JSON line a case."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--model", default="packaged:smollm2-135m-instruct")
-    ask.add_argument("--shape", choices=["8b"], help="an 8B model with dummy weights")
+    ask.add_argument("--shape", choices=[*SHAPES], help="a model of that shape, dummy weights")
+    ask.add_argument("--memory", type=float, default=0.42, help="share of the GPU for an engine")
     for name, default in (("shards", 8), ("rows", 24), ("tokens", 48), ("workers", 4),
                           ("rounds", 3), ("judged", 6), ("words", 120), ("seqs", 32)):  # fmt: skip
         ask.add_argument(f"--{name}", type=int, default=default)
@@ -292,8 +308,11 @@ def main() -> None:
         folder = Path(name)
         base: dict[str, Any] = {"model": options.model, "max_model_len": 2048}
         base["max_num_seqs"] = options.seqs  # far fewer than requests in flight, in every arm
+        if not on_cpu():
+            base["gpu_memory_utilization"] = options.memory
         if options.shape:
-            base |= {"model": str(shape_8b(folder / "shape")), "load_format": "dummy"}
+            shape = write_shape(options.shape, folder / "shape")
+            base |= {"model": str(shape), "load_format": "dummy", "max_model_len": WINDOW}
         even = {"shortest": options.tokens, "longest": options.tokens}
         spread = {"shortest": options.tokens // 5, "longest": options.tokens * 4}
         for case in options.cases:
