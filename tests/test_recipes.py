@@ -78,7 +78,14 @@ COMPLAINT += ["rank_models.order=[policy, conversation]"]
 MODELS = ("large", "medium", "other", "small", "tiny")
 JURY = [*verdicts("one"), *verdicts("two"), *verdicts("three")]
 
-SORTS = ['{"tags": ["exact"]}', "Poor. Score: 1", "Fair. Score: 2", "Good. Score: 4", "Score: 9"]
+SORTS = [
+    '{"tags": ["solution"]}',
+    '{"tags": ["chat"]}',
+    "Poor. Score: 1",
+    "Fair. Score: 2",
+    "Good. Score: 4",
+    "Score: 9",
+]
 JUDGES = [*says("first", *SORTS), grader("second"), grader("third"), "judge_prompts.at_least=2"]
 JUDGES += ["tag.structured=false"]
 
@@ -115,7 +122,7 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("lcpo", plain("reward"), {"margin", "p_correct"}),
     ("reward_ensemble", [], set()),
     ("secrets_rlhf", [], {"margin", "p_correct"}),
-    ("c_rlft", [], {"messages", "model", "score"}),
+    ("c_rlft", [], {"messages", "model", "score", "goal"}),
     ("curry", [], {"margin", "curriculum_step"}),
     ("reward_augmented", [], {"chosen", "rejected", "goal_met_by_better"}),
     ("deita", [*plain("judge"), "diverse.keep=0.3"], {"margin"}),

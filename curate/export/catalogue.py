@@ -45,7 +45,9 @@ FORMS: dict[str, Form] = {
     "prompt-only": Form("TRL prompt-only", ("id", "prompt"), NO_PROMPT, trl.prompt_only),
     "ranked": Form("Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked),
     "best": Form("TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer),
-    "scored": Form("TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored),
+    "scored": Form(
+        "TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored, version=2
+    ),
     "prompts": Form("one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts),
     "goals": Form("a pair for each of its two goals", _GOALS, NO_GOALS, goal_form.goals),
     "stepwise": Form("TRL and Axolotl stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),

@@ -131,9 +131,15 @@ def best_answer(table: pa.Table) -> Records:
 def scored(table: pa.Table) -> Records:
     """TRL language modelling: each prompt with each of its scored answers, best first.
 
-    For losses that weigh answers by their score or condition on who wrote them.
+    For losses that weigh answers by their score or condition on who wrote them, or on the class of
+    those who did: `goal` is what the stage `goals` made of the score, where it ran.
     """
-    return _chats(table, *_by_score(table))
+    rows, local, value = _by_score(table)
+    found = _chats(table, rows, local, value)
+    if "goals" not in table.column_names:
+        return found
+    said = element(table["goals"], rows, local)
+    return found._replace(table=found.table.append_column("goal", said))
 
 
 def _chats(

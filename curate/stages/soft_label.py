@@ -24,11 +24,12 @@ class SoftLabel(Stage, name="soft_label"):
     "reliability": the same odds times those that the pair's source labels rightly, a share that
     is learnt from the set (see `crowd.label_reliability`): noise in existing labels, judged by
     margins that did not come from them. "smooth": 1 - smoothing for the `share` of pairs with
-    the least margin, the others untouched (SPA, Kim et al. 2025). A pair without a margin, or
-    already dropped, is left as it is. Margins must be log-odds at that temperature to mean what
-    p_correct says: fit the temperature on labelled pairs.
+    the least margin (SPA, Kim et al. 2025), 1 for the others that have none yet. A pair without
+    a margin, or already dropped, is left as it is. Margins must be log-odds at that temperature to
+    mean what p_correct says: fit the temperature on labelled pairs.
     """
 
+    version = 2
     needs = ("candidates", "pairs")
     writes = ("pairs",)
 
@@ -58,8 +59,9 @@ class SoftLabel(Stage, name="soft_label"):
         elif self.method == "reliability":
             p = self._reliability(pairs, margin / self.temperature, ctx)
         else:
-            known &= margin < smoothing_threshold(margin, self.share)
-            p = np.full(len(margin), 1.0 - self.smoothing)
+            soft = margin < smoothing_threshold(margin, self.share)
+            known &= soft | np.isnan(pairs.floats("p_correct"))
+            p = np.where(soft, 1.0 - self.smoothing, 1.0)
         return edited(pairs, set_floats(pairs.values, "p_correct", p, known))
 
     def _reliability(self, pairs: Pairs, margin: Floats, ctx: Context) -> Floats:

@@ -131,7 +131,7 @@ EXPECTED = {
         "answers": [{"answer": "good", "rank": 1}, {"answer": "bad", "rank": 2}],
     },
     "best": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},
-    "scored": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},
+    "scored": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m", "goal": "worth 2"},
     "negatives": {"id": "a", "prompt": [U], "rejected": "bad", "samples": ["good"]},
     "stepwise": {
         "id": "a", "prompt": "a0", "completions": ["one", "two"], "labels": [True, False],

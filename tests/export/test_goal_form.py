@@ -79,3 +79,18 @@ def test_a_score_off_the_scale_and_a_text_without_a_place_are_refused():
             Goals(text=text)
     with pytest.raises(ValueError, match="low must be below high"):
         Goals(low=2, high=2)
+
+
+def test_classes_are_goals_by_name_and_stand_beside_scored_answers():
+    stage = Goals(names={"expert": 1.0, "amateur": 0.1}, text="{goal}")
+    ctx = Context(seed=0, engines={})
+    rows = view([[1, 0.1, None, 0.5], [0.1]])
+    made = stage.apply(rows, ctx)["goals"]
+    assert made.to_pylist() == [["expert", "amateur", None, None], ["amateur"]]
+    assert ctx.counts["goals"] == 3
+    prompt = pa.array([[say("user", "q")]] * 2, COLUMNS["prompt"])
+    table = rows.append_column("id", pa.array(["a", "b"])).append_column("prompt", prompt)
+    built = FORMS["scored"].build(table.append_column("goals", made)).table
+    assert built["goal"].to_pylist() == ["expert", None, "amateur", "amateur"]
+    assert built["score"].to_pylist() == pytest.approx([1, 0.5, 0.1, 0.1])
+    assert "goal" not in FORMS["scored"].build(table).table.column_names

@@ -27,6 +27,9 @@ def test_smoothing_softens_the_least_share_and_leaves_the_rest():
     p = np.array(p_of(SoftLabel(method="smooth"), table)).ravel()
     assert p[:6] == pytest.approx([0.9] * 6)
     assert p[6:] == pytest.approx([0.99] * 44)
+    bare = rows(pairs=[[pair(0, 1, margin=float(m))] for m in range(50)])
+    p = np.array(p_of(SoftLabel(method="smooth"), bare)).ravel()
+    assert p == pytest.approx([0.9] * 6 + [1.0] * 44)  # SPA smooths no other label
 
 
 def test_each_source_has_its_own_reliability():
