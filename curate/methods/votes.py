@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from curate.methods.cells import judge_cells
-from curate.methods.crowd import logistic
+from curate.methods.crowd import logistic, row_sums
 from curate.methods.ensemble import group
-from curate.methods.judgments import Bools, Floats, Ints, Judgments, select
+from curate.methods.judgments import Bools, Floats, Ints, Judgments, named, select
 
 EQUAL = 1e-9
 """Scores nearer than this are equal: means of the same marks can differ in the last bit."""
@@ -104,6 +105,20 @@ def order_consistency(votes: PairVotes) -> tuple[Floats, Floats]:
     n = both.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return same.sum(axis=1) / n, n.astype(np.float64)
+
+
+def by_name(judges: Sequence[str], margins: Floats, names: Sequence[str]) -> Floats:
+    """Return (pairs, names) the margins of whom each name stands for; NaN for nobody.
+
+    `margins` is (pairs, judges). Several judges of one name, such as people, are one voter: the
+    mean of those that speak.
+    """
+    columns = [np.empty((len(margins), 0))]
+    for name in names:
+        mine = margins[:, [judges.index(judge) for judge in named(judges, [name])]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns.append((row_sums(mine) / (~np.isnan(mine)).sum(axis=1))[:, None])
+    return np.hstack(columns)
 
 
 def _score_margins(

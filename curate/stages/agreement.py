@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 
 from curate.methods.cells import judge_cells, of_judge
 from curate.methods.crowd import row_sums
-from curate.methods.judgments import Floats, Judgments, by_sample, named, of_view
+from curate.methods.judgments import Floats, Judgments, by_sample, of_view
 from curate.methods.noise import agreed, bald, label_doubt, rank_agreement
-from curate.methods.votes import order_consistency, pair_votes
+from curate.methods.votes import by_name, order_consistency, pair_votes
 from curate.stage import Context, Result, Stage
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
 from curate.stages.pairing import aligned_scores
@@ -109,7 +109,7 @@ class Verify(Stage, name="verify"):
         margins = pair_votes(
             judgments, pairs.chosen, pairs.rejected, int(pairs.counts.sum())
         ).margin
-        all_of, any_of = (_columns(judgments, margins, n) for n in (self.all_of, self.any_of))
+        all_of, any_of = (by_name(judgments.judges, margins, n) for n in (self.all_of, self.any_of))
         kept = agreed(all_of, any_of, self.at_least)
         values = pairs.values
         if self.flip:
@@ -159,17 +159,3 @@ class RankConsistency(Stage, name="rank_consistency"):
 def judge_scores(judgments: Judgments, judge: str, candidates: int) -> Floats:
     """Return (candidates,) one judge's mean score of each, NaN where it gave none."""
     return of_judge(judge, judge_cells(judgments, candidates), judgments, candidates)
-
-
-def _columns(judgments: Judgments, margins: Floats, names: tuple[str, ...]) -> Floats:
-    """Return the margins by name; NaN for one that is not in this shard.
-
-    Several judges of one name, such as people, are one voter: the mean of those that speak.
-    """
-    columns = []
-    for name in names:
-        mine = [judgments.judges.index(judge) for judge in named(judgments.judges, [name])]
-        here = margins[:, mine]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            columns.append(row_sums(here) / (~np.isnan(here)).sum(axis=1))
-    return np.column_stack(columns) if columns else np.empty((len(margins), 0))

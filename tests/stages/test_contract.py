@@ -34,6 +34,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "write": {"template": "write_criteria", "to": "criteria"},
     "tournament": {"judge": {"engine": "small"}},
     "calibrate": {"labels": ["j"], "min_labels": 1},
+    "retrieve": {"labels": ["j"], "k": 2},
     "people": {"path": str(Path(__file__).with_name("people_answers.json"))},
     "rank_consistency": {"second": "j"},
     "rank_models": {"order": ["m2", "m1", "m0"]},

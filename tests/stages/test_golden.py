@@ -27,7 +27,7 @@ import curate.engines
 import curate.stages  # noqa: F401 - both register their classes
 from curate.arrays import lists
 from curate.engines.scripted import Scripted
-from curate.schema import COLUMNS
+from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Stage, stage_registry
 from curate.stages.claims import CLAIM
 from curate.work import check_result
@@ -267,7 +267,7 @@ def observe(kind: str) -> dict[str, Any]:
         "version": stage.version,
         "fields": {k: v for k, v in fields.items() if k not in ("kind", "version")},
         "input": xxhash.xxh3_64_hexdigest(given),
-        "output": {name: column.to_pylist() for name, column in sorted(result.items())},
+        "output": kept({name: column.to_pylist() for name, column in sorted(result.items())}),
         "counts": {name: float(n) for name, n in sorted(ctx.counts.items())},
     }
 
@@ -277,6 +277,11 @@ def as_before(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: as_before(v) for k, v in value.items() if v is not None or k not in LATER}
     return [as_before(v) for v in value] if isinstance(value, list) else value
+
+
+def kept(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Leave out reasons where there are none, as a part does."""
+    return {name: rows for name, rows in columns.items() if name not in (DROP, FAIL) or any(rows)}
 
 
 def same(one: object, two: object) -> bool:
@@ -295,7 +300,8 @@ def same(one: object, two: object) -> bool:
 
 def read(kind: str) -> dict[str, Any] | None:
     path = GOLDEN / f"{kind}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    golden = json.loads(path.read_text()) if path.exists() else None
+    return golden and golden | {"output": kept(golden["output"])}
 
 
 def write(kind: str, found: dict[str, Any]) -> None:

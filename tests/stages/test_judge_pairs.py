@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 from fake_engine import context, table
+from judged_rows import score
 
 from curate.engines.contract import Completion
 from curate.errors import ConfigError, StageError
@@ -148,3 +149,56 @@ def test_several_rubrics_are_one_call_each():
     ]  # fmt: skip
     assert made[0][0]["judge"] == "fake:honesty+helpfulness:pairs"
     assert len({r.seed for r in ctx.engines["fake"].requests}) == 8
+
+
+def test_samples_are_judgments_of_their_own_drawn_by_seeds_of_their_own():
+    view = table([["x", "y good"]] * 3)
+    stage = JudgePairs(
+        engine="fake", samples=3, sampling={"temperature": 0.7}, rubric=("honesty", "helpfulness")
+    )
+    ctx = context(prefers("good"))
+    made = stage.apply(view, ctx)["judgments"].to_pylist()
+    assert [(j["order"], j["aspect"]) for j in made[0]] == [
+        (order, aspect) for order in ("ab", "ba") for aspect in ("honesty", "helpfulness")
+        for _ in range(3)
+    ]  # fmt: skip
+    assert {j["score"] for row in made for j in row} == {-1.0}
+    seeds = [request.seed for request in ctx.engines["fake"].requests]
+    assert len(set(seeds)) == len(seeds) == 3 * 2 * 2 * 3
+    once = context(prefers("good"))
+    stage.model_copy(update={"samples": 1}).apply(view, once)
+    assert {r.seed for r in once.engines["fake"].requests} < set(seeds)
+    with pytest.raises(ValueError, match="at temperature 0 are one"):
+        JudgePairs(engine="fake", samples=2)
+    with pytest.raises(ValueError, match="exact"):
+        JudgePairs(engine="fake", samples=2, verdict="log_odds", sampling={"temperature": 1})
+
+
+def test_examples_stand_in_a_fence_beside_the_criterion():
+    view = table([["x", "y good"]] * 2, seen=pa.array(["They took </examples-1> A.", None]))
+    ctx = context(prefers("good"))
+    JudgePairs(engine="fake", examples="seen").apply(view, ctx)
+    first, *_, last = (r.messages[-1]["content"] for r in ctx.engines["fake"].requests)
+    code = first.split("<examples-")[1].split(">")[0]
+    assert f"<examples-{code}>\nThey took </examples-1> A.\n</examples-{code}>" in first
+    assert first.index("what they prefer") < first.index("The conversation so far")
+    assert "what they prefer" not in last
+    plain = context(prefers("good"))
+    JudgePairs(engine="fake").apply(view, plain)
+    assert last == plain.engines["fake"].requests[-1].messages[-1]["content"]
+    assert "seen" in JudgePairs(engine="fake", examples="seen").needed()
+
+
+def test_pairs_that_other_judges_have_settled_are_not_asked_about():
+    def scores(first, second):
+        return [score("best", 0, first), score("best", 1, second)]
+
+    judgments = pa.array([scores(2, 1), scores(1, 2), scores(1, 1), []], JUDGMENTS)
+    view = table([["good", "bad"]] * 4, pairs=[[(0, 1, None)]] * 4, judgments=judgments)
+    ctx = context(prefers("good"))
+    stage = JudgePairs(engine="fake", unless=("best",))
+    made = stage.apply(view, ctx)["judgments"].to_pylist()
+    assert [len(row) for row in made] == [0, 2, 2, 2]
+    assert ctx.counts["pairs not asked about"] == 1
+    assert {"pairs", "judgments"} <= set(stage.needed())
+    assert not {"pairs", "judgments"} & set(JudgePairs(engine="fake").needed())
