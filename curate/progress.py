@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from typing import Any
 import orjson
 
 from curate.events import Listener
+from curate.printable import printable
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
+_MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
 _COUNTED = {"gone": "gone", "errors": "errors", "retries": "retries", "too_long": "too long"}
 
 
@@ -30,102 +33,149 @@ def listener(json: bool, quiet: bool = False) -> Iterator[Listener]:
         with _bars() as tell:
             yield tell
     else:
-        yield _lines()
+        with _lines() as tell:
+            yield tell
 
 
 @dataclass
 class _Work:
-    """How far the stage at work has come; told by its events."""
+    """How far the stage at work has come; told by the events of a run."""
 
+    name: str = ""  # the second `judge` of a pipeline is `judge 2`
     started: float = 0.0
+    rows: int = 0
     todo: int = 0
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)  # of the stages so far
 
-    @classmethod
-    def on(cls, stage: dict[str, Any]) -> _Work:
-        return cls(time.monotonic(), stage["rows_todo"])
-
-    def add(self, part: dict[str, Any]) -> None:
-        self.done += part["rows"]
-        self.counts.update(part["counts"])
-        self.counts["gone"] += part["rows"] - part.get("kept", part["rows"])
+    def after(self, event: dict[str, Any]) -> _Work:
+        """Return the work after an event; a new one where a stage or a run begins."""
+        if event["event"] == "source":
+            return _Work()
+        if event["event"] == "stage":
+            kind = event["stage"]
+            kinds = self.kinds + Counter([kind])
+            name = kind if kinds[kind] == 1 else f"{kind} {kinds[kind]}"
+            return _Work(name, time.monotonic(), event["rows"], event["rows_todo"], kinds=kinds)
+        if event["event"] == "part":
+            self.done += event["rows"]
+            self.counts.update(event["counts"])
+            self.counts["gone"] += event["rows"] - event.get("kept", event["rows"])
+        return self
 
     def note(self) -> str:
-        """Return tokens a second, what was lost, and the time left if it goes on like this."""
+        """Return the time left if it goes on like this, tokens a second, and what was lost."""
         seconds = time.monotonic() - self.started
         facts = []
-        if self.counts["tokens"] and seconds >= 1:
-            facts.append(f"{self.counts['tokens'] / seconds:,.0f} tokens/s")
-        facts += [f"{self.counts[n]:,} {said}" for n, said in _COUNTED.items() if self.counts[n]]
         if 0 < self.done < self.todo and seconds >= 1:
             left = timedelta(seconds=round(seconds / self.done * (self.todo - self.done)))
             facts.append(f"{left} left")
+        if self.counts["tokens"] and seconds >= 1:
+            facts.append(f"{self.counts['tokens'] / seconds:,.0f} tokens/s")
+        facts += [f"{self.counts[n]:,} {said}" for n, said in _COUNTED.items() if self.counts[n]]
         return ", ".join(facts)
 
 
-def _lines() -> Listener:
-    """Print a line every `EVERY` seconds at most, and every retry, on stderr.
+def _told(event: dict[str, Any]) -> str:
+    """Return what an event says besides how far the work has come; "" for nothing."""
+    if event["event"] == "retry":
+        return f"trying again: {printable(event['why'])}"
+    return printable(event["why"]) if event["event"] in ("trouble", "waiting") else ""
+
+
+@contextmanager
+def _lines() -> Iterator[Listener]:
+    """Print a line every `EVERY` seconds while a stage is at work, and every trouble, on stderr.
 
     What was done before and what is over in no time stays unsaid, so that a log of a run that had
     nothing to do holds its last line alone.
     """
     work, last = _Work(), time.monotonic()
+    lock, ended = threading.Lock(), threading.Event()
 
     def say(text: str) -> None:
         print(time.strftime("%H:%M:%S ") + text, file=sys.stderr, flush=True)
 
-    def tell(event: dict[str, Any]) -> None:
-        nonlocal work, last
-        if event["event"] == "stage":
-            work = _Work.on(event)
-        elif event["event"] == "part":
-            work.add(event)
-        elif event["event"] == "retry":
-            say(f"{event['stage']}: trying again: {event['why']}")
-        elif event["event"] == "trouble":
-            say(f"{event['stage']}: {event['why']}")
-        due = event["event"] == "part" or (event["event"] == "stage" and event["todo"])
-        if due and time.monotonic() - last >= EVERY:
-            last = time.monotonic()
-            facts = "; ".join(filter(None, [f"{work.done} of {work.todo} rows", work.note()]))
-            say(f"{event['stage']}: {facts}")
+    def beat() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < EVERY or not work.todo:
+            return
+        last = now
+        note = work.note()
+        if not work.done:
+            note = f"no shard done yet, {timedelta(seconds=round(now - work.started))} so far"
+        say(f"{work.name}: " + "; ".join(filter(None, [f"{work.done} of {work.todo} rows", note])))
 
-    return tell
+    def tell(event: dict[str, Any]) -> None:
+        nonlocal work
+        with lock:
+            if event["event"] == "end":
+                work = _Work()
+            work = work.after(event)
+            if text := _told(event):
+                say(f"{event['stage']}: {text}")
+            if event["event"] in ("part", "stage"):
+                beat()
+
+    def clock() -> None:
+        while not ended.wait(EVERY / 4):
+            with lock:
+                if work.done < work.todo:
+                    beat()
+
+    timer = threading.Thread(target=clock, name="progress", daemon=True)
+    timer.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        timer.join()
 
 
 @contextmanager
 def _bars() -> Iterator[Listener]:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.constrain import Constrain
     from rich.markup import escape
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(),
-               TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    class Bars(Progress):
+        """Bars that fill the terminal but for a margin, however wide it comes to be."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            width = max(20, console.width - _MARGIN)
+            yield Constrain(self.make_tasks_table(self.tasks), width)
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", table_column=Column(max_width=20, no_wrap=True)),
+        BarColumn(8 if console.width < 80 else 16, table_column=Column(no_wrap=True)),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}",
+                   table_column=Column(justify="right", no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
+        TextColumn("{task.fields[note]}",
+                   table_column=Column(ratio=1, overflow="ellipsis", no_wrap=True)),
+    )  # fmt: skip
+    with Bars(*columns, console=console, expand=True) as progress:
         work, bar = _Work(), TaskID(0)
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal work, bar
+            work = work.after(event)
             if event["event"] == "stage":
-                work = _Work.on(event)
-                note = "" if event["todo"] else "done before"
-                bar = progress.add_task(escape(event["stage"]), total=work.todo, note=note)
-            elif event["event"] == "part":
-                work.add(event)
-                progress.update(bar, advance=event["rows"], note=work.note())
-            elif event["event"] == "retry":
-                progress.console.print(
-                    f"{event['stage']}: trying again: {event['why']}", markup=False
+                before = work.rows - work.todo
+                note = "" if work.todo or not work.rows else "done before"
+                bar = progress.add_task(
+                    escape(work.name), total=work.rows, completed=before, note=note
                 )
-            elif event["event"] == "trouble":
-                progress.console.print(f"{event['stage']}: {event['why']}", markup=False)
+                if not event["todo"]:
+                    progress.stop_task(bar)
+            elif event["event"] == "part":
+                progress.update(bar, advance=event["rows"], note=escape(work.note()))
+            elif text := _told(event):
+                progress.console.print(f"{event['stage']}: {text}", markup=False)
 
         yield tell

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +32,9 @@ def told(capsys: pytest.CaptureFixture[str], every: float, clock: list[float]) -
     with progress.listener(json=False) as tell:
         for stage, todo in (("first", 0), ("second", 40), ("third", 2)):
             clock[0] += 1
-            tell({"event": "stage", "stage": stage, "todo": todo, "rows_todo": todo * 5})
+            tell(
+                {"event": "stage", "stage": stage, "todo": todo, "rows": 200, "rows_todo": todo * 5}
+            )
             for _ in range(todo):
                 clock[0] += 1
                 tell({"event": "part", "stage": stage, "rows": 5, "counts": {}})
@@ -52,12 +61,96 @@ def test_a_line_says_speed_and_losses(
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     with progress.listener(json=False) as tell:
-        tell({"event": "stage", "stage": "judge", "todo": 9, "rows_todo": 90})
+        tell({"event": "stage", "stage": "judge", "todo": 9, "rows": 90, "rows_todo": 90})
         clock[0] = 20.0
         counts = {"tokens": 30_000, "errors": 2}
         tell({"event": "part", "stage": "judge", "rows": 10, "kept": 7, "counts": counts})
     line = capsys.readouterr().err[len("00:00:00 ") :]
-    assert line == "judge: 10 of 90 rows; 1,500 tokens/s, 3 gone, 2 errors, 0:02:40 left\n"
+    assert line == "judge: 10 of 90 rows; 0:02:40 left, 1,500 tokens/s, 3 gone, 2 errors\n"
+
+
+def test_a_long_shard_is_not_silence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is told while a shard is at work; a clock speaks all the same, until work is over."""
+    monkeypatch.setattr(progress, "EVERY", 0.2)
+    with progress.listener(json=False) as tell:
+        tell({"event": "source", "rows": 90})
+        for stage in ("judge", "judge"):
+            tell({"event": "stage", "stage": stage, "todo": 1, "rows": 90, "rows_todo": 90})
+            time.sleep(0.7)
+            tell({"event": "part", "stage": stage, "rows": 90, "counts": {}})
+        capsys.readouterr()
+        time.sleep(0.5)  # the export has rows to write and none to do
+        assert capsys.readouterr().err == ""
+        tell({"event": "source", "rows": 9})
+        tell({"event": "stage", "stage": "judge", "todo": 1, "rows": 9, "rows_todo": 9})
+        time.sleep(0.7)
+        lines = [line[len("00:00:00 ") :] for line in capsys.readouterr().err.splitlines()]
+    assert 2 <= len(lines) <= 4
+    assert set(lines) <= {
+        f"judge: 0 of 9 rows; no shard done yet, 0:00:0{second} so far" for second in (0, 1)
+    }
+
+
+def screen(raw: str, width: int) -> list[str]:
+    """Play what a program wrote to a terminal; return the lines as they stand at the end."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]", raw):
+        if piece == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif piece == "\r":
+            column = 0
+        elif re.fullmatch(r"\x1b\[\d*A", piece):
+            row -= int(piece[2:-1] or 1)
+            assert row >= 0
+        elif piece == "\x1b[2K":
+            lines[row] = ""
+        elif not piece.startswith("\x1b"):
+            lines[row] = lines[row].ljust(column)[:column] + piece + lines[row][column + 1 :]
+            column += 1
+            assert column < width or "━" not in lines[row], f"a bar wraps: {lines[row]!r}"
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def in_a_terminal(command: list[str], width: int) -> tuple[list[str], str]:
+    """Run a command in a terminal of this width; return its screen at the end, and all it wrote."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-m", "curate", *command], stdin=inner, stdout=inner, stderr=inner,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""},
+    ) as process:  # fmt: skip
+        os.close(inner)
+        raw = b""
+        with contextlib.suppress(OSError):  # Linux says so at the end
+            while piece := os.read(outer, 65536):
+                raw += piece
+        assert process.wait() == 0, raw.decode()
+    os.close(outer)
+    return screen(raw.decode(), width), raw.decode()
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_bars_in_a_terminal_under_two_workers(
+    scripted_pipeline: Path, tmp_path: Path, width: int
+) -> None:
+    judges = "  - judge: {engine: small}\n  - judge: {engine: small, name: other}\n  - combine\n"
+    text = scripted_pipeline.read_text().replace("  - combine\n", judges)
+    scripted_pipeline.write_text(text)
+    slow = ("--set", "engines.small.delay_s=0.3", "--workers", "2", "--root", str(tmp_path))
+    command = ["run", str(scripted_pipeline), *slow]
+    lines, raw = in_a_terminal(command, width)
+    bars = {line.split("  ")[0].split(" ━")[0].strip(): line for line in lines if "━" in line}
+    assert {"generate", "judge", "judge 2"} <= set(bars)
+    for name in ("generate", "judge", "judge 2"):
+        assert re.search(r" 59/59 +0:00:0\d", bars[name]), bars[name]
+        assert "tokens/s" in bars[name]
+    assert re.search(r"0:00:0\d left", raw)
+    assert sum(line.startswith("judge 2 ") for line in lines) == 1
+    again, _ = in_a_terminal(command, width)
+    assert re.search(r"^generate +━+ +59/59 .* done before$", "\n".join(again), re.M)
 
 
 def test_a_retry_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
