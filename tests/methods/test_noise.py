@@ -3,6 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
+from curate.methods.crowd import vote_share
+from curate.methods.ensemble import deviation, pool
 from curate.methods.noise import (
     agreed,
     bald,
@@ -27,15 +29,16 @@ def test_the_ten_judges_of_the_published_row():
     chosen = [3.71875, 0.58984375, 3.390625, 0.006805419921875, -0.6953125, 1.0390625, 1.4140625,
               0.8359375, 3.078125, 2]  # fmt: skip
     margin = np.array(chosen) - rejected
-    assert margin.mean() == pytest.approx(-0.133109, abs=1e-6)
-    assert (margin > 0).sum() == 4
+    assert pool(margin[:, None], "mean") == pytest.approx([-0.133109], abs=1e-6)
+    assert deviation(margin[:, None]) == pytest.approx([0.755961], abs=1e-6)
+    # Four of ten votes for the label, smoothed by half a vote on each side.
+    assert vote_share(np.sign(margin)[None])[0] == pytest.approx([4.5 / 11])
     # Ten equal pairs: each judge's unit is then its margin's size, so put the units back.
     mean, std, n = margin_moments([margin, -margin])
     signs = np.sign(margin)
     assert mean == pytest.approx([signs.mean(), -signs.mean()])
     assert std == pytest.approx([signs.std()] * 2)
     assert n.tolist() == [10, 10]
-    assert margin.std() == pytest.approx(0.755961, abs=1e-6)
     assert not strength_bands([margin, -margin], wrong=1.0).wrong.any()  # |mean| < std
 
 
