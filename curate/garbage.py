@@ -5,7 +5,9 @@ the start of a run that has not ended (one at work, or one that was killed and c
 it was so in the last days that the caller asks for. Everything else in the store goes. Runs may
 work meanwhile: a run says that it is open before it looks anything up, every look-up stamps the
 record's time of change, and a record is moved aside before its stamp is looked at a last time.
-All times are the file system's own, so hosts whose clocks differ can share a store.
+All times are the file system's own, so hosts whose clocks differ can share a store. Should that
+clock go back behind the start of a run that has not ended, nothing is known of what the run used
+since, and everything stays until it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -24,20 +26,27 @@ import orjson
 from curate.disk import writing
 from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN, locked
+from curate.manifest import parts_named
 from curate.store import PIECES, folder_name
 
+CLAIMS = ("manifest.json", OPEN)  # the files of a run's folder by which parts stay
 DAY_S = 86_400.0
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.[0-9a-f]+)?\.(json|arrow|tmp|damaged|gone)")
 
 
 @dataclass
 class Swept:
-    """What went, or would go: whole parts, files of no part, their bytes; and the parts kept."""
+    """What went, or would go: whole parts, files of no part, their bytes; and the parts kept.
+
+    `open` names the runs that have begun and not ended, with the seconds since 1970 from which on
+    what was used stays for their sake.
+    """
 
     parts: int = 0
     leftovers: int = 0
     bytes: int = 0
     kept: int = 0
+    open: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,27 +63,33 @@ def sweep(
 ) -> Swept:
     """Remove from `root/store` what no run needs; see the module's docstring for the rule.
 
-    `older_than` is in days. The runs in `forget` give up their claim: their manifests are
-    removed (datasets and reports stay, and running them again does the work again). With
-    `dry_run` nothing is changed. Raises ConfigError for an unknown run, LockHeld where one to
-    forget is at work or another sweep is, and StoreError where a manifest cannot be read.
+    `older_than` is in days. The runs in `forget` give up their claim, whether they ever had a
+    manifest or not: their manifests are removed (datasets and reports stay, and running them again
+    does the work again). With `dry_run` nothing is changed. Raises ConfigError for an unknown run,
+    LockHeld where one to forget is at work or another sweep is, and StoreError where a manifest
+    cannot be read.
     """
     store, runs = root / "store", root / "runs"
     for name in forget:
-        if Path(name).name != name or not (runs / name / "manifest.json").is_file():
-            known = sorted(path.parent.name for path in runs.glob("*/manifest.json"))
+        known = sorted({p.parent.name for what in CLAIMS for p in runs.glob(f"*/{what}")})
+        if name not in known:
             raise ConfigError(f"--forget {name!r}: no such run; runs: {', '.join(known) or 'none'}")
     if not store.is_dir():
         return Swept()
     with locked(store, "sweep"):
         for name in () if dry_run else forget:
             with locked(runs / name), writing(runs / name):
-                (runs / name / "manifest.json").unlink()
-                (runs / name / OPEN).unlink(missing_ok=True)
-        latest = _now(store) - older_than * DAY_S
-        claims = [path for path in runs.glob(f"*/{OPEN}") if path.parent.name not in forget]
-        before = min([latest, *map(_changed, claims)])
-        needed, swept = _needed(runs, forget), Swept()
+                for what in CLAIMS:
+                    (runs / name / what).unlink(missing_ok=True)
+        latest = _now(store) - older_than * DAY_S  # before the claims: a run may begin meanwhile
+        claims = _claims(runs, forget)
+        before = min([latest, *claims.values()])
+        now = _now(store)
+        for name in [name for name, begun in claims.items() if begun > now]:
+            before = 0.0  # the clock went back: what the run used since bears earlier times
+            if not dry_run:
+                _predate(runs / name / OPEN)  # so that a later sweep knows of it too
+        needed, swept = _needed(runs, forget), Swept(open=claims)  # what ended has its manifest now
         with os.scandir(store) as entries:
             folders = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
         for name in folders:
@@ -84,6 +99,21 @@ def sweep(
     return swept
 
 
+def _claims(runs: Path, forget: Sequence[str]) -> dict[str, float]:
+    """Return when each run that has not ended began, by its name."""
+    claims = {}
+    for path in sorted(runs.glob(f"*/{OPEN}")):
+        if path.parent.name not in forget:
+            with contextlib.suppress(FileNotFoundError):  # it ends meanwhile
+                claims[path.parent.name] = _changed(path)
+    return claims
+
+
+def _predate(claim: Path) -> None:
+    with writing(claim), contextlib.suppress(FileNotFoundError):  # the run ends meanwhile
+        os.utime(claim, (0, 0))
+
+
 def _needed(runs: Path, forget: Sequence[str]) -> dict[str, set[str]]:
     """Return the keys that manifests name, by folder of the store."""
     needed: dict[str, set[str]] = {}
@@ -91,8 +121,7 @@ def _needed(runs: Path, forget: Sequence[str]) -> dict[str, set[str]]:
         if path.parent.name in forget:
             continue
         try:
-            shards = orjson.loads(path.read_bytes())["shards"]
-            for stage, key in (part for shard in shards for part in shard):
+            for stage, key in parts_named(orjson.loads(path.read_bytes())):
                 needed.setdefault(folder_name(stage), set()).add(key)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, StoreError
+from curate.guard import OPEN
+from curate.manifest import FORMAT
 from curate.pipeline import Pipeline
 from curate.schema import DROP, FAIL
 from curate.store import Record, Store, folder_name
 from curate.work import Shard, stacked, view
-
-FORMAT = 1  # of manifest.json
 
 
 def manifest(root: Path, name: str) -> dict[str, Any]:
@@ -30,6 +30,11 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = orjson.loads(path.read_bytes())
     except FileNotFoundError:
+        if (path.parent / OPEN).exists():
+            raise ConfigError(
+                f"run {name!r} is at work or was killed, and has no books yet; run its pipeline "
+                f"to go on, or look at {path.with_name('events.jsonl')}"
+            ) from None
         runs = sorted(p.parent.name for p in (root / "runs").glob("*/manifest.json"))
         raise ConfigError(
             f"no run {name!r} below {root}; runs: {', '.join(runs) or 'none'}"
@@ -68,11 +73,21 @@ def stages_left(root: Path, name: str, found: dict[str, Any]) -> list[str]:
     if found["finished"]:
         return []
     try:
-        given = Pipeline.load(root / "runs" / name / "pipeline.yaml", [])
+        given = pipeline_of(root, name, found)
     except ConfigError:
         return []
     done = len(found["stages"]) - 1  # `unique_id` stands before the pipeline's own
     return [stage.kind for stage in given.stages[max(0, done) :]]
+
+
+def pipeline_of(root: Path, name: str, found: dict[str, Any]) -> Pipeline:
+    """Return the pipeline of which the manifest tells. Raises ConfigError.
+
+    Early manifests do not hold it; then it is the one in the run's folder.
+    """
+    if "pipeline" in found:
+        return Pipeline.loads(str(found["pipeline"]))
+    return Pipeline.load(root / "runs" / name / "pipeline.yaml", [])
 
 
 def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:
@@ -84,6 +99,19 @@ def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:
     for index, parts in enumerate(found["shards"]):
         if any(record.rows_in != record.rows_out for record in _peeked(store, parts)):
             yield _found(store, index, parts)
+
+
+def losses(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how many rows each stage lost and why: {stage, dropped or failed (the reason), rows}.
+
+    From the manifest alone. Rows that stayed and gave no record stand under the stage `export`.
+    """
+    return [
+        {"stage": stage, fate: reason, "rows": rows}
+        for fate in ("dropped", "failed")
+        for key, rows in found["accounting"][fate].items()
+        for stage, _, reason in [key.partition(": ")]
+    ]
 
 
 def dropped(store: Store, all_shards: Iterable[Shard], most: int = 1000) -> list[dict[str, str]]:

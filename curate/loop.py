@@ -6,26 +6,25 @@ the end the rows of the source must equal those exported, dropped with a reason 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from curate.books import account, engines_used, funnel
-from curate.disk import replace_synced
 from curate.engines.contract import EngineSpec
-from curate.errors import ConfigError, did_you_mean
+from curate.errors import ConfigError, CurateError
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
 from curate.export import Again, CardFacts, ExportSummary, Tally, Versions, export_dataset
 from curate.export.catalogue import form_identity
 from curate.export.files import restore
-from curate.guard import Stop, close_run, draining, locked, open_run
-from curate.history import FORMAT
+from curate.guard import Stop, close_run, draining, in_turn, locked, open_run
 from curate.ingest import ingest
+from curate.manifest import write_manifest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
 from curate.stage import Stage
@@ -36,7 +35,16 @@ from curate.work import Shard, Task, live_tables, view_columns
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its folder, whether it finished, and the books."""
+    """How a run ended.
+
+    `finished` says that every stage is done and the dataset, if one is asked for, is written; a
+    run that was stopped, a share of one, and one that went `until` a stage before the last are
+    not. `signal` is the number of the signal that stopped it.
+
+    `accounting` holds the books: `rows_in`; `rows_exported` and `records`, or `rows_alive` where
+    nothing was exported; `dropped` and `failed`, each {"stage: reason": rows}; and `stages`, how
+    many are done, with the `unique_id` that every run starts with.
+    """
 
     folder: Path
     finished: bool
@@ -56,14 +64,24 @@ def run(
     """Run a pipeline below `root` (folders `runs/` and `store/`) and return how it ended.
 
     The same call resumes a run that was killed or stopped, and does nothing if all is done.
-    `until` names the kind of the last stage to run; a `portion` has a run folder of its own.
+
+    `executor` says where tasks run; one that is passed stays open for the next run, and whoever
+    made it closes it. `until` names the last stage to run by its kind, or by its number (from 1)
+    where several are of that kind. A `portion` has a run folder of its own. In the main thread,
+    and only there, the first SIGINT or SIGTERM lets the shards in flight end and the run return,
+    and the second raises KeyboardInterrupt.
+
+    `listener` is called with every event, as they stand in events.jsonl; from several threads,
+    though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
+    rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `export` (form,
+    records, changes) and `end` (finished, and the books).
+
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
-    for a stop that resumes, LockHeld, and AccountingError if the rows do not add up.
+    for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a
+    run came that ends so stands in its manifest.
     """
     pipeline.check()
-    kinds = [stage.kind for stage in all_stages(pipeline)]
-    if until is not None and until not in kinds:
-        raise ConfigError(f"until: no stage is named {until!r}{did_you_mean(until, kinds)}")
+    last = _last(pipeline, until)
     folder = root / "runs" / portion.folder(pipeline.name)
     with locked(folder), draining() as stop:
         open_run(folder)  # before anything is looked up in the store
@@ -71,7 +89,8 @@ def run(
         workers = executor or Local()
         loop = _Loop(pipeline, Store(root / "store"), workers, portion, stop, events)
         try:
-            outcome = loop.go(folder, until)
+            with loop.leading(folder.parent / f".{pipeline.name}.turn"):
+                outcome = loop.go(folder, last)
             if outcome.signal is None:
                 close_run(folder)
             return outcome
@@ -86,6 +105,18 @@ def all_stages(pipeline: Pipeline) -> list[Stage]:
     return [UniqueId(), *pipeline.stages]
 
 
+def _last(pipeline: Pipeline, until: str | None) -> int:
+    """Return the place in `all_stages` of the last stage to run."""
+    if until is None:
+        return len(pipeline.stages)
+    if until == UniqueId.kind:
+        return 0
+    try:
+        return pipeline.place_of(until) + 1
+    except ConfigError as error:
+        raise ConfigError(f"until: {error}") from None
+
+
 @dataclass
 class _Loop:
     pipeline: Pipeline
@@ -94,31 +125,66 @@ class _Loop:
     portion: Portion
     stop: Stop
     events: Events
+    let_in: Callable[[], None] = lambda: None
     by_shard: bool = False  # a share has come to work that is done shard by shard
+    shards: list[Shard] = field(default_factory=list)  # behind the last of the stages done
+    done: list[Stage] = field(default_factory=list)
 
-    def go(self, folder: Path, until: str | None) -> Outcome:
+    @contextmanager
+    def leading(self, turn: Path) -> Iterator[None]:
+        """Let one share at a time do what comes before the shards: the others find it done."""
+        if self.portion.of == 1:
+            yield
+            return
+
+        def wait() -> None:
+            why = "another share reads the source, and does what comes before the shards"
+            self.events.add("waiting", stage="source", why=why)
+
+        with in_turn(turn, self.stop, wait) as self.let_in:
+            yield
+
+    def go(self, folder: Path, last: int) -> Outcome:
         restore(folder / "dataset")
-        replace_synced(folder / "pipeline.yaml", self.pipeline.dumps().encode())
-        shards = ingest(self.pipeline.source, self.store, self.portion.limit, self.stop)
-        rows = sum(shard.parts[0].rows_in for shard in shards)
-        self.events.add("source", shards=len(shards), rows=rows)
-        done: list[Stage] = []
-        for stage in all_stages(self.pipeline):
+        try:
+            return self._go(folder, last)
+        except Exception as error:
+            self._say_how_far(folder, error)
+            raise
+
+    def _go(self, folder: Path, last: int) -> Outcome:
+        self.shards = ingest(self.pipeline.source, self.store, self.portion.limit, self.stop)
+        rows = sum(shard.parts[0].rows_in for shard in self.shards)
+        self.events.add("source", shards=len(self.shards), rows=rows)
+        for stage in all_stages(self.pipeline)[: last + 1]:
             if self.stop():
                 break
-            shards, complete = self._stage(stage, shards)
+            self.shards, complete = self._stage(stage, self.shards)
             if not complete:
                 break
-            done.append(stage)
-            if until == stage.kind:
-                break
+            self.done.append(stage)
         whole = self.portion.of == 1
-        finished = whole and len(done) == len(self.pipeline.stages) + 1
-        summary = self._export(folder, shards) if finished and self.pipeline.export else None
-        accounting = account(shards, len(done), summary)
-        self._manifest(folder, finished, done, shards, accounting)
+        finished = whole and len(self.done) == len(self.pipeline.stages) + 1
+        exports = finished and self.pipeline.export is not None
+        summary = self._export(folder, self.shards) if exports else None
+        accounting = account(self.shards, len(self.done), summary)
+        write_manifest(folder, self.pipeline, self.done, self.shards, accounting, finished=finished)
         self.events.add("end", finished=finished, **accounting)
         return Outcome(folder, finished, accounting, self.stop.signal)
+
+    def _say_how_far(self, folder: Path, error: Exception) -> None:
+        """Leave a manifest of a run that ends on an error, which goes on whatever happens here.
+
+        Where not even the source could be read an earlier manifest says more, and stays.
+        """
+        if not self.shards and (folder / "manifest.json").exists():
+            return
+        why = str(error) if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(CurateError):
+            books = account(self.shards, len(self.done), None)
+            write_manifest(
+                folder, self.pipeline, self.done, self.shards, books, finished=False, error=why
+            )
 
     def _stage(self, stage: Stage, shards: list[Shard]) -> tuple[list[Shard], bool]:
         """Bring every shard past the stage; false where the run was stopped in between."""
@@ -129,7 +195,9 @@ class _Loop:
                 keys, found = self._found(stage, shards)
             elif self.by_shard and not all(found):
                 return shards, False  # the whole run goes on from here
-            self.by_shard |= stage.view_scope() == "shard"
+            if stage.view_scope() == "shard":
+                self.by_shard = True
+                self.let_in()  # from here on every share has shards of its own
         tasks = unfinished(stage, shards, keys, found)
         left = sum(shard.rows for task in tasks for shard in task.shards)
         self.events.add(
@@ -183,26 +251,6 @@ class _Loop:
             changes = versions.finish(state, summary, tally)
             self.events.add("export", form=form, records=summary.records, changes=changes)
         return summary
-
-    def _manifest(
-        self,
-        folder: Path,
-        finished: bool,
-        done: list[Stage],
-        shards: list[Shard],
-        accounting: dict[str, Any],
-    ) -> None:
-        manifest = {
-            "format": FORMAT,
-            "name": self.pipeline.name,
-            "finished": finished,
-            "stages": [stage.identity() for stage in done],
-            "seed": self.pipeline.seed,
-            "engines": {r: spec.identity() for r, spec in self.pipeline.engines.items()},
-            "accounting": accounting,
-            "shards": [[[p.stage, p.key] for p in shard.parts] for shard in shards],
-        }
-        replace_synced(folder / "manifest.json", orjson.dumps(manifest))
 
 
 def unfinished(

@@ -30,7 +30,6 @@ from curate.engines.contract import (
 )
 from curate.errors import CurateError, StageError
 from curate.loop import all_stages
-from curate.pipeline import Pipeline
 from curate.stage import Context, Stage
 from curate.store import Record, Store
 from curate.work import Shard, view, view_columns
@@ -53,7 +52,7 @@ def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:
     found = history.manifest(root, name)
     store, shard = history.locate(root, found, row_id)
     traced = history.trace(store, shard, row_id)
-    stages: list[Stage] | None = None
+    stages: list[Stage] = []
     for depth, (place, step) in enumerate(traced):
         record = shard.parts[depth]
         if not record.engines:
@@ -61,7 +60,7 @@ def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:
         sums = {key: record.counts[key] for key in _SUMS if key in record.counts}
         step["shard"] = {"rows": record.rows_in, **sums, "engines": record.engines}
         try:
-            stages = _stages(root, name) if stages is None else stages
+            stages = stages or all_stages(history.pipeline_of(root, name, found))
             stage = _same_stage(stages, found, depth - 1)
             row = _row(store, history.earlier(shard, depth), stage, place)
             step["calls"] = row_calls(stage, row, step, _models(record), found["seed"])
@@ -234,11 +233,6 @@ def _described(number: int, call: Mapping[str, Any], entries: Any) -> dict[str, 
             facts[name] = counts[0]
     facts["gave"] = [{k: v for k, v in entry.items() if k != "text"} for entry in entries]
     return facts
-
-
-def _stages(root: Path, name: str) -> list[Stage]:
-    """Return the stages of the run's pipeline as it was resolved."""
-    return all_stages(Pipeline.load(root / "runs" / name / "pipeline.yaml", []))
 
 
 def _same_stage(stages: Sequence[Stage], found: Mapping[str, Any], number: int) -> Stage:

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import garbage
-from curate.errors import ConfigError, LockHeld, StoreError
+from curate.errors import ConfigError, LockHeld, StageError, StoreError
 from curate.executors.local import Local
 from curate.garbage import sweep
 from curate.guard import OPEN, locked, open_run
@@ -292,3 +290,77 @@ def test_the_command_prints_bytes(scripted_pipeline: Path, tmp_path: Path) -> No
     counts = json.loads(gone.stdout)
     assert f"would remove {counts['bytes']:,} bytes: {counts['parts']:,} parts" in said.stdout
     assert not files(tmp_path)
+
+
+def test_a_clock_that_goes_back_takes_nothing_of_a_run_that_has_not_ended(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    """The run began an hour later than now, by the clock that has been set right since."""
+    go(scripted_pipeline, tmp_path, until="generate")
+    (tmp_path / "runs/small/manifest.json").unlink()
+    open_run(tmp_path / "runs/small")
+    os.utime(tmp_path / "runs/small" / OPEN, (time.time() + 3600,) * 2)
+    before = files(tmp_path)
+    assert sweep(tmp_path, dry_run=True).parts == 0
+    assert sweep(tmp_path).parts == 0
+    time.sleep(0.05)
+    assert sweep(tmp_path).parts == 0  # once the clock has caught up, too
+    assert files(tmp_path) == before
+    sweep(tmp_path, forget=["small"])
+    assert not files(tmp_path)
+
+
+def test_a_run_that_ends_while_its_claim_is_looked_at(
+    scripted_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(scripted_pipeline, tmp_path)
+    before = files(tmp_path)
+    open_run(tmp_path / "runs/small")
+    changed = garbage._changed
+
+    def ends_meanwhile(path: Path) -> float:
+        if path.name == OPEN:
+            path.unlink()
+        return changed(path)
+
+    monkeypatch.setattr(garbage, "_changed", ends_meanwhile)
+    assert sweep(tmp_path).open == {}
+    assert files(tmp_path) == before
+
+
+def test_a_run_that_never_had_a_manifest_is_named_and_can_be_forgotten(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs/broken").mkdir(parents=True)
+    open_run(tmp_path / "runs/broken")
+    go(scripted_pipeline, tmp_path, "name=whole")
+    go(scripted_pipeline, tmp_path, "name=whole", "margin.at_least=0.02")
+    command = [sys.executable, "-m", "curate", "gc", "--root", str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "run broken has not ended: whatever was used since 20" in said
+    assert "give it up with --forget broken" in said
+    assert list(sweep(tmp_path).open) == ["broken"]
+    told = subprocess.run(
+        [*command, "--json", "--forget", "broken"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(told.stdout)["open"] == {}
+    assert json.loads(told.stdout)["parts"] > 0
+    with pytest.raises(ConfigError, match="no such run; runs: whole"):
+        sweep(tmp_path, forget=["broken"])
+
+
+def test_what_the_last_finished_run_needed_stays_until_the_next_one_finishes(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    """A change that fails, or that stops early, costs none of what was paid for."""
+    go(scripted_pipeline, tmp_path)
+    made = files(tmp_path)
+    with pytest.raises(StageError):
+        go(scripted_pipeline, tmp_path, "seed=1", "engines.small.fail_every=1")
+    go(scripted_pipeline, tmp_path, "seed=1", until="exact_dedup")  # it ends, and by itself
+    assert not (tmp_path / "runs/small" / OPEN).exists()
+    sweep(tmp_path)
+    assert made <= files(tmp_path)
+    go(scripted_pipeline, tmp_path, "seed=1")
+    sweep(tmp_path)
+    assert not made <= files(tmp_path)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
-from curate.errors import LockHeld
+from curate import history
+from curate.errors import ConfigError, InputError, LockHeld, StageError
 from curate.executors.local import Local
 from curate.guard import locked
 from curate.loop import Outcome, run
 from curate.pipeline import Pipeline
+from curate.plan import plan
+from curate.replay import show_row
 
 
 def go(path: Path, root: Path, *changes: str, workers: int = 2) -> tuple[Outcome, dict[str, int]]:
@@ -167,3 +168,89 @@ def test_a_signal_drains_and_the_same_command_resumes(
     go(scripted_pipeline, hurt)
     assert parts(hurt) == parts(calm)
     assert dataset_hash(hurt) == dataset_hash(calm)
+
+
+def test_a_run_that_ends_on_an_error_leaves_word_of_how_far_it_came(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StageError) as raised:
+        go(scripted_pipeline, tmp_path, "engines.small.fail_every=1")
+    found = history.manifest(tmp_path, "small")
+    assert not found["finished"]
+    assert [stage["kind"] for stage in found["stages"]] == ["unique_id", "exact_dedup"]
+    assert found["error"] == str(raised.value)
+    books = found["accounting"]
+    assert books["rows_in"] == 60 == books["rows_alive"] + sum(books["dropped"].values())
+    steps = plan(Pipeline.load(scripted_pipeline, ["engines.small.fail_every=1"]), tmp_path)
+    assert [s["state"] for s in steps[:4]] == ["done", "done", "todo", "waiting"]
+    assert [step["stage"] for step in show_row(tmp_path, "small", "p3")] == [
+        "source", "unique_id", "exact_dedup",
+    ]  # fmt: skip
+    status = subprocess.run(
+        [sys.executable, "-m", "curate", "status", "small", "--root", str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"the last attempt ended on: {raised.value}\n" in status.stdout
+    assert go(scripted_pipeline, tmp_path)[0].finished
+    assert "error" not in history.manifest(tmp_path, "small")
+
+
+def test_a_source_that_cannot_be_read_is_said_by_the_first_run_and_hides_no_earlier_one(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    good = prompts.read_text()
+    prompts.write_text(good + "not JSON\n")
+    with pytest.raises(InputError):
+        go(scripted_pipeline, tmp_path)
+    assert "row 61: invalid JSON" in history.manifest(tmp_path, "small")["error"]
+    prompts.write_text(good)
+    go(scripted_pipeline, tmp_path)
+    before = (tmp_path / "runs/small/manifest.json").read_bytes()
+    prompts.write_text(good + "not JSON\n")
+    with pytest.raises(InputError):
+        go(scripted_pipeline, tmp_path, "seed=3")
+    assert (tmp_path / "runs/small/manifest.json").read_bytes() == before
+    assert "seed" not in (tmp_path / "runs/small/pipeline.yaml").read_text()
+
+
+def test_a_run_killed_with_another_pipeline_leaves_the_calls_of_the_one_before(
+    scripted_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is gone before it writes a manifest, or between the pipeline and that."""
+    go(scripted_pipeline, tmp_path)
+
+    def calls() -> list[object]:
+        return [step.get("calls") for step in show_row(tmp_path, "small", "p3")]
+
+    before = calls()
+    assert any(isinstance(made, list) for made in before)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.manifest.orjson.dumps", die)
+        with pytest.raises(Killed):
+            go(scripted_pipeline, tmp_path, "generate.n=2")
+    assert calls() == before
+    path = tmp_path / "runs/small/pipeline.yaml"
+    path.write_text(path.read_text().replace("n: 3", "n: 2"))
+    assert calls() == before
+
+
+def test_until_takes_a_number_where_several_stages_are_of_one_kind(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    text = scripted_pipeline.read_text()
+    again = "  - likelihood: {engine: small, name: second}\n  - combine\n"
+    scripted_pipeline.write_text(text.replace("  - combine\n", again))
+    pipeline = Pipeline.load(scripted_pipeline)
+    with pytest.raises(ConfigError, match=r"^until: several stages are named 'likelihood'.*: 3, 4"):
+        run(pipeline, tmp_path, until="likelihood")
+    assert run(pipeline, tmp_path, until="3").accounting["stages"] == 4
+    assert run(pipeline, tmp_path, until="4").accounting["stages"] == 5
+    assert run(pipeline, tmp_path, until="unique_id").accounting["stages"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ def gc(
         float, typer.Option(min=0, help="DAYS: keep what was used in the last days.")
     ] = 0.0,
     forget: Annotated[
-        list[str], typer.Option(help="A run whose parts may go; its dataset stays.")
+        list[str], typer.Option(help="A run whose parts may go, ended or not; its dataset stays.")
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
     root: Annotated[
         Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")
@@ -35,3 +36,9 @@ def gc(
         f"{did} {swept.bytes:,} bytes: {swept.parts:,} parts and {swept.leftovers:,} left-over "
         f"files; kept {swept.kept:,} parts"
     )
+    for name, begun in swept.open.items():
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(begun))
+        typer.echo(
+            f"run {name} has not ended: whatever was used since {since} stays; run it again, or "
+            f"give it up with --forget {name}"
+        )

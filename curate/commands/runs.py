@@ -115,10 +115,13 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         expected = against(root, name)
         estimates = {"estimates": expected} if expected else {}
         state = {"finished": found["finished"], "stages_left": left}
+        state |= {"error": found["error"]} if "error" in found else {}
         print_json({**state, **found["accounting"], **estimates})
         return
     rest = f", {', '.join(left)} {'is' if len(left) == 1 else 'are'} left" if left else ""
     typer.echo(f"{name}: {'finished' if found['finished'] else f'unfinished{rest}; run it again'}")
+    if "error" in found:
+        typer.echo(f"the last attempt ended on: {found['error']}")
     for text in _beside_estimate(root, name):
         typer.echo(text)
     books_of(root / "runs" / name, found["accounting"])
