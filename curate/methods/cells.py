@@ -1,13 +1,15 @@
-"""What each judge says of one answer: samples and aspects to one number a judge and candidate."""
+"""What judges say of an answer: to one number a judge and candidate, then to one for all judges."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from curate.methods.ensemble import group
+from curate.methods.ensemble import Pool, closest, deviation, group, pool, standardise
 from curate.methods.judgments import Floats, Ints, Judgments
+
+Scale: TypeAlias = Literal["none", "prompt", "dataset", "centre"]
 
 
 class Cells(NamedTuple):
@@ -72,3 +74,83 @@ def _averages(
         samples = np.bincount(of_cell[repeated], minlength=n)
         sampled = np.sqrt(np.bincount(of_cell[repeated], squared, n) / samples)
     return mean, np.where(np.isnan(given), sampled, given)
+
+
+def scale_cells(cells: Cells, rows: Ints, judges: int, scale: Scale) -> Cells:
+    """Return the cells on a common scale.
+
+    "prompt" and "dataset" turn a judge's scores into z-scores over each prompt or the dataset
+    (population standard deviation; no variance gives 0). "centre" takes off the judge's mean
+    over each prompt's answers, then divides by its deviation of what is left in the dataset:
+    rewards are defined up to a constant a prompt, and this keeps how much a prompt's answers
+    differ. `rows` (candidates,) is each candidate's prompt.
+    """
+    if scale == "none":
+        return cells
+    prompt = rows[cells.candidate] * judges + cells.judge
+    key = prompt if scale == "prompt" else cells.judge
+    within = prompt if scale == "centre" else None
+    mean, own = standardise(cells.mean, cells.own, key, within)
+    return cells._replace(mean=mean, own=own)
+
+
+def tabulate(cells: Cells, candidates: int, judges: int) -> tuple[Ints, tuple[int, int]]:
+    """Return where each cell stands in a flattened (slots, candidates) table, and its shape.
+
+    A slot is a judge; where there are many judges and few of them saw each candidate
+    (annotators), a slot is a judge's place among those of the candidate.
+    """
+    if candidates * judges <= 8 * len(cells.mean) + 1024:
+        return cells.judge * candidates + cells.candidate, (judges, candidates)
+    seen = np.bincount(cells.candidate, minlength=candidates)
+    slot = np.arange(len(cells.mean)) - np.repeat(np.cumsum(seen) - seen, seen)
+    return slot * candidates + cells.candidate, (int(seen.max(initial=0)), candidates)
+
+
+def combine_scores(
+    cells: Cells,
+    rows: Ints,
+    weights: Floats,
+    *,
+    how: Pool = "mean",
+    caution: float = 0.5,
+    min_judges: int = 1,
+) -> tuple[Floats, Floats]:
+    """Return each candidate's score and its standard deviation, NaN where there is none.
+
+    See `ensemble.pool` for `how`. The deviation is the unweighted population deviation over
+    judges ("closest": over the three that count); where only one judge scored the candidate it is
+    that judge's own. `rows`
+    (candidates,) is each candidate's prompt, `weights` (judges,) is at least 0; a judge of
+    weight 0 is ignored. A candidate scored by fewer than `min_judges` judges gets NaN.
+    """
+    n = len(rows)
+    if not (weights[cells.judge] > 0).all():
+        kept = weights[cells.judge] > 0
+        cells = Cells(cells.candidate[kept], cells.judge[kept], cells.mean[kept], cells.own[kept])
+    place, shape = tabulate(cells, n, len(weights))
+
+    def table(values: Floats) -> Floats:
+        filled = np.full(shape[0] * shape[1], np.nan)
+        filled[place] = values
+        return filled.reshape(shape)
+
+    means = table(cells.mean)
+    weight = None if (weights[weights > 0] == 1).all() else table(weights[cells.judge])
+    stds = table(cells.own) if how == "robust" else None
+    score = pool(means, how, caution=caution, weights=weight, stds=stds)
+    seen = np.bincount(cells.candidate, minlength=n)
+    std = np.full(n, np.nan)
+    std[cells.candidate] = cells.own
+    std = np.where(seen > 1, deviation(closest(means) if how == "closest" else means), std)
+    missing = seen < max(min_judges, 1)
+    score[missing] = std[missing] = np.nan
+    return score, std
+
+
+def halved(cells: Cells, judgments: Judgments) -> Cells:
+    """Return the cells with half of what comparing judges say: the difference is then all of it."""
+    compares = np.zeros(len(judgments.judges), dtype=bool)
+    compares[judgments.judge[judgments.compares]] = True
+    share = np.where(compares[cells.judge], 0.5, 1.0)
+    return cells._replace(mean=cells.mean * share, own=cells.own * share)

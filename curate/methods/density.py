@@ -1,13 +1,18 @@
-"""How dense vectors lie: k-NN surprisal, whose mean is the entropy, and their dimension."""
+"""How dense vectors lie: distances, k-NN surprisal, whose mean is the entropy, their dimension."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.errors import ConfigError, StageError
+from curate.methods.neighbours import DIGITS, Graph
 from curate.methods.similarity import Floats
+
+Matrix = npt.NDArray[Any]
 
 
 def knn_surprisal(radius: Floats, dimensions: float, k: int) -> Floats:
@@ -40,3 +45,23 @@ def intrinsic_dimension(distance: Floats) -> float:
     if not len(steps) or not steps.all():
         raise StageError("too many rows are equal or equally far apart; dedup them first")
     return float(((distance.shape[1] - 2) / steps).mean())
+
+
+def distance_from_mean(vectors: Matrix, block: int = 8192) -> Floats:
+    """Return the squared distance (n) of each row of `vectors` (n, d) to their mean."""
+    away = np.empty(len(vectors))
+    mean = vectors.mean(axis=0, dtype=np.float64) if len(vectors) else np.zeros(0)
+    for start in range(0, len(vectors), block):
+        apart = vectors[start : start + block] - mean
+        away[start : start + block] = np.round(np.einsum("ij,ij->i", apart, apart), DIGITS)
+    return away
+
+
+def mean_distance(graph: Graph) -> Floats:
+    """Return each row's mean distance (n) to its neighbours: small where it is dense.
+
+    A neighbour that an approximate graph did not find counts as infinitely far.
+    """
+    if not graph.distance.shape[1]:
+        return np.zeros(len(graph.distance))
+    return np.asarray(graph.distance.mean(axis=1), dtype=np.float64)

@@ -19,6 +19,14 @@ def standardised(values: Floats) -> Floats:
     return np.asarray((values - values.mean()) / values.std(), dtype=np.float64)
 
 
+def to_unit_interval(quality: Floats) -> Floats:
+    """Return quality (n) scaled so that the worst is 0 and the best 1; 0 where all are alike."""
+    if not len(quality):
+        return quality
+    low, high = float(quality.min()), float(quality.max())
+    return (quality - low) / (high - low) if high > low else np.zeros(len(quality))
+
+
 def row_scores(
     numbers: npt.ArrayLike, how: How, weights: npt.ArrayLike, standardise: bool = False
 ) -> Floats:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -13,10 +12,12 @@ from curate.arrays import Column
 from curate.errors import StageError
 from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, facility_location, farthest_first, first_of, mmr
+from curate.methods.density import distance_from_mean, mean_distance
 from curate.methods.entropy import entropy_greedy
-from curate.methods.neighbours import DIGITS, Graph, exact_graph, ivf_graph
+from curate.methods.neighbours import Graph, exact_graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
-from curate.methods.similarity import Floats, Ints
+from curate.methods.row_scores import to_unit_interval
+from curate.methods.similarity import Ints
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import (
@@ -32,7 +33,6 @@ from curate.stages.budget import (
 )
 from curate.stages.dedup_items import with_ranking
 
-Matrix = npt.NDArray[Any]
 Method = Literal[
     "farthest_first", "facility_location", "clusters", "mmr", "knn_density", "knn_entropy", "deita"
 ]
@@ -166,31 +166,3 @@ class Diverse(Stage, name="diverse"):
                 f"min_recall {self.min_recall:g}; use `graph: exact`, or lower min_recall"
             )
         return graph
-
-
-def distance_from_mean(vectors: Matrix, block: int = 8192) -> Floats:
-    """Return the squared distance (n) of each row of `vectors` (n, d) to their mean."""
-    away = np.empty(len(vectors))
-    mean = vectors.mean(axis=0, dtype=np.float64) if len(vectors) else np.zeros(0)
-    for start in range(0, len(vectors), block):
-        apart = vectors[start : start + block] - mean
-        away[start : start + block] = np.round(np.einsum("ij,ij->i", apart, apart), DIGITS)
-    return away
-
-
-def mean_distance(graph: Graph) -> Floats:
-    """Return each row's mean distance (n) to its neighbours: small where it is dense.
-
-    A neighbour that an approximate graph did not find counts as infinitely far.
-    """
-    if not graph.distance.shape[1]:
-        return np.zeros(len(graph.distance))
-    return np.asarray(graph.distance.mean(axis=1), dtype=np.float64)
-
-
-def to_unit_interval(quality: Floats) -> Floats:
-    """Return quality (n) scaled so that the worst is 0 and the best 1; 0 where all are alike."""
-    if not len(quality):
-        return quality
-    low, high = float(quality.min()), float(quality.max())
-    return (quality - low) / (high - low) if high > low else np.zeros(len(quality))

@@ -6,9 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import StageError
+from curate.methods.density import mean_distance
 from curate.methods.neighbours import exact_graph
+from curate.methods.row_scores import to_unit_interval
 from curate.stage import Context
-from curate.stages.diverse import Diverse, mean_distance, to_unit_interval
+from curate.stages.diverse import Diverse
 
 pytest.importorskip("faiss")
 
