@@ -49,7 +49,7 @@ def embed_pairs(found: Pairs, kept: Ints, wanted: Embedding) -> Embedded | str:
     if drawn.difference is not None:
         there = np.flatnonzero(~np.isnan(drawn.difference).any(axis=1))
         if len(there) >= FEWEST:
-            return _some(drawn, there, drawn.difference[there], f"the column `{wanted.column}`")
+            return _some(drawn, there, drawn.difference[there], f"the column {wanted.column}")
     if wanted.encoder is None:
         return "no encoder was asked for"
     few = np.arange(len(drawn.texts))[: _affordable(drawn.texts, wanted.characters)]

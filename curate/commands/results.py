@@ -49,13 +49,28 @@ def report(
     name: RunName,
     out: Annotated[Path | None, typer.Option(help="File to write; else beside the run.")] = None,
     against: Annotated[str, typer.Option(help="Another run to compare with.")] = "",
+    encoder: Annotated[
+        str,
+        typer.Option(help="For features of embeddings, where the run stored none of its answers: "
+                     "some 20 s; none: leave them out."),
+    ] = "packaged:minilm",
     root: Root = Path(),
-) -> None:
-    """Write one HTML page about a run: rows, distributions, judges, models, cost, pairs."""
+) -> None:  # fmt: skip
+    """Write one HTML page about a run: what to look at, rows, judges, models, leanings, cost."""
     from curate.disk import replace_synced
+    from curate.errors import ConfigError
+    from curate.estimate import against as beside_estimate
     from curate.report import report as make_report
 
     path = out or root / "runs" / name / "report.html"
-    page = make_report(root, name, against or None)
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder; name a file in it, as {path / 'report.html'}")
+    page = make_report(
+        root,
+        name,
+        against or None,
+        encoder=None if encoder == "none" else encoder,
+        estimates=beside_estimate(root, name),
+    )
     replace_synced(path, page.encode())
     typer.echo(path)

@@ -1,4 +1,4 @@
-"""How far raters agree, beyond chance: kappa, alpha, tau."""
+"""How far raters agree, beyond chance: alpha, tau; kappa stands in `methods.concord`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Weights = Literal["nominal", "linear", "quadratic"]
 Level = Literal["nominal", "ordinal", "interval"]
-
-
-def cohen_kappa(table: npt.ArrayLike, weights: Weights = "nominal") -> float:
-    """Return Cohen's kappa of two raters from their confusion table (classes, classes).
-
-    1 - sum(w o) / sum(w e), with disagreement weights w of 1, |i - j| or (i - j)^2 and e the
-    product of the margins (Cohen 1960, 1968). Low where one class is nearly all there is, even
-    if the raters hardly ever differ: read it beside the raw agreement. NaN where no
-    disagreement is possible by chance.
-    """
-    observed = np.asarray(table, dtype=np.float64)
-    i, j = np.indices(observed.shape)
-    distance = np.abs(i - j).astype(np.float64)
-    w = {"nominal": distance > 0, "linear": distance, "quadratic": distance**2}[weights]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / observed.sum()
-        return float(1.0 - (w * observed).sum() / (w * expected).sum())
 
 
 def confusion(one: npt.ArrayLike, two: npt.ArrayLike, classes: npt.ArrayLike) -> Floats:

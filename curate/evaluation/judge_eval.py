@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat
 from curate.errors import ConfigError
-from curate.evaluation.agreement import cohen_kappa, confusion, krippendorff_alpha
+from curate.evaluation.agreement import confusion, krippendorff_alpha
 from curate.evaluation.bias import interval_dict, lean, position_bias
 from curate.evaluation.labelled import Labelled
 from curate.evaluation.probabilities import MIN_LABELS, margin_calibration
 from curate.evaluation.resampling import RESAMPLES, Resampled
 from curate.evaluation.style_lean import FEATURES, style_lean
 from curate.evaluation.trust import filter_report
+from curate.methods.concord import cohen_kappa
 from curate.methods.crowd import Interval
 from curate.methods.evidence import (
     VERDICTS,

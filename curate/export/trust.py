@@ -82,20 +82,31 @@ class Trust:
         )
 
 
+def overlaps(stage: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return {name, items, found, rows} of each benchmark that a stage of the funnel looked for."""
+    if stage.get("stage") != "decontaminate":
+        return []
+    counts: Mapping[str, int] = stage.get("counts") or {}
+    names = [name.removesuffix(": items") for name in counts if name.endswith(": items")]
+    return [
+        {
+            "name": name,
+            "items": counts[f"{name}: items"],
+            "found": counts.get(f"{name}: items found", 0),
+            "rows": counts.get(f"{name}: rows", 0),
+        }
+        for name in sorted(names)
+    ]
+
+
 def _contamination(stages: Sequence[Mapping[str, Any]], escape: Any) -> list[str]:
     """Return what each `decontaminate` stage looked for and found."""
-    lines = []
-    for stage in stages:
-        if stage.get("stage") != "decontaminate":
-            continue
-        counts: Mapping[str, int] = stage.get("counts") or {}
-        names = [name.removesuffix(": items") for name in counts if name.endswith(": items")]
-        lines += [
-            f"- Overlap with {escape(name)} ({counts[f'{name}: items']:,} items): "
-            f"{counts.get(f'{name}: items found', 0):,} items in "
-            f"{counts.get(f'{name}: rows', 0):,} rows, which were dropped."
-            for name in sorted(names)
-        ]
+    lines = [
+        f"- Overlap with {escape(found['name'])} ({found['items']:,} items): {found['found']:,} "
+        f"items in {found['rows']:,} rows, which were dropped."
+        for stage in stages
+        for found in overlaps(stage)
+    ]
     return lines or ["- Overlap with benchmarks was not checked."]
 
 

@@ -82,32 +82,70 @@ def win_rates(models: list[dict[str, Any]]) -> str:
 
 def coverage(found: dict[str, Any]) -> str:
     """Draw the map of `coverage.coverage_map` twice: before and after, on one colour scale."""
+    titles = [f"before: {found['before']:,} rows", f"after: {found['after']:,} rows"]
     values = [
         {"x": x, "y": y, "rows": n, "when": when}
-        for x, y, before, after in found["cells"]
-        for when, n in (("before", before), ("after", after))
+        for x, y, *counts in found["cells"]
+        for when, n in zip(titles, counts, strict=True)
         if n
     ]
+    most = max((value["rows"] for value in values), default=1)
+    scale = {"type": "log", "domain": [1, max(most, 2)], "range": [0.2, 1], "nice": False}
+    ticks = sorted({1, max(round(most**0.5), 1), most})
+    legend = {
+        "title": "rows in a cell", "values": ticks, "symbolType": "square", "symbolSize": 160,
+        "symbolFillColor": "var(--ink)", "symbolStrokeColor": "transparent", "format": ",d",
+        "orient": "bottom", "direction": "horizontal",
+    }  # fmt: skip
+    cells = list(range(found["side"]))
     encoding = {
-        "x": {"field": "x", "type": "ordinal", "axis": None},
-        "y": {"field": "y", "type": "ordinal", "axis": None, "sort": "descending"},
-        "opacity": {
-            "field": "rows", "type": "quantitative", "title": "rows",
-            "scale": {"type": "log", "range": [0.25, 1]}, "legend": None,
-        },
+        "x": {"field": "x", "type": "ordinal", "axis": None, "scale": {"domain": cells}},
+        "y": {"field": "y", "type": "ordinal", "axis": None, "scale": {"domain": cells[::-1]}},
+        "opacity": {"field": "rows", "type": "quantitative", "scale": scale, "legend": legend},
         "facet": {
-            "field": "when", "sort": ["before", "after"], "title": None,
-            "header": {"labelColor": "currentColor"},
+            "field": "when", "sort": titles, "title": None, "columns": 2, "spacing": 24,
+            "header": {"labelColor": "currentColor", "labelFontSize": 12},
         },
     }  # fmt: skip
     spec = {
         "data": {"values": values},
         "mark": {"type": "rect", "color": "var(--ink)"},
-        "width": 240,
-        "height": 240,
+        "width": 320,
+        "height": 320,
         "encoding": encoding,
+        "config": {**_CONFIG, "view": {"stroke": "var(--line)"}},
     }
-    return draw(spec, "density of the prompts on their two main directions, before and after")
+    about = f"density of the prompts on their two main directions; {titles[0]}, {titles[1]}"
+    return draw(spec, about)
+
+
+def calibration(found: dict[str, Any]) -> str:
+    """Draw what p_correct said against how often people agreed, by `calibration.Calibration`."""
+    values = [
+        {"said": b["predicted"], "was": b["observed"], "from": b["from"], "to": b["to"]}
+        for b in found["bins"]
+    ]
+    x = _share("said", "p_correct, mean of the pairs in a bin")
+    y = _share("was", "people agree")
+    line = {"values": [{"said": 0, "was": 0}, {"said": 1, "was": 1}]}
+    ink = {"color": "var(--ink)"}
+    layers = [
+        {
+            "data": line,
+            "mark": {"type": "line", "color": "var(--soft)", "strokeDash": [4, 4]},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, **ink},
+            "encoding": {"x": x, "y": _share("from", "people agree"), "y2": {"field": "to"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 50, **ink},
+            "encoding": {"x": x, "y": y},
+        },
+    ]
+    spec = {"width": 280, "height": 220, "data": {"values": values}, "layer": layers}
+    return draw(spec, f"p_correct against people's answers on {found['n']} pairs")
 
 
 def _share(field: str, title: str) -> dict[str, Any]:

@@ -23,7 +23,9 @@ _CELLS = 40  # cells along each side of the map
 def coverage_map(
     store: Store, shards: Sequence[Shard], column: str = "embedding"
 ) -> dict[str, Any] | None:
-    """Return {explained, cells: [[x, y, before, after]]}, or None without embeddings.
+    """Return {explained, cells: [[x, y, before, after]], side, drawn, before, after}, or None.
+
+    None without embeddings. A map has `side` cells each way; `before` and `after` count rows.
 
     "Before" is every row that has an embedding, kept or not; "after" those still alive. Rows
     are drawn by a hash of their ids where there are more than 50,000; the directions are the
@@ -50,7 +52,14 @@ def coverage_map(
     if len(points) < 3:
         return None
     places, explained = projected(points)
-    return {"explained": explained, "cells": cells(places, kept)}
+    return {
+        "explained": explained,
+        "cells": cells(places, kept),
+        "side": _CELLS,
+        "drawn": share,
+        "before": len(kept),
+        "after": int(kept.sum()),
+    }
 
 
 def projected(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:

@@ -68,9 +68,15 @@ class Figures:
     duels: Duels = field(default_factory=Duels)
     orders: Orders = field(default_factory=Orders)
     longer: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str | None] = field(default_factory=Counter)  # of usable answers
 
     def add(self, table: dict[str, pa.Array]) -> None:
         """Gather one shard's live rows."""
+        if "candidates" in table:
+            usable = flat(table["candidates"], "drop").is_null()
+            reasons = flat(table["candidates"], "finish_reason").filter(usable)
+            for row in pc.value_counts(reasons).to_pylist():
+                self.endings[row["values"]] += row["counts"]
         if "scores" in table:
             self.spreads["score"].add(flat(table["scores"]))
         if "judgments" in table:
@@ -79,13 +85,15 @@ class Figures:
             self._pairs(table["pairs"], table["candidates"])
 
     def summary(self) -> dict[str, Any]:
-        """Return histograms, judges, models and the length leaning as plain data."""
+        """Return histograms, judges, models, the length leaning and cut answers as plain data."""
+        known = sum(n for reason, n in self.endings.items() if reason is not None)
         shown = {name: spread.histogram() for name, spread in sorted(self.spreads.items())}
         return {
             "spreads": {name: found for name, found in shown.items() if found is not None},
             "judges": self._judge_rows(),
             "models": self.duels.rows(),
             "longer": leaning(self.longer["chosen"], self.longer["rejected"]),
+            "cut": leaning(self.endings["length"], known - self.endings["length"]),
         }
 
     def _judgments(self, judgments: pa.Array) -> None:

@@ -11,7 +11,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, hashes, lengths
-from curate.evaluation.agreement import cohen_kappa
-from curate.methods.evidence import Comparisons, judge_names, judge_votes
+from curate.arrays import flat, lengths
+from curate.methods.concord import MOST_JUDGES, Agreement, spread_pairs
+from curate.methods.evidence import judge_names, judge_votes
 from curate.methods.order import Z95, wilson
+from curate.methods.sampling import drawn
 from curate.store import Store
 from curate.work import Shard
 
@@ -30,9 +30,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 MOST_ROWS = 100_000  # drawn by a hash of their ids; more hardly narrow the intervals
-MOST_JUDGES = 12  # the rest, by name, are left out of the comparisons
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 1 << 27  # a column of texts stays below 2 GiB
-_MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square
 
 
 @dataclass
@@ -88,7 +86,7 @@ class Leanings:
         self.rows = 0
         self._waiting: list[pa.Table] = []
         self._sides: dict[tuple[str, str, str], Clustered] = defaultdict(Clustered)
-        self._agreed: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros((3, 3)))
+        self._agreed = Agreement()
         self._wrote: set[str | None] = set()  # who wrote answers
         self._judges: set[str] = set()
 
@@ -96,11 +94,10 @@ class Leanings:
         """Gather one shard's live rows: candidates, judgments, and ids where only some count."""
         if not {"candidates", "judgments"} <= columns.keys():
             return
-        drawn = np.ones(len(columns["judgments"]), dtype=bool)
-        if self._share < 1.0 and "id" in columns:
-            drawn = hashes(columns["id"]) >> np.uint64(11) < np.uint64(self._share * 2**53)
         table = pa.table({name: columns[name] for name in ("candidates", "judgments")})
-        self._waiting.append(table.filter(pa.array(drawn)))  # copied: no file stays open
+        if "id" in columns:  # copied: no file stays open
+            table = table.filter(pa.array(drawn(columns["id"], self._share)))
+        self._waiting.append(table)
         rows, size = (
             sum(n) for n in zip(*((len(t), t.nbytes) for t in self._waiting), strict=True)
         )
@@ -133,8 +130,7 @@ class Leanings:
             if model:
                 by = np.asarray(pc.fill_null(pc.equal(models, model), False)).astype(np.float64)
                 self._lean(name, "own", by[pairs.a] - by[pairs.b], pairs.row, sign, others)
-        for one, two in combinations(signs, 2):
-            self._agreed[one, two] += _verdicts(signs[one], signs[two])
+        self._agreed.add(signs)
 
     def summary(self, judge: str) -> dict[str, Any]:
         """Return {longer, own}: each {judge, others, excess}, or for `own` why there is none."""
@@ -145,15 +141,7 @@ class Leanings:
     def agreement(self) -> list[dict[str, Any]]:
         """Return how far every two judges agree: {judges, n, same, kappa}, where both spoke."""
         self._gather()
-        rows = []
-        for judges, table in sorted(self._agreed.items()):
-            n = int(table.sum())
-            if n:
-                kappa = cohen_kappa(table)
-                shown = kappa if math.isfinite(kappa) else None
-                same = float(np.trace(table)) / n
-                rows.append({"judges": judges, "n": n, "same": same, "kappa": shown})
-        return rows
+        return self._agreed.rows()
 
     def _others(self, name: str, signs: Mapping[str, Floats]) -> list[Floats]:
         """Return the verdicts of the judges that are not this judge's model too."""
@@ -204,41 +192,34 @@ class Leanings:
         return "not measurable: it never decided between an answer of its model and another"
 
 
-def judge_models(store: Store, shards: Sequence[Shard]) -> dict[str, str | None]:
-    """Return which model each judge is: the one engine's of the stage that wrote its judgments.
-
-    None for a judge that came with the data, or whose stage asked several models.
-    """
-    found: dict[str, str | None] = {}
+def judges_by_step(store: Store, shards: Sequence[Shard]) -> dict[int, list[str]]:
+    """Return whose judgments each step wrote, as the first shard that has some shows it."""
+    found: dict[int, list[str]] = {}
     for depth in range(min((len(shard.parts) for shard in shards), default=0)):
         for shard in shards:
             record = shard.parts[depth]
             if "judgments" not in record.columns:
                 break
             names = judge_names(pa.table(store.read(record, ["judgments"])))
-            models = sorted({facts.get("model", "") for facts in record.engines.values()})
-            model = models[0] or None if len(models) == 1 else None
-            for name in names:
-                found[name] = model if found.get(name, model) == model else None
             if names:
+                found[depth] = names
                 break
     return found
 
 
-def spread_pairs(counts: Ints) -> Comparisons:
-    """Return every two of each row's answers, or of eight spread over them where it has more."""
-    kept = np.minimum(counts, _MOST_ANSWERS)
-    row, place = np.repeat(np.arange(len(counts)), kept), np.arange(int(kept.sum()))
-    place -= np.repeat(np.cumsum(kept) - kept, kept)
-    at = (np.cumsum(counts) - counts)[row] + place * counts[row] // np.maximum(kept[row], 1)
-    fan = kept[row] - 1 - place  # later ones of the same row
-    one = np.repeat(np.arange(len(row)), fan)
-    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(fan) - fan, fan)
-    return Comparisons(row[one], at[one], at[two])
+def judge_models(
+    store: Store, shards: Sequence[Shard], steps: Mapping[int, Sequence[str]] | None = None
+) -> dict[str, str | None]:
+    """Return which model each judge is: the one engine's of the step that wrote its judgments.
 
-
-def _verdicts(one: Floats, two: Floats) -> Floats:
-    """Return the (3, 3) table of what two judges said where both said something."""
-    both = ~np.isnan(one) & ~np.isnan(two)
-    cells = (one[both] + 1) * 3 + two[both] + 1
-    return np.bincount(cells.astype(np.int64), minlength=9).reshape(3, 3).astype(np.float64)
+    None for a judge that came with the data, or whose stage asked several models. `steps` as
+    `judges_by_step` returns them, where they are known already.
+    """
+    found: dict[str, str | None] = {}
+    for depth, names in (judges_by_step(store, shards) if steps is None else steps).items():
+        engines = next((s.parts[depth].engines for s in shards if s.parts[depth].engines), {})
+        models = sorted({facts.get("model", "") for facts in engines.values()})
+        model = models[0] or None if len(models) == 1 else None
+        for name in names:
+            found[name] = model if found.get(name, model) == model else None
+    return found

@@ -10,6 +10,7 @@ import pyarrow as pa
 from curate.export.uncertain import Least, doubt, live_places, pair_facts, pair_keys
 
 _LONGEST = 1500  # characters of a text that are shown
+_MOST_TURNS = 8  # messages of a conversation
 
 
 class Samples:
@@ -37,11 +38,24 @@ class Samples:
         return {"uncertain": self._uncertain.entries(), "random": self._random.entries()}
 
 
-def shortened(text: str | None) -> str:
+def shortened(text: str | None, longest: int = _LONGEST) -> str:
     """Return a text as it is, or its beginning with a note of how much is left out."""
     text = text or ""
-    left = len(text) - _LONGEST
-    return text if left <= 0 else f"{text[:_LONGEST]} … ({left} more characters)"
+    left = len(text) - longest
+    return text if left <= 0 else f"{text[:longest]} … ({left} more characters)"
+
+
+def turns(prompt: list[dict[str, str | None]] | None) -> list[dict[str, str]]:
+    """Return a conversation's messages, shortened; of more than eight the first and the last."""
+    shown = [
+        {"role": turn["role"] or "?", "content": shortened(turn["content"])}
+        for turn in prompt or []
+    ]
+    left = len(shown) - _MOST_TURNS
+    if left <= 0:
+        return shown
+    middle = {"role": "…", "content": f"({left} more messages)"}
+    return [*shown[: _MOST_TURNS // 2], middle, *shown[-_MOST_TURNS // 2 :]]
 
 
 def _shown(table: pa.Table, place: int) -> dict[str, Any]:
@@ -49,7 +63,7 @@ def _shown(table: pa.Table, place: int) -> dict[str, Any]:
     chosen, rejected, pair = facts["chosen"], facts["rejected"], facts["pair"]
     return {
         "id": facts["id"],
-        "prompt": shortened(facts["prompt"][-1]["content"] if facts["prompt"] else ""),
+        "prompt": turns(facts["prompt"]),
         "chosen": shortened(chosen["text"]),
         "rejected": shortened(rejected["text"]),
         "models": [chosen["model"], rejected["model"]],

@@ -314,7 +314,7 @@ def test_embeddings_find_what_no_pattern_counts(monkeypatch):
     nothing = audit_tables([stored], "x", embedding=Embedding(None, "gone"))
     assert nothing["embeddings"] == "no encoder was asked for"
     from_run = audit_tables([stored], "x", embedding=Embedding(None, "vectors"))["embeddings"]
-    assert from_run["origin"] == "the column `vectors`"
+    assert from_run["origin"] == "the column vectors"
     assert from_run["features"][0]["words"][:3] == first["words"][:3]
     short = stored.slice(0, 210)  # some answers without a vector: their pairs are left out
     holes = pa.array([None, *vectors.to_pylist()[1:420]], vectors.type)

@@ -5,12 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.evaluation.agreement import (
-    cohen_kappa,
     confusion,
     gap_confirmation,
     kendall_tau,
     krippendorff_alpha,
 )
+from curate.methods.concord import cohen_kappa
 
 SCORES = Path(__file__).parents[2] / "../shared/data/prometheus_gpt4x3/responses.parquet"
 N = np.nan

@@ -15,9 +15,10 @@ import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.executors import Local
 from curate.loop import run
+from curate.methods.concord import spread_pairs
 from curate.pipeline import Pipeline
 from curate.report import report
-from curate.report.judges import Clustered, Leanings, judge_models, spread_pairs
+from curate.report.judges import Clustered, Leanings, judge_models, judges_by_step
 from curate.schema import CANDIDATES, JUDGMENTS
 
 
@@ -164,7 +165,10 @@ def test_a_run_knows_its_judges_models_and_the_page_says_what_it_cannot_know(
     )
     run(Pipeline.loads(PIPELINE.replace("PATH", str(path))), tmp_path, executor=Local(workers=1))
     store, shards = history.shards(tmp_path, history.manifest(tmp_path, "leaning"))
+    steps = judges_by_step(store, shards)
+    assert steps == {3: ["first"], 4: ["two"], 5: ["r:reward"]}
     models = judge_models(store, shards)
+    assert models == judge_models(store, shards, steps)
     assert models == {"first": "model-a", "two": None, "r:reward": "reward-c"}
     page = report(tmp_path, "leaning")
     assert "not measurable: it is not known which model this judge is" in page

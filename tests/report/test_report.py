@@ -91,7 +91,7 @@ def test_the_funnel_and_the_sections_are_there(root):
     text = "".join(read(page).text)
     assert "30 rows came in" in text
     assert "exact duplicate" in text
-    for section in ("funnel", "spreads", "judges", "models", "audit", "cost", "pairs"):
+    for section in ("funnel", "inside", "spreads", "judges", "models", "audit", "cost", "pairs"):
         assert f'<section id="{section}">' in page
     assert 'id="coverage"' not in page  # the run has no embeddings, so no empty map either
     assert page == report(root, "one")
@@ -108,10 +108,18 @@ def test_selections_are_set_against_chance():
     )  # fmt: skip
 
 
+def test_every_link_within_the_page_leads_somewhere(root):
+    reader = read(report(root, "one", against="two"))
+    links = {value[1:] for tag, name, value in reader.attributes if name == "href"}
+    places = {value for _, name, value in reader.attributes if name == "id"}
+    assert links
+    assert links <= places
+
+
 def test_two_runs_are_compared(root):
     text = "".join(read(report(root, "one", against="two")).text)
     assert "compared with two" in text
-    assert "two: mean" in text
+    assert "Compared with two" in text
     with pytest.raises(ConfigError, match="no run 'three'"):
         report(root, "one", against="three")
 

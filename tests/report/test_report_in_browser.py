@@ -47,6 +47,8 @@ stages:
   - combine: {weights: {"j:helpfulness": 1.0, odds: 1.0}}
   - best_worst
   - margin: {at_least: 0.2}
+  - embed
+  - embed: {on: candidates, to: answer_vectors}
 export: null
 """
 
@@ -147,7 +149,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run that has everything a page shows but embeddings, in one file."""
+    """The report of a run that has nearly everything a page shows, in one file."""
     root = tmp_path_factory.mktemp("shown")
     path = root / "rows.jsonl"
     rows = [
@@ -246,6 +248,19 @@ def test_every_view_has_its_charts_and_stays_within_its_width(
         assert inside.any()
 
 
+def test_on_a_phone_the_reasons_are_in_sight(browser: Browser) -> None:
+    browser.show(360, "light")
+    hidden = browser.value(
+        "[...document.querySelectorAll('.stack td')].filter(e => e.textContent.trim() && "
+        "(e.getBoundingClientRect().right > 360 || !e.checkVisibility())).length"
+    )
+    assert hidden == 0
+    wide = "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert browser.value(f"{wide}.length") > 0
+    shade = browser.value(f"getComputedStyle({wide}[0]).backgroundImage")
+    assert shade.count("linear-gradient") == 4  # the cue that there is more on either side
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read(browser: Browser, scheme: str) -> None:
     browser.show(1200, scheme)
@@ -264,18 +279,19 @@ def test_all_is_reached_by_keyboard(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.show(360, "light")
     reached = []
-    for _ in range(200):
+    for _ in range(400):
         browser.press("Tab", 9)
         here = browser.value(
             "(() => {const e = document.activeElement; if (e === document.body) return null; "
             "const s = getComputedStyle(e); return [e.tagName, e.getAttribute('href') || "
-            "e.textContent.slice(0, 40), s.outlineStyle]})()"
+            "e.textContent.slice(0, 40), s.outlineStyle, "
+            "[...document.querySelectorAll('*')].indexOf(e)]})()"
         )
-        if here is None or here[:2] in [r[:2] for r in reached]:
+        if here is None or here[3] in [r[3] for r in reached]:
             break
         reached.append(here)
-    assert all(outline != "none" for _, _, outline in reached), reached
-    links = {text for tag, text, _ in reached if tag == "A"}
+    assert all(outline != "none" for _, _, outline, _ in reached), reached
+    links = {text for tag, text, _, _ in reached if tag == "A"}
     assert links == set(browser.value("[...document.links].map(a => a.getAttribute('href'))"))
     clipped = browser.value(
         "[...document.querySelectorAll('*')].filter(e => ['auto', 'scroll'].includes("
@@ -283,17 +299,25 @@ def test_all_is_reached_by_keyboard(browser: Browser, page: Path) -> None:
         ".length"
     )
     assert clipped == 0  # what scrolls can be scrolled with the arrow keys
+    closed = browser.value("document.querySelectorAll('details:not([open])').length")
     browser.value("document.querySelector('details:not([open]) summary').focus()")
     browser.press("Enter", 13)
     deadline = time.monotonic() + 5
-    while browser.value("document.querySelectorAll('details:not([open])').length"):
+    while browser.value("document.querySelectorAll('details:not([open])').length") == closed:
         assert time.monotonic() < deadline
 
 
 def test_a_printed_page_shows_all_pairs(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.show(800, "light", "print")
-    hidden = "[...document.querySelectorAll('article')].filter(a => !a.getClientRects().length)"
-    assert browser.value(f"{hidden}.length") == 0
+    # What lies under `content-visibility: hidden` has rectangles and is not painted all the same.
+    shown = "a => a.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true})"
+    articles = "[...document.querySelectorAll('article')]"
+    closed = browser.value("document.querySelectorAll('details:not([open]) article').length")
+    assert closed >= 20
+    assert browser.value(f"{articles}.filter(a => !({shown})(a)).length") == 0
+    browser.show(800, "light")
+    assert browser.value(f"{articles}.filter(a => !({shown})(a)).length") == closed
+    browser.show(800, "light", "print")
     paper = browser.send("Page.printToPDF")["data"]
     assert base64.b64decode(paper)[:5] == b"%PDF-"

@@ -1,0 +1,87 @@
+"""How far judges agree with one another on the answers of a prompt, beyond chance."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.methods.evidence import Comparisons
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Weights: TypeAlias = Literal["nominal", "linear", "quadratic"]
+
+MOST_JUDGES = 12  # the rest, by name, are left out of comparisons of every two
+_MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square
+
+
+class Agreement:
+    """Counts, over any number of tables, what every two judges said of the same comparisons."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros((3, 3)))
+
+    def add(self, signs: Mapping[str, Floats]) -> None:
+        """Add each judge's verdicts (n): 1 for the first answer, -1, 0 for neither, NaN none."""
+        for one, two in combinations(sorted(signs), 2):
+            self._tables[one, two] += verdict_table(signs[one], signs[two])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return {judges, n, same, kappa} of every two judges, where both spoke; kappa may be None.
+
+        None where no disagreement is possible by chance, as where both always say the same.
+        """
+        rows = []
+        for judges, table in sorted(self._tables.items()):
+            n = int(table.sum())
+            if n:
+                kappa = cohen_kappa(table)
+                shown = kappa if math.isfinite(kappa) else None
+                same = float(np.trace(table)) / n
+                rows.append({"judges": judges, "n": n, "same": same, "kappa": shown})
+        return rows
+
+
+def verdict_table(one: Floats, two: Floats) -> Floats:
+    """Return the (3, 3) table of what two judges said, each -1, 0 or 1, where both said something.
+
+    NaN is no word.
+    """
+    both = ~np.isnan(one) & ~np.isnan(two)
+    cells = (one[both] + 1) * 3 + two[both] + 1
+    return np.bincount(cells.astype(np.int64), minlength=9).reshape(3, 3).astype(np.float64)
+
+
+def cohen_kappa(table: npt.ArrayLike, weights: Weights = "nominal") -> float:
+    """Return Cohen's kappa of two raters from their confusion table (classes, classes).
+
+    1 - sum(w o) / sum(w e), with disagreement weights w of 1, |i - j| or (i - j)^2 and e the
+    product of the margins (Cohen 1960, 1968). Low where one class is nearly all there is, even
+    if the raters hardly ever differ: read it beside the raw agreement. NaN where no
+    disagreement is possible by chance.
+    """
+    observed = np.asarray(table, dtype=np.float64)
+    i, j = np.indices(observed.shape)
+    distance = np.abs(i - j).astype(np.float64)
+    w = {"nominal": distance > 0, "linear": distance, "quadratic": distance**2}[weights]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / observed.sum()
+        return float(1.0 - (w * observed).sum() / (w * expected).sum())
+
+
+def spread_pairs(counts: Ints) -> Comparisons:
+    """Return every two of each row's answers, or of eight spread over them where it has more."""
+    kept = np.minimum(counts, _MOST_ANSWERS)
+    row, place = np.repeat(np.arange(len(counts)), kept), np.arange(int(kept.sum()))
+    place -= np.repeat(np.cumsum(kept) - kept, kept)
+    at = (np.cumsum(counts) - counts)[row] + place * counts[row] // np.maximum(kept[row], 1)
+    fan = kept[row] - 1 - place  # later ones of the same row
+    one = np.repeat(np.arange(len(row)), fan)
+    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(fan) - fan, fan)
+    return Comparisons(row[one], at[one], at[two])
