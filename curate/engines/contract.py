@@ -220,7 +220,10 @@ class Telling(Protocol):
     """What an engine has beside the methods of `Engine` that tells of trouble while it works."""
 
     def listen(self, tell: Callable[[str], None]) -> None:
-        """Call `tell` from now on, from any thread, with one line of trouble at a time."""
+        """Call `tell` from now on, from any thread, with one line of trouble at a time.
+
+        The local executor puts it into the run's events; actors on Ray keep it to themselves.
+        """
 
 
 engine_registry: Registry[EngineSpec] = Registry("engine")

@@ -24,7 +24,7 @@ from itertools import count
 
 import orjson
 
-from curate.errors import StageError
+from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
 from curate.store import Record
@@ -62,6 +62,7 @@ class Child:
         self._numbers = count()
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[list[Record]]] = {}
+        self._job: Job | None = None  # the last one that a task came from
         self._dead: ChildDied | None = None
         self.alive = True  # whether the process is running
         self._listener = threading.Thread(target=self._listen, daemon=True, name="child-answers")
@@ -75,7 +76,7 @@ class Child:
         with self._lock:
             if self._dead is not None:
                 raise self._dead
-            number = next(self._numbers)
+            number, self._job = next(self._numbers), job
             self._waiting[number] = future
             try:
                 write_all(self._to_child, request(job, task, number) + b"\n")
@@ -102,12 +103,20 @@ class Child:
                 if not line.endswith(b"\n"):
                     return  # the child died while it wrote
                 answer = orjson.loads(line)
+                if "trouble" in answer:
+                    self._told(answer["trouble"])
+                    continue
                 with self._lock:
                     future = self._waiting.pop(answer["number"])
                 try:
                     future.set_result(records(answer))
                 except Exception as error:  # the task that waits must not wait for ever
                     future.set_exception(error)
+
+    def _told(self, facts: dict[str, str]) -> None:
+        if self._job is not None:
+            with contextlib.suppress(CurateError):  # words that cannot be written stop no answers
+                self._job.tell("trouble", stage=self._job.stage.kind, **facts)
 
     def _watch(self) -> None:
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
@@ -141,12 +150,19 @@ def write_all(handle: int, data: bytes) -> None:
 
 def serve(requests: int, answers: int) -> None:
     """Answer tasks, each on a thread of its own, until the parent closes its end; then exit."""
-    worker, one_at_a_time = Worker(), threading.Lock()
+    one_at_a_time = threading.Lock()
+
+    def say(line: bytes) -> None:
+        with one_at_a_time:
+            write_all(answers, line + b"\n")
+
+    def tell(role: str, why: str) -> None:
+        say(orjson.dumps({"trouble": {"engine": role, "why": why}}))
+
+    worker = Worker(tell)
 
     def handle(line: bytes) -> None:
-        answer = worker.answer(line)
-        with one_at_a_time:
-            write_all(answers, answer + b"\n")
+        say(worker.answer(line))
 
     with os.fdopen(requests, "rb") as lines:
         for line in lines:

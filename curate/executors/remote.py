@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import orjson
 from curate import errors
 from curate.component import Component
 from curate.division import Piece, Space
-from curate.engines.contract import Engine, EngineSpec, engine_registry
+from curate.engines.contract import Engine, EngineSpec, Telling, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
 from curate.stage import stage_registry
@@ -59,8 +59,9 @@ def records(answer: Mapping[str, Any]) -> list[Record]:
 class Worker:
     """The other end: runs tasks; an engine stays loaded for all tasks that name it."""
 
-    def __init__(self) -> None:
-        self._loading = threading.Lock()
+    def __init__(self, tell: Callable[[str, str], None] = lambda role, why: None) -> None:
+        """`tell` hears of an engine's trouble: the engine's role, and what there is."""
+        self._tell, self._loading = tell, threading.Lock()
         self._engines: dict[bytes, Engine] = {}
 
     def answer(self, request: bytes) -> bytes:
@@ -84,6 +85,9 @@ class Worker:
         stage = stage_registry.parse(message["stage"], "stage")
         specs = {r: engine_registry.parse(f, "engine") for r, f in message["engines"].items()}
         engines = {role: self._engine(spec, specs.values()) for role, spec in specs.items()}
+        for role, engine in engines.items():
+            if isinstance(engine, Telling):
+                engine.listen(partial(self._tell, role))
         shards, keys = tuple(map(_shard, message["shards"])), tuple(message["keys"])
         task = Task(
             shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])

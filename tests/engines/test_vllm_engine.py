@@ -14,6 +14,9 @@ from curate.engines.admission import cache_tokens
 from curate.engines.contract import Continuation, Requests, Sampling
 from curate.engines.vllm import VLLM
 from curate.errors import ConfigError, StageError
+from curate.schema import PROMPT
+from curate.stage import Context
+from curate.stages.generate import Generate
 
 pytestmark = pytest.mark.vllm
 
@@ -112,6 +115,18 @@ def test_a_prompt_that_is_too_long_has_a_status_of_its_own(engine):
     assert done[0].status == "too_long"
     assert re.fullmatch(r"prompt too long: 6\d\d tokens, window 512", done[0].error)
     assert done[1].text
+
+
+def test_rows_that_are_too_long_leave_with_a_reason_and_cost_no_error_budget(engine):
+    said = ["word " * 600, "Say hi.", "word " * 700]
+    turns = pa.array([[{"role": "user", "content": text}] for text in said], PROMPT)
+    view = pa.table({"id": ["a", "b", "c"], "prompt": turns})
+    stage = Generate(engine="m", n=2, max_error_rate=0.0, sampling=Sampling(max_tokens=4))
+    ctx = Context(engines={"m": engine})
+    made = stage.apply(view, ctx)
+    assert [bool(why) for why in made["drop"].to_pylist()] == [True, False, True]
+    assert made["fail"].null_count == 3
+    assert (ctx.counts["too_long"], ctx.counts["errors"]) == (4, 0)
 
 
 def test_the_room_in_the_cache_is_known(engine):

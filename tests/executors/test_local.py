@@ -65,3 +65,27 @@ def test_copies_share_the_shards_and_each_sees_its_own_gpu(tmp_path, monkeypatch
     assert len(seen) == 8
     assert {one["gpus"] for one in seen} == {"5", "7"}
     assert len({one["pid"] for one in seen}) == 2
+
+
+def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.syspath_prepend(str(HERE))
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"id": "r", "prompt": "p"}) + "\n")
+    text = PIPELINE.replace("seeing_engine:Seeing", "telling_engine:Worried")
+    heard = []
+    executor = Local(workers=1)
+    try:
+        run(
+            Pipeline.loads(text.replace("PATH", str(path))),
+            tmp_path,
+            executor=executor,
+            listener=heard.append,
+        )
+    finally:
+        executor.close()
+    (told,) = [event for event in heard if event["event"] == "trouble"]
+    assert (told["stage"], told["engine"]) == ("generate", "seen")
+    assert told["why"] == "no answer for 60 s; 4 calls wait"
+    assert heard.index(told) < next(i for i, e in enumerate(heard) if e.get("stage") == "generate"
+                                    and e["event"] == "part")  # fmt: skip

@@ -317,7 +317,8 @@ def test_a_key_is_in_nothing_that_is_written_or_said(tmp_path: Path) -> None:
             return handler.send(500, {"error": {"message": echo}})
         if "4" in prompt:
             return handler.send(400, {"error": {"message": echo}})
-        return handler.send(body=said(f"your key is {echo}, {prompt}", model=f"m {KEY}"))
+        text = f"your key is {echo}, {prompt}"
+        return handler.send(body=said(text, model=f"m {KEY}", finish_reason=f"stop {echo}"))
 
     rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
     source = tmp_path / "prompts.jsonl"
@@ -368,7 +369,10 @@ def test_a_key_is_in_nothing_that_is_written_or_said(tmp_path: Path) -> None:
 
 def test_a_key_written_into_a_pipeline_is_refused_unsaid(tmp_path: Path) -> None:
     """There is no field for a key, and the error does not repeat what stood there."""
-    for fields in ({"api_key": KEY}, {"base_url": f"http://user:{KEY}@host/v1"}):
+    for fields in (
+        {"api_key": KEY}, {"base_url": f"http://user:{KEY}@host/v1"},
+        {"api_key_env": KEY}, {"api_key_file": KEY},
+    ):  # fmt: skip
         form = {"name": "x", "source": {"jsonl": {"path": "x", "columns": {"prompt": "prompt"}}},
                 "engines": {"far": {"openai": {"model": "m", "base_url": "http://h/v1", **fields}}},
                 "stages": ["exact_dedup"]}  # fmt: skip

@@ -1,0 +1,19 @@
+"""A scripted engine in a process of its own that has trouble to tell of."""
+
+from curate.engines.scripted import Scripted, ScriptedEngine
+
+
+class Worried(Scripted):
+    isolated = True
+
+    def load(self):
+        return WorriedEngine(self)
+
+
+class WorriedEngine(ScriptedEngine):
+    def listen(self, tell):
+        self.tell = tell
+
+    def chat(self, requests):
+        self.tell("no answer for 60 s; 4 calls wait")
+        return super().chat(requests)
