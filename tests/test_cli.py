@@ -24,9 +24,17 @@ def test_run_then_status_show_plan_export(scripted_pipeline: Path, tmp_path: Pat
     status = json.loads(curate("status", "small", "--json", *root).stdout)
     assert status["finished"]
     assert status["rows_in"] == 60
-    gone = [json.loads(x) for x in curate("show", "small", "--dropped", *root).stdout.splitlines()]
+    said = curate("show", "small", "--dropped", *root)
+    lost, *gone = (json.loads(x) for x in said.stdout.splitlines())
+    assert {f"{c['stage']}: {c['dropped']}": c["rows"] for c in lost["lost"]} == status["dropped"]
     assert {"id": "again", "stage": "exact_dedup"}.items() <= gone[0].items()
     assert len(gone) == sum(status["dropped"].values())
+    assert said.stderr == ""
+    few = curate("show", "small", "--dropped", "--text", "--limit", "0", *root)
+    lines = few.stdout.splitlines()
+    assert lines[:2] == ["rows  stage        why", "1     exact_dedup  exact duplicate"]
+    assert lines[-1] == "id  stage  why"
+    assert few.stderr == f"0 of {len(gone)} rows shown; --limit {len(gone)} shows all\n"
     history = curate("show", "small", "--id", "p3", *root).stdout.splitlines()
     assert [json.loads(x)["stage"] for x in history][:3] == ["source", "unique_id", "exact_dedup"]
     plan = [

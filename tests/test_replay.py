@@ -186,4 +186,4 @@ def test_the_command_writes_json_lines_or_text(shown: dict[str, Any]) -> None:
     text = show("--id", "r7", "--text")
     assert "== judge_pairs" in text
     assert "[answer]" in text
-    assert show("--dropped", "--json") == ""
+    assert show("--dropped", "--json") == '{"lost":[]}\n'

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from curate.commands.options import Root, RunName, print_json
+from curate.commands.options import Root, RunName, print_json, say, table_lines
 
 
 def show(
     name: RunName,
     row: Annotated[str, typer.Option("--id", help="One row's whole history.")] = "",
-    dropped: Annotated[bool, typer.Option(help="Rows that were dropped or failed.")] = False,
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="How many rows each stage lost and why, and which.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=0, help="Of --dropped: rows by name.")] = 1000,
     text: Annotated[
         bool | None,
         typer.Option("--text/--json", help="Text to read, or JSON lines; by default JSON lines "
@@ -23,26 +26,50 @@ def show(
     root: Root = Path(),
 ) -> None:  # fmt: skip
     """Show one row's history with every call that was made for it, or what was dropped and why."""
-    from curate import history
-
     if not row and not dropped:
         raise typer.BadParameter("give --id ID or --dropped")
-    if row:
-        from curate.commands.rows import history_lines
-        from curate.replay import show_row
+    readable = sys.stdout.isatty() if text is None else text
+    if not row:
+        _show_dropped(root, name, limit, readable)
+        return
+    from curate.commands.rows import history_lines
+    from curate.replay import show_row
 
-        steps = show_row(root, name, row)
-        if sys.stdout.isatty() if text is None else text:
-            for line in history_lines(steps):
-                typer.echo(line)
-            return
-    else:
-        from curate.store import Store
-
-        found = history.manifest(root, name)
-        steps = history.dropped(Store(root / "store"), history.with_losses(root, found))
-    for step in steps:
+    steps = show_row(root, name, row)
+    for line in history_lines(steps) if readable else ():
+        typer.echo(line)
+    for step in steps if not readable else ():
         print_json(step)
+
+
+def _show_dropped(root: Path, name: str, limit: int, readable: bool) -> None:
+    """Say the counts, and then up to `limit` of the rows themselves."""
+    from curate import history
+    from curate.store import Store
+
+    found = history.manifest(root, name)
+    counts = history.losses(found)
+    rows = history.dropped(Store(root / "store"), history.with_losses(root, found), limit)
+    lost = sum(count["rows"] for count in counts if count["stage"] != "export")
+    if readable:
+        table = [[f"{c['rows']:,}", c["stage"], _fate(c)] for c in counts]
+        for line in table_lines([["rows", "stage", "why"], *table]):
+            typer.echo(line)
+        typer.echo("")
+        for line in table_lines(
+            [["id", "stage", "why"], *([r["id"], r["stage"], _fate(r)] for r in rows)]
+        ):
+            typer.echo(line)
+    else:
+        print_json({"lost": counts})
+        for lost_row in rows:
+            print_json(lost_row)
+    if len(rows) < lost:
+        say(f"{len(rows):,} of {lost:,} rows shown; --limit {lost} shows all")
+
+
+def _fate(entry: dict[str, Any]) -> str:
+    return str(entry["dropped"]) if "dropped" in entry else f"failed: {entry['failed']}"
 
 
 def report(
