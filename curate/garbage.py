@@ -27,7 +27,7 @@ from curate.disk import writing
 from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN, locked
 from curate.manifest import parts_named
-from curate.store import PIECES, folder_name
+from curate.store import PIECES, VECTORS, folder_name
 
 CLAIMS = ("manifest.json", OPEN)  # the files of a run's folder by which parts stay
 DAY_S = 86_400.0
@@ -96,6 +96,7 @@ def sweep(
             _sweep_folder(store / name, needed.get(name, set()), before, dry_run, swept)
         for pieces in (store / PIECES).glob("*/"):
             _sweep_pieces(pieces, before, dry_run, swept)
+        _sweep_vectors(store / VECTORS, before, dry_run, swept)
     return swept
 
 
@@ -169,6 +170,19 @@ def _sweep_pieces(folder: Path, before: float, dry_run: bool, swept: Swept) -> N
             swept.bytes += sum(one.st_size for one in facts[1:])
             if not dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_vectors(folder: Path, before: float, dry_run: bool, swept: Swept) -> None:
+    """Sweep the files of vectors by text that nobody has used; who looks for one encodes again."""
+    for path in sorted(folder.glob("*/*")):
+        with contextlib.suppress(FileNotFoundError):
+            facts = path.stat()
+            if facts.st_mtime < before:
+                swept.leftovers += 1
+                swept.bytes += facts.st_size
+                if not dry_run:
+                    with writing(path):
+                        path.unlink(missing_ok=True)
 
 
 def _take(record: _File, before: float) -> bool:

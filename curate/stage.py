@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,9 +24,11 @@ import xxhash
 from curate.arrays import hashes
 from curate.component import Component, Registry, Runtime
 from curate.division import Division
+from curate.encoders import Encoder
 from curate.engines.contract import Capability, Engine
 from curate.errors import ConfigError
 from curate.schema import DROP, FAIL
+from curate.vector_cache import CachedEncoder
 
 Scope = Literal["shard", "dataset"]
 Result = Mapping[str, pa.Array | pa.ChunkedArray]
@@ -40,17 +43,25 @@ class EngineRole:
 
 @dataclass
 class Context:
-    """What a stage may use beside its view: the run's seed, its engines, its counters."""
+    """What a stage may use beside its view: the run's seed, its engines, its counters.
+
+    `vectors` is the folder in which a store keeps vectors by their texts.
+    """
 
     seed: int = 0
     engines: Mapping[str, Engine] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    vectors: Path | None = None
 
     def engine(self, role: str) -> Engine:
         """Return the loaded engine that the pipeline calls `role`."""
         if role not in self.engines:
             raise ConfigError(f"no engine named {role!r}; engines: {sorted(self.engines)}")
         return self.engines[role]
+
+    def cached(self, encoder: Encoder) -> Encoder:
+        """Return the encoder, looking up first what the store has of it, where there is a store."""
+        return encoder if self.vectors is None else CachedEncoder(encoder, self.vectors)
 
     def row_seeds(self, ids: pa.Array | pa.ChunkedArray, purpose: str) -> npt.NDArray[np.uint64]:
         """Return a seed in [0, 2**63) for each row, from the run's seed, its id and the purpose.
@@ -88,6 +99,9 @@ class Stage(Component):
         `view` holds the needed columns of the rows still alive: of one shard, or of every
         shard where the scope is "dataset". Raises StageError where the shard cannot be done.
         """
+
+    def ready(self) -> None:
+        """Raise ConfigError for what can be known to be missing before anything runs."""
 
     def division(self) -> Division | None:
         """How `apply` over all rows can be done in pieces on many workers, with the same result.

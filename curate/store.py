@@ -30,6 +30,7 @@ from curate.disk import serialize, sha256_of, sync, writing
 from curate.errors import StoreError
 
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
+VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
 _COMMITS = 2  # at once: one waits for the disk while another is serialised
 FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
 

@@ -23,7 +23,7 @@ from curate.engines.contract import Engine
 from curate.errors import StageError
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result, Stage
-from curate.store import Record, Store, digest
+from curate.store import VECTORS, Record, Store, digest
 
 _MOST_MAPPED = 16_384  # files that one task keeps mapped
 _DETAIL = r"(?s)(?:: | \(|( duplicate| repetition| that) of ).*$"
@@ -107,7 +107,7 @@ def run_task(
     """Apply the stage to the task's shards and commit one part for each; a piece commits none."""
     started = time.perf_counter()
     sizes = [shard.rows for shard in task.shards]
-    context = Context(seed=seed, engines=engines)
+    context = Context(seed=seed, engines=engines, vectors=store.root / VECTORS)
     table = None
     if task.shards:
         table = stacked(store, task.shards, view_columns(stage, task.shards[0]))

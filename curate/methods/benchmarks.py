@@ -1,93 +1,26 @@
-"""Benchmarks to keep out of training data: a user's files, and well-known ones by name."""
+"""What a benchmark holds: questions and gold answers, from a user's file or from the hub."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curate.errors import ConfigError, InputError, did_you_mean
+from curate.methods.benchmark_list import Benchmark
 
-
-class Benchmark(BaseModel):
-    """A benchmark: a file (`path`), or a dataset of the Hugging Face hub (`hub`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1)
-    path: str | None = None
-    """A file: .jsonl, .json (a list of objects, or lines), .parquet, or .txt with an item a
-    line; .gz where it is text."""
-    hub: str | None = None
-    config: str | None = None
-    split: str = "test"
-    revision: str | None = None
-    data_file: str | None = None
-    """A file within the hub's repository, for one that `datasets` cannot read as a whole."""
-    column: str = "prompt"
-    """Where the question is: a string, a list of strings or a conversation."""
-    answers: str | None = None
-    """Where the gold answers are, for `where: response`."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Benchmark:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError(f"benchmark {self.name!r}: give either `path` or `hub`")
-        return self
-
-
-def _hub(name: str, hub: str, column: str, **fields: str) -> tuple[str, Benchmark]:
-    return name, Benchmark(name=name, hub=hub, column=column, **fields)
-
-
-TASKS = dict(
-    [
-        _hub("alpaca_eval", "tatsu-lab/alpaca_eval", "instruction", split="train",
-             data_file="alpaca_eval.json", answers="output"),
-        _hub("aime_2024", "HuggingFaceH4/aime_2024", "problem", split="train", answers="solution"),
-        _hub("arc_challenge", "allenai/ai2_arc", "question", config="ARC-Challenge"),
-        _hub("arena_hard", "lmarena-ai/arena-hard-auto", "prompt", split="train",
-             data_file="data/arena-hard-v2.0/question.jsonl"),
-        _hub("drop", "ucinlp/drop", "question", split="validation"),
-        _hub("gpqa_diamond", "Idavidrein/gpqa", "Question", config="gpqa_diamond", split="train",
-             answers="Explanation"),
-        _hub("gsm8k", "openai/gsm8k", "question", config="main", answers="answer"),
-        _hub("hellaswag", "Rowan/hellaswag", "ctx", split="validation"),
-        _hub("humaneval", "openai/openai_humaneval", "prompt", answers="canonical_solution"),
-        _hub("ifeval", "google/IFEval", "prompt", split="train"),
-        _hub("math_500", "HuggingFaceH4/MATH-500", "problem", answers="solution"),
-        _hub("mbpp", "google-research-datasets/mbpp", "text", config="full", answers="code"),
-        _hub("mmlu", "cais/mmlu", "question", config="all"),
-        _hub("mmlu_pro", "TIGER-Lab/MMLU-Pro", "question"),
-        _hub("mt_bench", "HuggingFaceH4/mt_bench_prompts", "prompt", split="train"),
-        _hub("simpleqa", "basicv8vc/SimpleQA", "problem"),
-        _hub("truthfulqa", "truthfulqa/truthful_qa", "question", config="generation",
-             split="validation", answers="best_answer"),
-        _hub("wildbench", "allenai/WildBench", "conversation_input", config="v2"),
-    ]
-)  # fmt: skip
-"""Benchmarks of what a trained policy can do."""
-
-REWARD = dict(
-    [
-        _hub("judgebench", "ScalerLab/JudgeBench", "question", split="gpt"),
-        _hub("ppe", "lmarena-ai/PPE-Human-Preference-V1", "prompt"),
-        _hub("reward_bench", "allenai/reward-bench", "prompt", split="filtered", answers="chosen"),
-        _hub("reward_bench_2", "allenai/reward-bench-2", "prompt", answers="chosen"),
-        _hub("rm_bench", "THU-KEG/RM-Bench", "prompt", split="train", answers="chosen"),
-    ]
-)  # fmt: skip
-"""Benchmarks of reward models and judges."""
-
-KNOWN: Mapping[str, Benchmark] = TASKS | REWARD
-GROUPS: Mapping[str, tuple[str, ...]] = {"tasks": tuple(TASKS), "reward": tuple(REWARD)}
+Speaker = Literal["user", "assistant"]
+SPEAKERS: Mapping[Speaker, tuple[str | None, ...]] = {
+    "user": (None, "user", "human"),
+    "assistant": (None, "assistant", "gpt"),
+}
+"""What conversations call those whose turns are questions, or gold answers."""
 
 
 class Texts(NamedTuple):
@@ -106,33 +39,11 @@ class Items(NamedTuple):
     digest: str
 
 
-def resolve(benchmarks: Iterable[str | Benchmark]) -> list[Benchmark]:
-    """Return the benchmarks, names and groups ("tasks", "reward") looked up.
-
-    Raises ConfigError for an unknown name, or for one that is there twice.
-    """
-    found: list[Benchmark] = []
-    for entry in benchmarks:
-        if isinstance(entry, Benchmark):
-            found.append(entry)
-            continue
-        for name in GROUPS.get(entry, (entry,)):
-            if name not in KNOWN:
-                hint = did_you_mean(name, (*KNOWN, *GROUPS))
-                raise ConfigError(f"unknown benchmark {name!r}{hint}")
-            found.append(KNOWN[name])
-    names = [benchmark.name for benchmark in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"benchmarks named twice: {', '.join(twice)}; rename or remove one")
-    return found
-
-
 def load(benchmark: Benchmark) -> Items:
     """Return the benchmark's items; read once a process as long as the file stays the same.
 
-    Raises InputError for a file that cannot be read, ConfigError for a column that is not there
-    or a hub that cannot be reached.
+    Raises InputError for a file that cannot be read or has no items, ConfigError for a column that
+    is not there or holds no text in any item, or a hub that cannot be reached.
     """
     if benchmark.path is None:
         return _load(benchmark, (0, 0))
@@ -153,15 +64,29 @@ def _load(benchmark: Benchmark, state: tuple[int, int]) -> Items:
     of_answer: list[int] = []
     digest = hashlib.sha256()
     size = 0
+    first: Mapping[str, Any] = {}
     rows = _file_rows(benchmark) if benchmark.path is not None else _hub_rows(benchmark)
     for size, row in enumerate(rows, 1):
-        found = _field(row, benchmark.column, benchmark, size)
-        gold = _field(row, benchmark.answers, benchmark, size) if benchmark.answers else []
+        first = first or row
+        found = _field(row, benchmark.column, benchmark, size, "user")
+        name = benchmark.answers
+        gold = _field(row, name, benchmark, size, "assistant") if name else []
         questions += found
         of_question += [size] * len(found)
         answers += gold
         of_answer += [size] * len(gold)
         digest.update(orjson.dumps([found, gold]))
+    if not size:
+        raise InputError(
+            f"benchmark {benchmark.name!r}: {benchmark.path or benchmark.hub} is empty"
+        )
+    for column, texts in ((benchmark.column, questions), (benchmark.answers, answers)):
+        if column and not any(text.strip() for text in texts):
+            raise ConfigError(
+                f"benchmark {benchmark.name!r}: column {column!r} holds no text in any of its "
+                f"{size} items, but for example {_shown(first[column])}; name a column of texts, "
+                "lists of texts or conversations"
+            )
     return Items(
         size,
         Texts(pa.array(questions, pa.large_string()), of_question),
@@ -170,26 +95,37 @@ def _load(benchmark: Benchmark, state: tuple[int, int]) -> Items:
     )
 
 
-def _field(row: Mapping[str, Any], column: str, benchmark: Benchmark, number: int) -> list[str]:
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _field(
+    row: Mapping[str, Any], column: str, benchmark: Benchmark, number: int, speaker: Speaker
+) -> list[str]:
     if column not in row:
         hint = did_you_mean(column, row)
         raise ConfigError(
             f"benchmark {benchmark.name!r}, item {number}: no column {column!r}{hint}"
         )
-    return list(texts_in(row[column]))
+    return list(texts_in(row[column], speaker))
 
 
-def texts_in(value: object) -> Iterator[str]:
-    """Yield the texts in a string, a list, or a conversation (all but the assistant's turns)."""
+def texts_in(value: object, speaker: Speaker = "user") -> Iterator[str]:
+    """Yield the texts in a string, a list, or a conversation, of which only the speaker's turns.
+
+    A turn is {role, content} or {from, value}; {text} without a role is a text.
+    """
     if isinstance(value, str):
         # A lone surrogate has no UTF-8 form.
         yield value.encode("utf-8", "replace").decode()
     elif isinstance(value, Mapping):
-        if value.get("role") != "assistant":
-            yield from texts_in(value.get("content"))
+        if value.get("role", value.get("from")) in SPEAKERS[speaker]:
+            for key in ("content", "value", "text"):
+                yield from texts_in(value.get(key), speaker)
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from texts_in(part)
+            yield from texts_in(part, speaker)
 
 
 def _file_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.arrays import Column, one_chunk, owners
+from curate.methods.operators import calculates, kernel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +71,8 @@ class OverlapIndex:
     words, where a word is held if an n-gram around it occurs in the row (Tulu 3, Lambert et al.
     2024: n = 8, half; coverage 0 is the any-n-gram rule of GPT-3, Brown et al. 2020: n = 13).
     An item of `contain_from` to n - 1 words matches a row that holds all of it in one piece, a
-    shorter one only a row that equals it. An item without words matches nothing.
+    shorter one only a row that equals it; what stands between numbers counts for these (see
+    `operators`). An item without words matches nothing.
     """
 
     def __init__(self, texts: Column, n: int, coverage: float, contain_from: int = 1) -> None:
@@ -81,6 +83,10 @@ class OverlapIndex:
         self.sizes = found.counts
         self._item = owners(self.sizes)  # of each place: a word of an item
         self._whole = self.sizes < contain_from
+        short = np.flatnonzero((self.sizes < n) & (self.sizes > 0))
+        kept = zip(short.tolist(), texts.take(pa.array(short)).to_pylist(), strict=True)
+        self._kernels = {item: kernel(text) for item, text in kept if calculates(text)}
+        self._doubtful = np.isin(np.arange(len(self.sizes)), list(self._kernels))
         self._names = pl.Enum(found.words.unique().sort())
         self._tables: dict[int, Ints] = {}
         length = np.minimum(self.sizes, n)
@@ -108,6 +114,18 @@ class OverlapIndex:
         order = np.lexsort((item, row))
         return Matches(row[order], item[order], score[order])
 
+    def _calculated(self, found: Matches, texts: Column) -> Matches:
+        """Return the matches without those of short items that calculate something else."""
+        good = ~self._doubtful[found.item]
+        at = np.flatnonzero(~good)
+        rows, number = np.unique(found.row[at], return_inverse=True)
+        held = [kernel(text) for text in texts.take(pa.array(rows)).to_pylist()]
+        for place, row in zip(at.tolist(), number.tolist(), strict=True):
+            item, own = int(found.item[place]), held[row]
+            wanted = self._kernels[item]
+            good[place] = own == wanted if self._whole[item] else wanted in own
+        return Matches(found.row[good], found.item[good], found.score[good])
+
     def _number(self, words: pl.Series) -> Ints:
         codes = words.cast(self._names, strict=False).to_physical().cast(int)
         return codes.fill_null(-1).to_numpy().astype(np.int64)
@@ -123,7 +141,8 @@ class OverlapIndex:
             row, seen = np.divmod(_distinct(row_of[there] * distinct + gram[there]), distinct)
             counts = postings.starts[seen + 1] - postings.starts[seen]
             for piece in _whole_rows(row, counts):
-                yield self._score(m, row[piece], seen[piece], counts[piece], found.counts)
+                hits = self._score(m, row[piece], seen[piece], counts[piece], found.counts)
+                yield self._calculated(hits, texts)
 
     def _score(self, m: int, row: Ints, gram: Ints, counts: Ints, row_sizes: Ints) -> Matches:
         """Return the matches among rows' distinct m-grams, which occur in `counts` places."""

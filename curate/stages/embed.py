@@ -21,7 +21,8 @@ class Embed(Stage, name="embed"):
 
     `model` is "packaged:minilm" (works offline) or a sentence-transformers name. What has no
     text gets a null. The encoder cuts texts at its own window (256 tokens for MiniLM). A text's
-    vector does not depend on its shard or batch.
+    vector does not depend on its shard or batch, and is looked up where any run on the store has
+    encoded the text before with the same weights, libraries and kind of processor.
     """
 
     version = 3
@@ -39,6 +40,8 @@ class Embed(Stage, name="embed"):
     """The column to write."""
     batch_size: Runtime[int] = Field(64, ge=1)
     """Most texts in a batch, where a batch is padded (on a GPU, and models other than BERT)."""
+    cache: Runtime[bool] = True
+    """Keep each text's vector in the store (4 bytes a number), for what encodes the text again."""
 
     @model_validator(mode="after")
     def _apart(self) -> Embed:
@@ -57,17 +60,18 @@ class Embed(Stage, name="embed"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the vectors as a fixed-size list, or as lists of them."""
         if self.on == "candidates":
-            found = self._encoded(flat(view["candidates"], "text"))
+            found = self._encoded(flat(view["candidates"], "text"), ctx)
             return {self.to: lists(lengths(view["candidates"]), found)}
         if self.on == "reference":
-            return {self.to: self._encoded(one_chunk(view["reference"]))}
+            return {self.to: self._encoded(one_chunk(view["reference"]), ctx)}
         column = text_of(view["prompt"]) if self.on == "prompt" else last_turn(view["prompt"])
-        return {self.to: self._encoded(column)}
+        return {self.to: self._encoded(column, ctx)}
 
-    def _encoded(self, column: pa.Array) -> pa.Array:
+    def _encoded(self, column: pa.Array, ctx: Context) -> pa.Array:
         texts: list[str | None] = column.to_pylist()
         there = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
         encoder = load_encoder(self.model, self.precision)
+        encoder = ctx.cached(encoder) if self.cache else encoder
         full = [text for text, has in zip(texts, there, strict=True) if text is not None and has]
         found = encoder.encode(full, batch_size=self.batch_size)
         if not np.isfinite(found).all():

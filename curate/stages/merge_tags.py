@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -63,7 +65,7 @@ class MergeTags(Stage, name="merge_tags"):
         code = pc.index_in(spelt, pa.array(names, pa.string())).fill_null(-1)
         row, tag = once_each(owners(lengths(column)), np.asarray(code).astype(np.int64))
         ctx.counts["distinct tags spelt differently"] = len(names)
-        for target in (self._alike, self._frequent, self._apart):
+        for target in (partial(self._alike, ctx), self._frequent, self._apart):
             row, tag = once_each(row, target(names, row, tag)[tag])
         left = np.unique(tag)
         ctx.counts["distinct tags after"] = len(left)
@@ -71,13 +73,13 @@ class MergeTags(Stage, name="merge_tags"):
         made = lists(np.bincount(row, minlength=len(column)), kept)
         return {self.column: pc.if_else(pc.is_valid(column), made, pa.scalar(None, made.type))}
 
-    def _alike(self, names: npt.NDArray[np.object_], row: Ints, tag: Ints) -> Ints:
+    def _alike(self, ctx: Context, names: npt.NDArray[np.object_], row: Ints, tag: Ints) -> Ints:
         """Return the more frequent tag that each is like; else itself."""
         target = np.arange(len(names))
         if self.threshold is None or len(names) < 2:
             return target
         order = np.argsort(-rows_of(tag, len(names)), kind="stable")
-        encoder = load_encoder(self.model, self.precision)
+        encoder = ctx.cached(load_encoder(self.model, self.precision))
         vectors = encoder.encode(names[order].tolist())
         twin, _ = keep_greedily(CosineSearch(vectors, self.threshold))
         gone = twin >= 0

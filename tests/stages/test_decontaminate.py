@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import ConfigError, InputError, StageError
-from curate.methods.benchmarks import GROUPS, KNOWN, Benchmark, load, resolve, texts_in
+from curate.methods.benchmark_list import GROUPS, KNOWN, Benchmark, page, resolve
+from curate.methods.benchmarks import load, texts_in
 from curate.schema import CANDIDATES, PROMPT
 from curate.stage import Context, stage_registry
 from curate.stages.decontaminate import Decontaminate
@@ -60,7 +61,12 @@ def test_prompts_with_a_question_name_benchmark_and_item(bench):
         None,
         None,
     ]
-    assert ctx.counts == {"farm: items": 3, "farm: items found": 2, "farm: rows": 2}
+    assert ctx.counts == {
+        "farm: items": 3,
+        "farm: items looked for": 3,
+        "farm: items found": 2,
+        "farm: rows": 2,
+    }
 
 
 def test_answers_with_a_gold_answer(bench):
@@ -169,7 +175,104 @@ def test_known_benchmarks_are_read_through_datasets(monkeypatch):
 def test_texts_in_conversations():
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert list(texts_in([turns, "c", None, 4])) == ["a", "c"]
+    assert list(texts_in([turns, "c"], "assistant")) == ["b", "c"]
+    shared = [{"from": "human", "value": "d"}, {"from": "gpt", "value": "e"}]
+    assert list(texts_in(shared)) == ["d"]
+    assert list(texts_in([{"role": "system", "content": "f"}, *turns])) == ["a"]
+    parts = {"role": "user", "content": [{"type": "text", "text": "g"}, {"type": "image"}]}
+    assert list(texts_in(parts)) == ["g"]
     assert list(texts_in("lone \ud800")) == ["lone ?"]
+
+
+def write(path: Path, rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_benchmark_under_one_system_message_drops_only_its_questions(tmp_path):
+    frame = {"role": "system", "content": "You are a helpful assistant who answers in one word."}
+    rows = [{"q": [frame, {"role": "user", "content": QUESTION}]}]
+    entry = {"name": "chat", "path": str(write(tmp_path / "c.jsonl", rows)), "column": "q"}
+    stage = Decontaminate.model_validate({"benchmarks": [entry]})
+    framed = [[frame, {"role": "user", "content": p}] for p in ("what is bread", QUESTION)]
+    table = view(["", ""]).set_column(0, "prompt", pa.array(framed, PROMPT))
+    assert reasons(stage, table) == [None, "overlaps chat (item 1, 100% of its words)"]
+
+
+def test_numbers_of_short_items_must_be_calculated_alike(tmp_path):
+    rows = [{"q": "2+2="}, {"q": "What is 7 - 3, please?"}, {"q": "Hi"}]
+    entry = {"name": "sums", "path": str(write(tmp_path / "s.jsonl", rows)), "column": "q"}
+    stage = Decontaminate.model_validate({"benchmarks": [entry]})
+    prompts = ["2-2", "2 + 2", "2 2", "2+2", "So what is 7-3 please", "what is 7+3 please", "- hi!"]
+    found = reasons(stage, view(prompts))
+    assert [why is not None for why in found] == [False, True, False, True, True, False, True]
+
+
+def test_what_cannot_find_anything_is_an_error(bench, tmp_path):
+    with pytest.raises(ValidationError, match=r"gold answers; name their column.*farm"):
+        Decontaminate.model_validate(
+            {
+                "benchmarks": [{"name": "farm", "path": str(bench), "column": "q"}],
+                "where": "response",
+            }
+        )
+    with pytest.raises(ValidationError, match=r"gold answers.*ifeval"):
+        Decontaminate(benchmarks=("ifeval",), where="response")
+    assert Decontaminate(benchmarks=("tasks",), where="response").where == "response"
+    numbers = write(tmp_path / "n.jsonl", [{"q": 4, "a": "x"}, {"q": {"x": "y"}, "a": "x"}])
+    with pytest.raises(ConfigError, match=r"column 'q' holds no text in any of its 2 items.*4"):
+        stage(numbers).ready()
+    short = write(tmp_path / "s.jsonl", [{"q": QUESTION, "a": "8"}])
+    with pytest.raises(ConfigError, match="nothing to look for with `where: response`"):
+        stage(short, where="response").ready()
+    with pytest.raises(InputError, match="is empty"):
+        load(Benchmark(name="x", path=str(write(tmp_path / "e.jsonl", []))))
+    stage(bench, where="both").ready()
+
+
+def test_what_is_missing_is_known_before_anything_runs(bench, tmp_path):
+    entries = [{"name": name, "path": str(tmp_path / name)} for name in ("one.jsonl", "two.jsonl")]
+    own = {"name": "farm", "path": str(bench), "column": "q"}
+    both = Decontaminate.model_validate({"benchmarks": [own, *entries]})
+    with pytest.raises(ConfigError, match=r"one\.jsonl.*two\.jsonl"):
+        both.ready()
+
+
+def test_benchmarks_without_a_find_are_counted(bench, tmp_path):
+    other = write(tmp_path / "o.jsonl", [{"q": "Which bird cannot fly at all?"}, {"q": ""}])
+    entries = [
+        {"name": "farm", "path": str(bench), "column": "q"},
+        {"name": "birds", "path": str(other), "column": "q"},
+    ]
+    ctx = Context()
+    reasons(Decontaminate.model_validate({"benchmarks": entries}), view([QUESTION]), ctx)
+    kinds = ("items", "items looked for", "items found", "rows")
+    assert [ctx.counts[f"birds: {kind}"] for kind in kinds] == [2, 1, 0, 0]
+    assert "birds: rows" in ctx.counts
+    assert [ctx.counts[f"farm: {kind}"] for kind in kinds] == [3, 3, 1, 1]
+
+
+def test_a_group_without_some(bench):
+    names = [b.name for b in resolve(["tasks"], ["gpqa_diamond", "drop"])]
+    assert names == [name for name in GROUPS["tasks"] if name not in ("gpqa_diamond", "drop")]
+    own = {"name": "drop", "path": str(bench), "column": "q"}
+    stage = Decontaminate.model_validate({"benchmarks": [own, "tasks"], "without": ["drop"]})
+    assert len(stage.resolved()) == len(GROUPS["tasks"])
+    with pytest.raises(ValidationError, match="did you mean 'drop'"):
+        Decontaminate(benchmarks=("tasks",), without=("dropp",))
+    with pytest.raises(ValidationError, match="no benchmark is left"):
+        Decontaminate(benchmarks=("gsm8k",), without=("gsm8k",))
+
+
+def test_leaving_out_changes_nothing_but_the_content(bench):
+    one = stage(bench)
+    assert stage(bench, without=["gsm8k"]).identity() == one.identity()
+
+
+def test_the_page_is_that_of_the_list():
+    path = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    assert path.read_text(encoding="utf-8") == page(), "run: make docs"
+    assert all(f"| `{name}` |" in page() for name in KNOWN)
 
 
 @pytest.mark.skipif(
