@@ -71,7 +71,7 @@ ROUTED += [*told("route.otherwise.likelihood"), "tag.structured=false"]
 
 MEETS = says("judge", "1: yes", "1: no")
 TAGGED = [json.dumps({"tags": [tag]}) for tag in ("moderate_intent", "severe_safety", "closed")]
-PERSON = [*MEETS, *plain("policy"), "consensus.min_agreement=0", "consensus.min_consistency=0"]
+PERSON = [*MEETS, *plain("policy")]
 COMPLAINT = [*MEETS, *plain("policy"), "judge_prompts.at_least=1"]
 COMPLAINT += ["rank_models.order=[policy, conversation]"]
 
@@ -176,12 +176,12 @@ TABLE: Sequence[tuple[str, list[str], set[str]]] = [
     ("ultrafeedback", [*plain(*MODELS), in_lines("judge", *FOUR)], {"margin"}),
     ("hybrid_routing", [*says("tagger", *TAGGED), "tag.structured=false"], set()),
     ("personas", [*says("writer", "- Is it short?"), *PERSON], {"margin"}),
-    ("fspo", [*plain("policy", "judge"), "consensus.min_agreement=0", "few_shot.n=1"], {"margin"}),
+    ("fspo", [*plain("policy", "judge"), "few_shot.n=1"], {"margin"}),
     ("knowledge_conflict", [*plain("policy", "judge"), "margin.at_least=0.1"], {"margin"}),
     ("mapl", [*KEEPS_TO_SOME, "min_score.at_least=1"], {"prompt_rejected", "completion"}),
     ("wildfeedback", [*says("reader", "3: ignored", "3: style"), *COMPLAINT], {"margin"}),
     ("ultrafeedback_repair", [], {"margin"}),
-    ("upo", [*plain("policy", "reward"), *JURY], {"weight"}),
+    ("upo", [*plain("policy", "reward"), *JURY], {"p_correct"}),
 ]
 
 
@@ -247,6 +247,22 @@ def test_the_better_answer_of_a_forum_came_later(tmp_path: Path) -> None:
         for pair in live:
             assert said["posted", pair["chosen"]] > said["posted", pair["rejected"]]
             assert pair["margin"] > 0
+
+
+def test_a_draw_by_doubt_leaves_the_doubt_to_the_labels_alone(tmp_path: Path) -> None:
+    """UPO: no weight stands beside a label softened by the same doubt; reasons are each stage's."""
+    changes = next(row[1] for row in TABLE if row[0] == "upo")
+    ended = run(
+        Pipeline.load(FOLDER / "upo.yaml", changes), tmp_path, portion=Portion.parse(24, "")
+    )
+    dropped = ended.accounting["dropped"]
+    drawn = {name for name in dropped if name.startswith("draw_pairs")}
+    assert drawn == {"draw_pairs: not drawn"}  # not why `consensus` dropped a row's other pairs
+    found = load_from_disk(str(ended.folder / "dataset"))
+    rows = [row for split in found.values() for row in split]
+    assert rows
+    assert {row["weight"] for row in rows} == {None}
+    assert all(0.5 <= row["p_correct"] <= 1 for row in rows)
 
 
 def test_every_recipe_is_complete_and_fits_together() -> None:

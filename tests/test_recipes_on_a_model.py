@@ -26,7 +26,7 @@ SMALL = f"{{vllm: {{model: {local_models.SMOLLM2}, dtype: float32, max_model_len
 HELD = ["tag.structured=true", "tag.sampling.max_tokens=96"]
 SHORT = ["generate.n=2", "generate.sampling.max_tokens=24", "generate.drop_truncated=false"]
 TALKS = [f"engines.{role}={SMALL}" for role in ("policy", "judge")]
-AGREED = ["judge_pairs.min_mass=0.01", "consensus.min_agreement=0", "consensus.min_consistency=0"]
+AGREED = ["judge_pairs.min_mass=0.01"]
 ROUTES = ("to.safety", "to.reasoning", "otherwise")
 TABLE = {
     "prompts_benchbuilder": [f"engines.judge={SMALL}", *HELD, "6.at_least=0", "7.at_least=0"],

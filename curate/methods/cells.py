@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from curate.methods.ensemble import Pool, closest, deviation, group, pool, standardise
+from curate.methods.ensemble import Pool, closest, deviation, divided, group, pool, standardise
 from curate.methods.judgments import Floats, Ints, Judgments
 
-Scale: TypeAlias = Literal["none", "prompt", "dataset", "centre"]
+Scale: TypeAlias = Literal["none", "prompt", "dataset", "centre", "deviation", "variance"]
 
 
 class Cells(NamedTuple):
@@ -83,10 +83,14 @@ def scale_cells(cells: Cells, rows: Ints, judges: int, scale: Scale) -> Cells:
     (population standard deviation; no variance gives 0). "centre" takes off the judge's mean
     over each prompt's answers, then divides by its deviation of what is left in the dataset:
     rewards are defined up to a constant a prompt, and this keeps how much a prompt's answers
-    differ. `rows` (candidates,) is each candidate's prompt.
+    differ. "deviation" and "variance" divide by the judge's in the dataset and take nothing off:
+    for comparisons, whose sign is the message. `rows` (candidates,) is each candidate's prompt.
     """
     if scale == "none":
         return cells
+    if scale in ("deviation", "variance"):
+        mean, own = divided(cells.mean, cells.own, cells.judge, scale)
+        return cells._replace(mean=mean, own=own)
     prompt = rows[cells.candidate] * judges + cells.judge
     key = prompt if scale == "prompt" else cells.judge
     within = prompt if scale == "centre" else None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Pool: TypeAlias = Literal[
-    "mean", "sum", "median", "min", "mean_std", "mean_var", "robust", "closest"
+    "mean", "sum", "median", "min", "mean_std", "mean_var", "robust", "closest", "loudest"
 ]
 
 
@@ -36,6 +36,8 @@ def pool(
     score being that of the judge whose `stds` (same shape) is least (BRME, reward-robust RLHF;
     there w = 1 - caution); a judge without one is never nominal, and an answer without any
     nominal score gets NaN. "closest" is the mean of the three values that lie closest together.
+    "loudest" is the value furthest from 0, and 0 where two are with unlike signs (SALMON, Sun et
+    al. 2023).
     Rewards are defined up to a constant a prompt, so "median", "min"
     and what builds on them need judges that were centred first.
     """
@@ -55,6 +57,9 @@ def pool(
         least = np.where(n > 0, np.where(here, values, np.inf).min(axis=0, initial=np.inf), np.nan)
         if how == "min":
             return least
+        if how == "loudest":
+            most = -np.where(here, -values, np.inf).min(axis=0, initial=np.inf)
+            return np.where(most > -least, most, np.where(most < -least, least, least * 0.0))
         if how == "robust":
             return (1.0 - caution) * _nominal(values, stds) + caution * least
         std = deviation(values)
@@ -92,6 +97,23 @@ def standardise(
     flat = (std <= 1e-12 * magnitude)[of]
     divisor = np.where(flat, 1.0, std[of])
     return np.where(flat, 0.0, centred / divisor), np.where(flat, np.nan, deviations / divisor)
+
+
+def divided(
+    values: Floats, deviations: Floats, key: Ints, by: Literal["deviation", "variance"]
+) -> tuple[Floats, Floats]:
+    """Return the cells over their key's population deviation, or its square, and not centred.
+
+    0 stays 0: the sign of a comparison is kept. A group without variance gives 0, and NaN for
+    its deviations. Over the variance, as SALMON's code divides, groups that vary little count
+    most; deviations treat all alike.
+    """
+    groups, of = group(key, int(key.max(initial=-1)) + 1)
+    variance = _means(centre(values, key) ** 2, of, len(groups))
+    unit = (variance if by == "variance" else np.sqrt(variance))[of]
+    flat = unit <= 0.0
+    divisor = np.where(flat, 1.0, unit)
+    return np.where(flat, 0.0, values / divisor), np.where(flat, np.nan, deviations / divisor)
 
 
 def centre(values: Floats, key: Ints) -> Floats:

@@ -18,6 +18,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Own: TypeAlias = Literal["prompt", "answer"]
+Committee: TypeAlias = Literal["judges", "samples", "aspects"]
 
 LOG_ODDS = "log_odds"
 """The `scale` of a comparison that is no grade."""
@@ -150,6 +151,45 @@ def by_sample(judgments: Judgments) -> Judgments:
     most = int(number.max(initial=0)) + 1
     names = tuple(f"{name} {n + 1}" for name in j.judges for n in range(most))
     return replace(j, judge=j.judge * most + number, judges=names)
+
+
+def by_aspect(judgments: Judgments) -> Judgments:
+    """Return the judgments with each judge split into one judge an aspect, "judge aspect"."""
+    n = len(judgments.aspects)
+    names = tuple(f"{judge} {aspect}" for judge in judgments.judges for aspect in judgments.aspects)
+    return replace(judgments, judge=judgments.judge * n + judgments.aspect, judges=names)
+
+
+def as_committee(judgments: Judgments, of: Committee) -> Judgments:
+    """Return the judgments with judges, their samples or their aspects as those who vote."""
+    if of == "judges":
+        return judgments
+    return by_sample(judgments) if of == "samples" else by_aspect(judgments)
+
+
+def torn_as_ties(judgments: Judgments) -> Judgments:
+    """Return the judgments with a tie for comparisons whose two orders name different answers.
+
+    A judge's calls on an aspect of two answers are torn where their mean with the one shown first
+    and with the other shown first have unlike signs. Comparisons that were read in one order only
+    are left out: whether they would hold is not known.
+    """
+    j = judgments
+    calls = np.flatnonzero(j.compares)
+    low, high = np.minimum(j.a, j.b)[calls], np.maximum(j.a, j.b)[calls]
+    keys = np.stack([j.judge[calls], j.aspect[calls], low, high])
+    _, of = np.unique(keys, axis=1, return_inverse=True)
+    of, side = of.reshape(-1), np.where(j.a[calls] < j.b[calls], 1, -1)
+    shown = j.order[calls] * side  # 1: the lower answer was shown first
+    n = int(of.max(initial=-1)) + 1
+    total = [np.bincount(of, side * j.score[calls] * (shown == s), n) for s in (1, -1)]
+    asked = [np.bincount(of, shown == s, n) > 0 for s in (1, -1)]
+    torn = (np.sign(total[0]) != np.sign(total[1]))[of]
+    score = j.score.copy()
+    score[calls[torn]] = 0.0
+    keep = np.ones(len(score), dtype=bool)
+    keep[calls] = (asked[0] & asked[1])[of]
+    return select(replace(j, score=score), np.flatnonzero(keep))
 
 
 def own_answers(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.methods.cells import judge_cells, of_judge
 from curate.methods.crowd import row_sums
-from curate.methods.judgments import Floats, Judgments, by_sample, of_view
+from curate.methods.judgments import Committee, Floats, Judgments, as_committee, of_view
 from curate.methods.noise import agreed, bald, label_doubt, rank_agreement
 from curate.methods.votes import by_name, order_consistency, pair_votes
 from curate.stage import Context, Result, Stage
@@ -45,16 +43,14 @@ class Consensus(Stage, name="consensus"):
     soften: bool = Field(
         False, description="set p_correct to 1 - bald / (2 ln 2): from 1 to even odds"
     )
-    committee: Literal["judges", "samples"] = Field(
-        "judges", description="who votes: judges, or each of their samples"
+    committee: Committee = Field(
+        "judges", description="who votes: judges, or each of their samples or aspects"
     )
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs with their reasons and weights."""
         pairs = read_pairs(view)
-        judgments = of_view(view, self.judges)
-        if self.committee == "samples":
-            judgments = by_sample(judgments)
+        judgments = as_committee(of_view(view, self.judges), self.committee)
         votes = pair_votes(judgments, pairs.chosen, pairs.rejected, int(pairs.counts.sum()))
         voters = (~np.isnan(votes.vote)).sum(axis=1)
         masks = [(voters < self.min_judges, f"fewer than {self.min_judges} judges voted")]

@@ -30,7 +30,7 @@ from curate.methods.ensemble import (
     log_sigmoid,
     vote_score,
 )
-from curate.methods.judgments import Ints, Own, of_view
+from curate.methods.judgments import Committee, Ints, Own, as_committee, of_view, torn_as_ties
 from curate.stage import Context, Result, Scope, Stage
 
 Transform: TypeAlias = Literal["none", "log_odds", "log_sigmoid", "votes"]
@@ -65,11 +65,21 @@ class Combine(Stage, name="combine"):
     quantile: float = Field(
         0.85, gt=0, lt=1, description="log_sigmoid: the reference among a prompt's rewards"
     )
-    scale: Scale = Field("none", description="z-score each judge within the prompt or dataset")
+    committee: Committee = Field(
+        "judges", description="who is pooled: judges, or each of their samples or aspects"
+    )
+    torn: Literal["mean", "tie"] = Field(
+        "mean", description="comparisons whose two orders disagree: their mean, or a tie"
+    )
+    scale: Scale = Field(
+        "none",
+        description="z-score each judge within the prompt or dataset; deviation, variance: "
+        "divide by the judge's in the dataset",
+    )
     pool: Pool = Field(
         "mean",
         description="how judges become one score; weights: mean, sum; closest: the mean of the "
-        "three scores that lie closest together",
+        "three scores that lie closest together; loudest: the one furthest from 0",
     )
     caution: float = Field(
         0.5, ge=0, allow_inf_nan=False, description="mean_std, mean_var, robust: how pessimistic"
@@ -93,12 +103,15 @@ class Combine(Stage, name="combine"):
 
     def view_scope(self) -> Scope:
         """See every shard only where the scale is the dataset's."""
-        return "dataset" if self.scale in ("dataset", "centre") else "shard"
+        return "shard" if self.scale in ("none", "prompt") else "dataset"
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return both columns. Raises StageError for judgments that cannot be combined."""
         counts = lengths(view["candidates"])
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
+        if self.torn == "tie":
+            judgments = torn_as_ties(judgments)
+        judgments = as_committee(judgments, self.committee)
         rows, n = owners(counts), len(judgments.judges)
         cells = judge_cells(judgments, len(rows))
         if self.halve:

@@ -153,3 +153,11 @@ def test_rank_consistency_of_one_adjacent_swap():
         assert of_pairs(result, "drop") == [[None], [low], [low]]
     assert "scores" in RankConsistency(second="y").needed()
     assert "scores" not in RankConsistency(first="x", second="y").needed()
+
+
+def test_principles_of_one_judge_are_a_committee_where_asked():
+    calls = [odds("p", 0, 1, v) | {"aspect": name} for name, v in (("x", 3), ("y", -1), ("z", -1))]
+    table = rows(calls, pairs=[[pair(0, 1)]])
+    assert drops(Consensus(min_agreement=0.5), table) == [[None]]
+    by_principle = Consensus(min_agreement=0.5, committee="aspects", min_judges=3)
+    assert drops(by_principle, table) == [["agreement below 0.5"]]

@@ -231,3 +231,46 @@ def test_strengths_of_people_who_compared_two_answers_are_margins(tmp_path):
     assert table["score_std"].to_pylist()[0] == pytest.approx([np.std([2, 2, 3]) / 2] * 2)
     whole = Combine(pool="closest", min_judges=3).apply(table, Context())["scores"].to_pylist()[0]
     assert whole[0] - whole[1] == pytest.approx(14 / 3)
+
+
+def duel(aspect, first, second, judge="p"):
+    """A comparison of answers 0 and 1 on one principle, in log-odds in both orders."""
+    call = judged(judge, 0, None, b=1, aspect=aspect) | {"scale": "log_odds"}
+    return [call | {"score": d, "order": o} for d, o in ((first, "ab"), (second, "ba"))]
+
+
+def test_the_card_of_principles():
+    """(2, -1) gives 0; (2, 1) with a variance of 4 gives 1.5 / 4 = .375."""
+    other = 5.75**0.5  # with 1.5 the scores are +-1.5 and +-other, whose variance is 4
+    table = view(duel("x", 2, 1), duel("x", other, other))
+    stage = Combine(committee="aspects", torn="tie", scale="variance", pool="loudest")
+    assert run(stage, table)[0][0] == pytest.approx([0.375, -0.375])
+    half = stage.model_copy(update={"scale": "deviation"})
+    assert run(half, table)[0][0] == pytest.approx([0.75, -0.75])
+    torn = view(duel("x", 2, -1), duel("x", 3, 3))
+    assert run(stage, torn)[0][0] == [0, 0]
+    assert run(Combine(), torn)[0][0] == [0.5, -0.5]
+
+
+def test_the_loudest_principle_decides_and_equally_loud_ones_of_both_sides_are_a_tie():
+    rows = [*duel("x", 1, 1), *duel("y", -3, -2), *duel("z", 2, 2)]
+    stage = Combine(committee="aspects", pool="loudest")
+    assert run(stage, view(rows))[0] == [[-2.5, 2.5]]
+    assert run(stage, view([*duel("x", 1, 1), *duel("y", -1, -1)]))[0] == [[0, 0]]
+    together = run(Combine(pool="loudest"), view(rows))[0][0]
+    assert together == pytest.approx([0.5 / 3, -0.5 / 3])
+
+
+def test_a_comparison_read_in_one_order_only_is_neither_kept_nor_a_tie():
+    half = duel("x", 2, 2)[:1]
+    assert run(Combine(torn="tie"), view(half))[0] == [[None, None]]
+    graded = [judged("s", 0, 4), judged("s", 1, 1)]
+    assert run(Combine(torn="tie"), view([*half, *graded]))[0] == [[4, 1]]
+    assert run(Combine(torn="tie"), view([]))[0] == [[None, None]]
+
+
+def test_what_never_differs_divides_nothing():
+    table = view(duel("x", 0, 0), duel("x", 0, 0))
+    for scale in ("variance", "deviation"):
+        assert Combine(scale=scale).view_scope() == "dataset"
+        assert run(Combine(scale=scale), table)[0] == [[0, 0], [0, 0]]

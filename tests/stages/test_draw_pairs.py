@@ -1,6 +1,10 @@
+import numpy as np
 import pyarrow as pa
+import pytest
 from judged_rows import of_pairs, pair, rows
 
+from curate.methods.noise import bald
+from curate.methods.sampling import weighted_sample
 from curate.stage import Context
 from curate.stages.draw_pairs import DrawPairs
 
@@ -30,3 +34,25 @@ def test_a_pair_without_a_weight_is_never_drawn():
     table = table.append_column("id", pa.array(["a", "b", "c"]))
     result = DrawPairs(keep=3).apply(table, Context())
     assert of_pairs(result, "drop") == [["no weight to be drawn by"]] * 2 + [[None]]
+
+
+def test_a_weight_that_was_drawn_by_is_spent_and_other_numbers_are_not():
+    table = view(40)
+    result = DrawPairs(keep=0.5).apply(table, Context())
+    weights, drops = (of_pairs(result, name) for name in ("weight", "drop"))
+    for row, reasons in zip(weights, drops, strict=True):
+        assert [weight is None for weight in row] == [reason is None for reason in reasons]
+    table = rows(pairs=[[pair(0, 1, margin=2.0, weight=0.5)]])
+    table = table.append_column("id", pa.array(["a"]))
+    result = DrawPairs(keep=1, by="margin").apply(table, Context())
+    assert of_pairs(result, "weight") == [[0.5]]
+
+
+def test_the_card_of_the_chances_to_be_drawn():
+    """BALD 0, .1016 and .6931 give the weights 1 - BALD and the chances .4535, .4074, .1392."""
+    n = 30_000
+    torn = bald([[0.9, 0.9], [0.9, 0.5], [1.0, 0.0]])
+    keys = np.random.default_rng(0).integers(0, 2**64, (n, 3), dtype=np.uint64)
+    drawn = np.array([weighted_sample(1.0 - torn, own, 1) for own in keys])
+    assert (drawn.sum(axis=1) == 1).all()
+    assert drawn.mean(axis=0) == pytest.approx([0.4535, 0.4074, 0.1392], abs=0.01)
