@@ -39,7 +39,9 @@ Entries = dict[int, list[dict[str, Any]]]  # by call
 LATER = {"note": "what was asked after this depends on an answer that is not kept"}
 _MARK = re.compile(r"answer-to-call-(\d{1,9})")
 _SAME = ("judge", "aspect", "a", "b", "order", "model")  # fields that no answer changes
-_SUMS = ("calls", "errors", "prompt_tokens", "cached_tokens", "tokens")
+_SUMS = (
+    "calls", "errors", "retries", "too_long", "prompt_tokens", "cached_tokens", "tokens",
+)  # fmt: skip
 
 
 def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:

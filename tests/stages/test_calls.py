@@ -1,12 +1,15 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from fake_engine import context
 
 import curate.stages  # noqa: F401 - registers them
-from curate.engines.contract import Completion, Completions
+from curate.engines.contract import Completion, Completions, Requests, Sampling
 from curate.errors import StageError
+from curate.schema import PROMPT
 from curate.stage import Context, stage_registry
 from curate.stages.calls import (
+    chat,
     check_errors,
     expected_scores,
     first_choice,
@@ -87,3 +90,18 @@ def test_tokens_that_nobody_told_are_null():
     told = Completions.of([Completion("a", prompt_tokens=3, tokens=2), Completion("b")])
     assert told.prompt_tokens.to_pylist() == [3, None]
     assert told.tokens.to_pylist() == [2, None]
+
+
+def test_what_a_call_cost_is_counted_and_what_nobody_told_is_counted_apart():
+    answers = [
+        Completion("a", prompt_tokens=3, tokens=2, retries=2, cut=True),
+        Completion("b"),
+        Completion("", "too_long", error=LONG),
+    ]
+    ctx = context(lambda request: answers.pop(0))
+    asked = pa.array([[{"role": "user", "content": str(k)}] for k in range(3)], PROMPT)
+    chat(ctx.engine("fake"), Requests(asked, Sampling()), ctx, 0.0, "a test")
+    assert ctx.counts == {
+        "calls": 3, "prompt_tokens": 3, "tokens": 2, "cached_tokens": 0,
+        "retries": 2, "cut_prompts": 1, "unknown_tokens": 1, "too_long": 1,
+    }  # fmt: skip
