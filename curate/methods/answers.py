@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.methods.verdicts import is_refusal, without_reasoning
+from curate.methods.verdicts import is_refusal, rubric_score, without_reasoning
 from curate.schema import JudgmentStatus
 
 Reading = tuple[float | None, JudgmentStatus]
@@ -26,6 +26,9 @@ _LABELLED = re.compile(
     re.I | re.A,
 )
 _RANKING = re.compile(r"(?<![a-z])ranking[\s*_]{0,4}[:=]", re.I | re.A)
+_NO_SCORE = re.compile(
+    r"(?<![a-z])score[\s*_]{0,4}[:=][\s*_]{0,4}n/a[\s*_]{0,4}\.?[\s*_]{0,4}$", re.I | re.A
+)
 _LONGEST_LINE = 4000
 NO_SCORE = "N/A"
 """What a judge writes where a criterion does not apply to an answer."""
@@ -33,11 +36,19 @@ NO_SCORE = "N/A"
 _YES = {"yes": 1.0, "no": 0.0}
 
 
+def score_or_not(text: str, low: float, high: float) -> Reading:
+    """Read what `rubric_score` reads, and a last line `Score: N/A` as `not_applicable`."""
+    visible = without_reasoning(text)
+    if visible is not None and _NO_SCORE.search(visible.strip().rsplit("\n", 1)[-1][-200:]):
+        return None, "not_applicable"
+    return rubric_score(text, low, high)
+
+
 def aspect_scores(text: str, names: Sequence[str], low: float, high: float) -> list[Reading]:
     """Read one score in [low, high] for each of `names` from an answer's last lines.
 
-    Those are as many lines as there are names, each `name: 4`. A name that has no such line, or
-    whose number is out of range, is a `parse_error` of that name alone.
+    Those are as many lines as there are names, each `name: 4`; `N/A` is `not_applicable`. A name
+    that has no such line, or whose number is out of range, is a `parse_error` of that name alone.
     """
     labelled, status = _last_lines(text, len(names))
     if labelled is None:
@@ -65,7 +76,7 @@ def listed_scores(text: str, size: int, low: float, high: float) -> list[Reading
     if labelled is None:
         return [(None, status)] * size
     known = {label.removeprefix("answer "): found for label, found in labelled.items()}
-    return [_scored_or_not(known.get(str(k)), low, high) for k in range(1, size + 1)]
+    return [_scored(known.get(str(k)), low, high) for k in range(1, size + 1)]
 
 
 def ranked_shares(text: str, size: int) -> list[Reading]:
@@ -85,7 +96,7 @@ def ranked_shares(text: str, size: int) -> list[Reading]:
 
 
 def json_scores(text: str, names: Sequence[str], low: int, high: int) -> list[Reading]:
-    """Read one whole number in [low, high] for each of `names` from a JSON object."""
+    """Read a whole number in [low, high], or "N/A", for each of `names` from a JSON object."""
     found, status = json_object(text)
     if found is None:
         return [(None, status)] * len(names)
@@ -100,7 +111,7 @@ def json_listed(text: str, size: int, low: int, high: int) -> list[Reading]:
     given = found.get("scores")
     if not isinstance(given, list) or len(given) != size:
         return [_wrong()] * size
-    return [(None, "not_applicable") if v == NO_SCORE else _whole(v, low, high) for v in given]
+    return [_whole(value, low, high) for value in given]
 
 
 def json_choice(text: str, scores: Mapping[str, float]) -> Reading:
@@ -198,6 +209,8 @@ def _last_lines(
 
 
 def _scored(found: tuple[str, str | None] | None, low: float, high: float) -> Reading:
+    if found is not None and found[0].upper() == NO_SCORE:
+        return None, "not_applicable"
     if found is None or (found[1] is not None and float(found[1]) != high):
         return _wrong()
     try:
@@ -207,13 +220,9 @@ def _scored(found: tuple[str, str | None] | None, low: float, high: float) -> Re
     return (value, "ok") if math.isfinite(value) and low <= value <= high else _wrong()
 
 
-def _scored_or_not(found: tuple[str, str | None] | None, low: float, high: float) -> Reading:
-    if found is not None and found[0].upper() == NO_SCORE:
-        return None, "not_applicable"
-    return _scored(found, low, high)
-
-
 def _whole(value: object, low: int, high: int) -> Reading:
+    if value == NO_SCORE:
+        return None, "not_applicable"
     return (float(value), "ok") if type(value) is int and low <= value <= high else _wrong()
 
 

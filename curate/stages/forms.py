@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from curate.errors import ConfigError
@@ -15,6 +15,10 @@ Comparison = Literal["three", "five", "log_odds"]
 
 _FIRST_WINS: Mapping[str, float] = {"A": 1.0, "B": -1.0, "tie": 0.0}
 _FIVE = {"A>>B": 1.0, "A>B": 0.5, "A=B": 0.0, "B>A": -0.5, "B>>A": -1.0}
+_UNLESS = (
+    f"\nWhere the criterion does not apply to an answer, write {answers.NO_SCORE} in place of N or "
+    "of the grade."
+)
 _FEEDBACK = '"feedback": "your reasons in a few sentences"'
 
 
@@ -35,15 +39,23 @@ class Form(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
-def score_form(low: int, high: int, structured: bool) -> Form:
-    """Ask for reasons and one score (absolute grading of Prometheus 2, Kim et al. 2024)."""
-    frame = load_template("judge_score")
+def score_form(low: int, high: int, structured: bool, may_skip: bool = False) -> Form:
+    """Ask for reasons and one score (absolute grading of Prometheus 2, Kim et al. 2024).
+
+    `may_skip` lets the judge write N/A where the criterion does not apply.
+    """
+    frame, unless = load_template("judge_score"), _UNLESS if may_skip else ""
     if structured:
-        ending, schema = _json({"score": _whole(low, high)}, '"score": N')
+        ending, schema = _json({"score": _grade(low, high, may_skip)}, '"score": N')
         return Form(
-            frame, ending, lambda t, _: answers.json_scores(t, ["score"], low, high), schema
+            frame,
+            ending + unless,
+            lambda t, _: answers.json_scores(t, ["score"], low, high),
+            schema,
         )
-    ending = load_template("end_score").render()
+    ending = load_template("end_score").render() + unless
+    if may_skip:
+        return Form(frame, ending, lambda t, _: [answers.score_or_not(t, low, high)])
     return Form(frame, ending, lambda t, _: [rubric_score(t, low, high)])
 
 
@@ -60,21 +72,26 @@ def expected_form(low: int, high: int) -> Form:
     )
 
 
-def aspects_form(names: Sequence[str], low: int, high: int, structured: bool) -> Form:
-    """Ask for one score for each of several criteria in one call.
+def aspects_form(
+    names: Sequence[str], low: int, high: int, structured: bool, may_skip: Collection[str] = ()
+) -> Form:
+    """Ask for one score for each of several criteria in one call, or N/A on those in `may_skip`.
 
     Raises ConfigError for a name that could not be read back from a line `name: 4`.
     """
     unreadable = [name for name in names if set(name) & set(":=\n") or len(name) > 80]
     if unreadable:
         raise ConfigError(f"rubric: rename {unreadable[0]!r}; the judge writes lines `name: 4`")
-    frame = load_template("judge_aspects")
+    frame, listed = load_template("judge_aspects"), ", ".join(n for n in names if n in may_skip)
+    unless = _UNLESS.replace("the criterion", f"a criterion ({listed})") if listed else ""
     if structured:
         shown = ", ".join(f'"{name}": N' for name in names)
-        ending, schema = _json({name: _whole(low, high) for name in names}, shown)
+        grades = {name: _grade(low, high, name in may_skip) for name in names}
+        ending, schema = _json(grades, shown)
+        ending += unless
         return Form(frame, ending, lambda t, _: answers.json_scores(t, names, low, high), schema)
     ending = load_template("end_aspects").render(lines="\n".join(f"{name}: N" for name in names))
-    return Form(frame, ending, lambda t, _: answers.aspect_scores(t, names, low, high))
+    return Form(frame, ending + unless, lambda t, _: answers.aspect_scores(t, names, low, high))
 
 
 def checklist_form(structured: bool) -> Form:
@@ -116,24 +133,19 @@ def list_form(structured: bool) -> Form:
 
 
 def grades_form(low: int, high: int, structured: bool, may_skip: bool) -> Form:
-    """Ask for a score of each of several answers; `may_skip` lets the judge write N/A."""
-    frame = load_template("judge_list_grades")
-    unless = f" Where it does not apply to an answer, write {answers.NO_SCORE} in place of a grade."
+    """Ask for a score of each of several answers; `may_skip` as in `score_form`."""
+    frame, unless = load_template("judge_list_grades"), _UNLESS if may_skip else ""
     if structured:
-        grade = _whole(low, high)
-        if may_skip:
-            grade = {"anyOf": [grade, {"type": "string", "enum": [answers.NO_SCORE]}]}
+        listed = {"type": "array", "items": _grade(low, high, may_skip)}
         form = '"scores": [a grade for each answer, in order]'
-        ending, schema = _json({"scores": {"type": "array", "items": grade}}, form)
+        ending, schema = _json({"scores": listed}, form)
         return Form(
             frame,
-            ending + (unless if may_skip else ""),
+            ending + unless,
             lambda t, size: answers.json_listed(t, size, low, high),
             schema,
         )
-    ending = load_template("end_list_grades").render(
-        unless=unless if may_skip else "", low=str(low), high=str(high)
-    )
+    ending = load_template("end_list_grades").render(low=str(low), high=str(high)) + unless
     return Form(frame, ending, lambda t, size: answers.listed_scores(t, size, low, high))
 
 
@@ -157,6 +169,13 @@ def _json(verdicts: Mapping[str, Any], shown: str) -> tuple[str, dict[str, Any]]
 
 def _whole(low: int, high: int) -> dict[str, Any]:
     return {"type": "integer", "enum": list(range(low, high + 1))}
+
+
+def _grade(low: int, high: int, may_skip: bool) -> dict[str, Any]:
+    """Return the schema of a score, or of N/A."""
+    if not may_skip:
+        return _whole(low, high)
+    return {"anyOf": [_whole(low, high), {"type": "string", "enum": [answers.NO_SCORE]}]}
 
 
 def _unread(text: str, size: int) -> list[Reading]:

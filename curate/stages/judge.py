@@ -17,7 +17,15 @@ from curate.stages.calls import expected_scores, of_calls, readings
 from curate.stages.forms import checklist_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates
-from curate.stages.questions import Question, checked, expected, graded, row_items, several
+from curate.stages.questions import (
+    Question,
+    checked,
+    expected,
+    graded,
+    only_applicable,
+    row_items,
+    several,
+)
 from curate.stages.shown import count_steering, fenced, material
 
 _SEVERAL_TEMPERATURE = 0.7
@@ -46,6 +54,8 @@ class Judge(Judging, name="judge"):
     """The worst score."""
     high: int = Field(default=5, le=100)
     """The best score."""
+    not_applicable: tuple[str, ...] = ()
+    """"parsed": rubrics for which the judge may write N/A; such an answer gets no score on them."""
     score: Literal["parsed", "expected", "checklist"] = "parsed"
     """Read the score from text, take the expectation over the score tokens, or count yeses."""
     items: str | None = None
@@ -72,6 +82,10 @@ class Judge(Judging, name="judge"):
             raise ValueError("score: expected asks for one token; drop structured and together")
         if self.score == "checklist" and self.together:
             raise ValueError("score: checklist asks for one list a call; drop together")
+        if self.not_applicable and self.score != "parsed":
+            raise ValueError("not_applicable is for score: parsed")
+        if unknown := sorted(set(self.not_applicable) - set(several(self.rubric))):
+            raise ValueError(f"not_applicable names no rubric of this judge: {unknown}")
         if self.items is not None and self.score != "checklist":
             raise ValueError("items are for score: checklist")
         if self.samples > 1 and self._draw().temperature == 0.0:
@@ -118,6 +132,9 @@ class Judge(Judging, name="judge"):
         at = np.arange(len(score)).reshape(shape).transpose(1, 0, 3, 2).ravel()
         each = len(aspects) * self.samples
         named = np.tile(np.repeat(np.arange(len(aspects)), self.samples), len(live.row))
+        status = status.take(pa.array(at))
+        if self.score == "parsed":
+            status = only_applicable(status, named, several(self.rubric), self.not_applicable)
         values = judged(
             len(view),
             np.repeat(live.row, each),
@@ -126,7 +143,7 @@ class Judge(Judging, name="judge"):
             a=pa.array(np.repeat(live.place, each)),
             score=score.take(pa.array(at)),
             spread=None if spread is None else spread.take(pa.array(at)),
-            status=status.take(pa.array(at)),
+            status=status,
             **of_calls(answers, at // shape[3]),
         )
         return {"judgments": values}
@@ -141,8 +158,9 @@ class Judge(Judging, name="judge"):
         if self.score == "expected":
             return expected(rubrics, self.low, self.high)
         return graded(
-            rubrics, self.low, self.high, structured=self.structured, together=self.together
-        )
+            rubrics, self.low, self.high, structured=self.structured, together=self.together,
+            may_skip=self.not_applicable,
+        )  # fmt: skip
 
     def _draw(self) -> Sampling:
         if self.score == "expected":

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from curate.arrays import join_texts, mix, one_chunk
@@ -18,7 +17,7 @@ from curate.stages.calls import of_calls, readings
 from curate.stages.forms import Form, grades_form, list_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates, within
-from curate.stages.questions import aspect_names, load_rubric, several
+from curate.stages.questions import aspect_names, load_rubric, only_applicable, several
 from curate.stages.shown import count_steering, material, paragraphs, shown_answers
 
 
@@ -103,7 +102,7 @@ class JudgeList(Judging, name="judge_list"):
         )
         score, status = readings(answers, self._form(rubrics[0]).read, sizes)
         aspect = np.repeat(np.arange(len(rubrics)), [len(each.row) for each in shown])
-        status = self._allowed(status, aspect)
+        status = only_applicable(status, aspect, rubrics, self.not_applicable)
         order = np.argsort(row, kind="stable")  # by row; then rubric, call, order shown
         at, aspects = pa.array(order), aspect_names(rubrics)
         suffix = "list" if self.score == "rank" else self.score
@@ -127,14 +126,6 @@ class JudgeList(Judging, name="judge_list"):
 
     def _draws(self) -> bool:
         return bool(self.sampling.temperature)
-
-    def _allowed(self, status: pa.Array, aspect: npt.NDArray[np.int64]) -> pa.Array:
-        """Return the statuses; an N/A that a rubric does not allow is a `parse_error`."""
-        may = [rubric in self.not_applicable for rubric in several(self.rubric)]
-        skipped = pc.and_(
-            pc.equal(status, "not_applicable"), pa.array(~np.array(may, dtype=bool)[aspect])
-        )
-        return pc.if_else(skipped, "parse_error", status)
 
     def _asked(
         self, view: pa.Table, live: LiveCandidates, rubric: str, ctx: Context

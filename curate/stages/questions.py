@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.arrays import Column, lengths, one_chunk
 from curate.errors import ConfigError, StageError
@@ -26,17 +27,45 @@ class Question(NamedTuple):
 
 
 def graded(
-    rubrics: Sequence[str], low: int, high: int, *, structured: bool, together: bool
+    rubrics: Sequence[str],
+    low: int,
+    high: int,
+    *,
+    structured: bool,
+    together: bool,
+    may_skip: Collection[str] = (),
 ) -> list[Question]:
-    """Ask for a score on each rubric: in a call of its own, or all in one."""
+    """Ask for a score on each rubric: in a call of its own, or all in one.
+
+    On rubrics in `may_skip` the judge may write N/A. All questions are read in one way, so what
+    must not be N/A is for `only_applicable` to say.
+    """
     names = aspect_names(rubrics)
     texts = [load_rubric(rubric).render() for rubric in rubrics]
     if together and len(names) > 1:
-        form = aspects_form(names, low, high, structured)
+        skipped = [n for n, rubric in zip(names, rubrics, strict=True) if rubric in may_skip]
+        form = aspects_form(names, low, high, structured, skipped)
         named = (f"[{name}]\n{text}" for name, text in zip(names, texts, strict=True))
         return [Question("\n\n".join(named), names, form)]
-    form = score_form(low, high, structured)
-    return [Question(text, (name,), form) for name, text in zip(names, texts, strict=True)]
+    form = score_form(low, high, structured, bool(may_skip))
+    plain = score_form(low, high, structured)._replace(read=form.read, schema=form.schema)
+    forms = [form if rubric in may_skip else plain for rubric in rubrics]
+    return [Question(t, (n,), f) for t, n, f in zip(texts, names, forms, strict=True)]
+
+
+def only_applicable(
+    status: pa.Array,
+    aspect: npt.NDArray[np.int64],
+    rubrics: Sequence[str],
+    may_skip: Collection[str],
+) -> pa.Array:
+    """Return the statuses; an N/A on a rubric that must not be N/A is a `parse_error`.
+
+    `aspect` (judgments,) is the number of each one's rubric.
+    """
+    must = np.array([rubric not in may_skip for rubric in rubrics], dtype=bool)[aspect]
+    skipped = pc.and_(pc.equal(status, "not_applicable"), pa.array(must))
+    return pc.if_else(skipped, "parse_error", status)
 
 
 def expected(rubrics: Sequence[str], low: int, high: int) -> list[Question]:

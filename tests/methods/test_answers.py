@@ -19,6 +19,7 @@ from curate.methods.answers import (
     json_share,
     listed_scores,
     ranked_shares,
+    score_or_not,
 )
 from curate.methods.verdicts import pair_grade, pair_outcome, rubric_score
 
@@ -40,6 +41,7 @@ def read_all(text):
         json_share(text, 2),
         *json_ranked(text, 3),
         *listed_scores(text, 3, 1, 5),
+        score_or_not(text, 1, 5),
         *json_listed(text, 3, 1, 5),
     ]
 
@@ -243,3 +245,21 @@ def test_grades_of_a_list(text, readings):
 )
 def test_grades_of_a_list_in_json(scores, readings):
     assert json_listed(f'{{"feedback": "", "scores": {scores}}}', 2, 1, 5) == readings
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("It claims nothing.\nScore: N/A", (None, "not_applicable")),
+        ("**Score:** n/a.", (None, "not_applicable")),
+        ("Score: N/A\nOr rather\nScore: 4", (4, "ok")),
+        ("Score: N/A, or 3", WRONG),
+        ("<think>Score: N/A", (None, "truncated")),
+        ("underscore: N/A", WRONG),
+        ("Score: 6", WRONG),
+    ],
+)
+def test_a_score_or_none(text, reading):
+    assert score_or_not(text, 1, 5) == reading
+    if reading[1] == "not_applicable":
+        assert rubric_score(text, 1, 5) == WRONG  # where nobody offered it

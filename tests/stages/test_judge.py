@@ -282,3 +282,37 @@ def test_error_budget_and_empty_shard():
     for score in ("parsed", "expected"):
         made = Judge(engine="fake", score=score).apply(table([["a"]]).slice(0, 0), context(None))
         assert len(made["judgments"]) == 0
+
+
+def test_na_is_no_score_and_only_where_it_may_be():
+    def readings(said, **fields):
+        stage = Judge(
+            engine="fake", rubric=("helpfulness", "honesty"), max_error_rate=1.0, **fields
+        )
+        ctx = context(lambda r: Completion(said))
+        made = stage.apply(table([["a"]]), ctx)["judgments"].to_pylist()[0]
+        return [(j["aspect"], j["score"], j["status"]) for j in made], asked(ctx)
+
+    may = {"not_applicable": ("honesty",)}
+    for said, fields in (
+        ("None of it.\nScore: N/A", {}),
+        ("None.\nhelpfulness: N/A\nhonesty: N/A", {"together": True}),
+        ('{"feedback": "", "score": "N/A"}', {"structured": True}),
+        (
+            '{"feedback": "", "helpfulness": "N/A", "honesty": "N/A"}',
+            {"structured": True, "together": True},
+        ),
+    ):
+        found, calls = readings(said, **may, **fields)
+        assert found == [
+            ("helpfulness", None, "parse_error"), ("honesty", None, "not_applicable"),
+        ]  # fmt: skip
+        assert ["write N/A" in text for text in calls] == [False, True][-len(calls) :]
+        found, calls = readings(said, **fields)
+        assert {status for _, _, status in found} == {"parse_error"}
+        assert not any("N/A" in text for text in calls)
+    assert [score for _, score, _ in readings("Score: 4", **may)[0]] == [4, 4]
+    with pytest.raises(ValueError, match="score: parsed"):
+        Judge(engine="fake", score="expected", rubric="honesty", not_applicable=("honesty",))
+    with pytest.raises(ValueError, match="names no rubric"):
+        Judge(engine="fake", not_applicable=("honesty",))
