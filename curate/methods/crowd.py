@@ -14,6 +14,13 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+HIGHEST = 0.99
+"""No judge counts as more accurate than this."""
+STEPS, SETTLED = 100, 1e-5
+"""Most steps of a fit, and the change below which it has settled."""
+SEED, RESAMPLES, LEVEL = 0, 400, 0.9
+"""Of the bootstrap in `flip_rate`."""
+
 
 class Crowd(NamedTuple):
     """What `dawid_skene` finds."""
@@ -38,9 +45,6 @@ def dawid_skene(
     *,
     prior_accuracy: float = 0.7,
     prior_votes: float = 10.0,
-    highest: float = 0.99,
-    iterations: int = 100,
-    tolerance: float = 1e-5,
 ) -> Crowd:
     """Return how likely each pair's first answer is better, and how accurate each judge is.
 
@@ -51,23 +55,23 @@ def dawid_skene(
 
     `prior_votes` imagined votes of accuracy `prior_accuracy` (below 1) hold each judge back: one
     judge alone keeps its prior, since agreement is all there is to learn from. Accuracies are
-    held in [0.5, highest]: a judge that is worse than chance is ignored, never reversed. Judges
+    held in [0.5, 0.99]: a judge that is worse than chance is ignored, never reversed. Judges
     that err together (one family, one prompt) are counted as if they erred apart, which makes
-    p too extreme. Stops when no accuracy moves by `tolerance`. Raises ValueError for votes out
-    of range or a wrong shape.
+    p too extreme. Stops when no accuracy moves by 1e-5, or after 100 steps. Raises ValueError for
+    votes out of range or a wrong shape.
     """
     cast = _votes(votes)
-    accuracy = np.full(cast.shape[1], min(max(prior_accuracy, 0.5), highest))
+    accuracy = np.full(cast.shape[1], min(max(prior_accuracy, 0.5), HIGHEST))
     shared, times = _patterns(cast[(cast != 0).sum(axis=1) > 1])  # a lone vote teaches nothing
     decided = times @ np.abs(shared)
     done = 0
-    for done in range(1, iterations + 1):  # noqa: B007 - told to the caller
+    for done in range(1, STEPS + 1):  # noqa: B007 - told to the caller
         right = 0.5 * (decided + (times * _lean(shared, accuracy)) @ shared)
         updated = (prior_votes * prior_accuracy + right) / np.maximum(prior_votes + decided, 1e-12)
-        updated = np.where(prior_votes + decided > 0, np.clip(updated, 0.5, highest), accuracy)
+        updated = np.where(prior_votes + decided > 0, np.clip(updated, 0.5, HIGHEST), accuracy)
         moved = float(np.abs(updated - accuracy).max(initial=0.0))
         accuracy = updated
-        if moved < tolerance:
+        if moved < SETTLED:
             break
     return Crowd(0.5 + 0.5 * _lean(cast, accuracy), accuracy, done)
 
@@ -93,41 +97,35 @@ def vote_share(votes: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.int64]]:
     return (wins + 0.5) / (n + 1), n
 
 
-def label_reliability(
-    margin: npt.ArrayLike, reliability: float = 0.8, *, rate: float = 1.0, iterations: int = 100
-) -> tuple[Floats, float]:
-    """Return how likely each label is right, and the share of labels that are.
+def label_posterior(margin: npt.ArrayLike, share: float) -> Floats:
+    """Return how likely each label is right, of labels of which `share` are.
 
     `margin` (pairs,) is a model's log-odds that the label is right (NaN: unknown, gets the
-    share itself). With the share e, a label is right with
-    w = e s(h) / (e s(h) + (1 - e) s(-h)), s the logistic function; e moves towards the mean of
-    w by `rate` each time (LCPO's expectation step). The margins must be calibrated and must
-    not come from a model fitted to these same labels, or w runs to 1. e stays in
-    [0.5, 0.9999]: at 1 no margin could ever count against a label.
+    share itself). With the share e it is e s(h) / (e s(h) + (1 - e) s(-h)), s the logistic
+    function (LCPO's expectation step).
     """
     h = np.asarray(margin, dtype=np.float64)
-    h = np.where(np.isnan(h), 0.0, h)
+    return logistic(np.where(np.isnan(h), 0.0, h) + np.log(share / (1.0 - share)))
+
+
+def label_reliability(margin: npt.ArrayLike, reliability: float = 0.8) -> tuple[Floats, float]:
+    """Return how likely each label is right, and the share of labels that are, from a first guess.
+
+    The share becomes the mean of `label_posterior` until it settles. The margins must be
+    calibrated and must not come from a model fitted to these same labels, or it runs to 1. It
+    stays in [0.5, 0.9999]: at 1 no margin could ever count against a label.
+    """
     share = reliability
-    for _ in range(iterations):
-        weight = logistic(h + np.log(share / (1.0 - share)))
-        if not len(weight):
-            break
-        updated = (1.0 - rate) * share + rate * float(weight.mean())
+    for _ in range(STEPS if np.size(margin) else 0):
+        updated = float(label_posterior(margin, share).mean())
         moved, share = abs(updated - share), min(max(updated, 0.5), 0.9999)
         if moved < 1e-7:
             break
-    return logistic(h + np.log(share / (1.0 - share))), share
+    return label_posterior(margin, share), share
 
 
-def flip_rate(
-    p_correct: npt.ArrayLike,
-    groups: npt.ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = 400,
-    level: float = 0.9,
-) -> Interval:
-    """Return the expected share of wrong labels, with a bootstrap interval of that `level`.
+def flip_rate(p_correct: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Interval:
+    """Return the expected share of wrong labels, with a bootstrap interval of 90 percent.
 
     The estimate is the mean of 1 - p_correct over the pairs with one (NaN is left out): the
     flip rate that robust DPO asks for (Chowdhury et al. 2024). It is as good as p_correct is
@@ -142,12 +140,12 @@ def flip_rate(
     names = np.arange(len(wrong)) if groups is None else np.asarray(groups)[known]
     _, of = np.unique(names, return_inverse=True)
     total, size = np.bincount(of.reshape(-1), wrong), np.bincount(of.reshape(-1))
-    draws = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for k in range(resamples):
+    draws = np.random.default_rng(SEED)
+    means = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
         drawn = draws.integers(len(size), size=len(size))
         means[k] = total[drawn].sum() / size[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(wrong.mean()), float(low), float(high))
 
 
