@@ -254,6 +254,20 @@ def test_chosen_and_rejected(tmp_path):
     assert row["drop"] == "chosen and rejected differ before the last answer"
 
 
+def test_several_peoples_strengths_are_comparisons_by_a_judge_each(tmp_path):
+    row = {"prompt": "p", "chosen": "g", "rejected": "b", "m": [2, -1, None]}
+    columns = {"chosen": "chosen", "rejected": "rejected", "margins": "m"}
+    (found,) = jsonl(tmp_path, row, **columns)
+    got = [(j["judge"], j["a"], j["b"], j["score"], j["status"]) for j in found["judgments"]]
+    assert got == [
+        ("m#0", 0, 1, 2, "ok"), ("m#1", 0, 1, -1, "ok"), ("m#2", 0, 1, None, "parse_error"),
+    ]  # fmt: skip
+    assert found["pairs"][0]["margin"] is None
+    assert jsonl(tmp_path, row | {"m": None}, **columns)[0]["judgments"] == []
+    with pytest.raises(InputError, match="must be a list of numbers"):
+        jsonl(tmp_path, row | {"m": 3}, **columns)
+
+
 def test_system_input_reference_and_id(tmp_path):
     row = {"prompt": "p", "i": "more", "s": "sys", "r": "ref", "k": 7}
     (row,) = jsonl(tmp_path, row, input="i", system="s", reference="r", id="k")
