@@ -1,8 +1,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from judged_rows import of_pairs, pair, rows, score, versus
+from judged_rows import odds, of_pairs, pair, rows, score, versus
 
+from curate.methods.verdicts import pair_grade
 from curate.stage import Context
 from curate.stages.jury import Confident, Jury
 
@@ -136,3 +137,29 @@ def test_shards_of_a_dataset_give_what_one_table_gives():
     for stage in (Jury(), Jury(method="vote"), Jury(label=True)):
         assert p_of(stage, parts) == p_of(stage, whole)
     assert p_of(Jury(method="vote"), whole.slice(20, 5)) == p_of(Jury(method="vote"), whole)[20:25]
+
+
+def test_log_odds_are_as_much_of_a_vote_as_they_are_sure():
+    """Five judges at +.15 have a probability of .537 each, and not five votes nor five halves."""
+    calls = [odds(f"p{k}", 0, 1, 0.15, order) for k in range(5) for order in ("ab", "ba")]
+    sure = [odds(f"p{k}", 0, 1, 9.0, order) for k in range(5) for order in ("ab", "ba")]
+    table = rows(calls, sure, pairs=[[pair(0, 1)]] * 2)
+    p = np.ravel(p_of(Jury(method="vote"), table))
+    assert p == pytest.approx([(5 / (1 + np.exp(-0.15)) + 0.5) / 6, 5.5 / 6], abs=1e-3)
+    weighed = np.ravel(p_of(Jury(), table))
+    assert 0.5 < weighed[0] < 0.6 < 0.95 < weighed[1]
+    turned = rows(calls, pairs=[[pair(1, 0)]])
+    assert p_of(Jury(method="vote"), turned) == [[pytest.approx(1 - p[0], abs=1e-6)]]
+
+
+def test_five_grades_of_both_orders_are_the_margin_of_arena_hard():
+    """A2: (A>>B, swapped B>>A) is a whole vote for A, (A>B, A>B) none; half wins are half."""
+
+    def asked(ab, ba):
+        shown = [pair_grade(text)[0] for text in (ab, ba)]
+        return [versus("j", 0, 1, shown[0]), versus("j", 0, 1, -shown[1], "ba")]
+
+    table = rows(asked("[[A>>B]]", "[[B>>A]]"), asked("[[A>B]]", "[[A>B]]"),
+                 asked("[[A>B]]", "[[B>A]]"), pairs=[[pair(0, 1)]] * 3)  # fmt: skip
+    share = np.ravel(p_of(Jury(method="vote"), table))
+    assert share == pytest.approx([1.5 / 2, 0.5, (0.75 + 0.5) / 2])

@@ -1,3 +1,5 @@
+import math
+
 import pyarrow as pa
 import pytest
 from fake_engine import context, table
@@ -97,3 +99,23 @@ def test_identity_holds_the_judges_templates_and_columns_are_the_judges():
     assert "pairs" not in stage.used()
     assert [role for role, _ in stage.engine_roles()] == ["fake"]
     assert Tournament.model_validate({"judge": {"engine": "fake"}}) == stage
+
+
+def test_log_odds_are_shares_of_a_win():
+    def odds(request):
+        text = request.messages[-2]["content"]
+        first, second = text.split("Answer A:")[1].split("Answer B:")
+        value = [max(i for i, w in enumerate(WORDS) if f"\n{w}\n" in t) for t in (first, second)]
+        chance = (0.9, 0.1) if value[0] > value[1] else (0.1, 0.9)
+        return Completion("", choice_logprobs=tuple(math.log(p) for p in chance))
+
+    ctx = context(odds)
+    judge = JudgePairs(engine="fake", verdict="log_odds")
+    view = table([WORDS])
+    made = Tournament(judge=judge).apply(view, ctx)["judgments"]
+    calls = made.to_pylist()[0]
+    assert {j["scale"] for j in calls} == {"log_odds"}
+    assert all(abs(j["score"]) == pytest.approx(math.log(9), abs=1e-6) for j in calls)
+    scores = Rank().apply(view.append_column("judgments", made), ctx)["scores"].to_pylist()[0]
+    assert max(range(8), key=scores.__getitem__) == 7
+    assert min(range(8), key=scores.__getitem__) == 0
