@@ -32,6 +32,7 @@ class Retrieve(Stage, name="retrieve"):
     drawn by its seed, and no row is shown a pair of its own prompt. With `sure` a row whose label
     that judge is sure of is shown fewer: ceil(k (1 - p)), and all `k` where p is at most one half
     (Skywork-Reward-V2, Liu et al. 2025). A row without a like one, or an embedding, has a null.
+    The texts of all rows together must stay below 2 GiB: with long answers give a smaller `k`.
     """
 
     scope = "dataset"
