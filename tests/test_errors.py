@@ -180,6 +180,13 @@ def test_options_that_cannot_be(curate) -> None:
         assert "Traceback" not in said
 
 
+def test_a_table_as_text_is_not_read(here: Path, curate) -> None:
+    (here / "rows.csv").write_text("id,prompt\na,Hi\n")
+    code, said = curate("run", "p.yaml", "--set", "source.path=rows.csv")
+    assert code == 2
+    assert said.startswith("error: rows.csv: a table as text is not read; turn it into Parquet")
+
+
 def test_a_stage_before_the_one_it_needs(here: Path, curate) -> None:
     (here / "p.yaml").write_text(PIPELINE.replace("  - combine\n  - best_worst\n", ""))
     code, said = curate("run", "p.yaml")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from curate.commands.options import Json, Root
+
 if TYPE_CHECKING:
     from curate.engines.contract import Engine
 
@@ -30,10 +32,8 @@ def audit(
                           "140 calls for each feature that is named.")
     ] = "",
     seed: int = 0,
-    root: Annotated[
-        Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")
-    ] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    root: Root = Path(),
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Say what the data prefer: length and other properties, circles, features of embeddings."""
     from curate.audit import audit as examine

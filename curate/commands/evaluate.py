@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import orjson
 import typer
 
+from curate.commands.options import Changes, Json, Root
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -19,7 +21,6 @@ judge = typer.Typer(no_args_is_help=True, help="Examine judges.")
 Data = Annotated[str, typer.Argument(help="A dataset folder, or a Parquet, JSONL or Arrow file.")]
 Map = Annotated[list[str], typer.Option("--map", help="meaning=column, as in prompt=question")]
 Split = Annotated[str, typer.Option(help="One split of a dataset folder.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @judge.callback()
@@ -40,20 +41,18 @@ def judge_eval(
     pipeline: Annotated[
         Path | None, typer.Option(help="Take its judge stages and engines.")
     ] = None,
-    changes: Annotated[list[str], typer.Option("--set", help="Change the pipeline.")] = [],  # noqa: B006
+    changes: Changes = [],  # noqa: B006
     truth: Annotated[str, typer.Option(help="Of several humans: majority, or mean.")] = "majority",
     split: Split = "train",
     seed: int = 0,
-    root: Annotated[
-        Path, typer.Option(envvar="CURATE_ROOT", help="For runs/ and store/.")
-    ] = Path(),
+    root: Root = Path(),
     json: Json = False,
 ) -> None:
     """Hold judges against humans: agreement, biases, calibration, and what filters buy."""
     from curate.evaluation.datasets import columns_of, open_set, read_rows
     from curate.evaluation.judge_eval import Question, evaluate_judges, verdicts_of
 
-    source = open_set(data, columns_of(mapping), split)
+    source = open_set(data, columns_of([*mapping, *_by_name(data, mapping, split)]), split)
     if pipeline is None:
         rows, models = read_rows(source), dict[str, str]()
     else:
@@ -120,6 +119,25 @@ def _judged(
     rows = history.live_table(store, shards, EVALUATED)
     models = judge_models(store, shards)
     return rows, {judge: model for judge, model in models.items() if model}
+
+
+def _by_name(data: str, mapping: list[str], split: str) -> list[str]:
+    """Return a mapping of the columns that are called as they are meant, where none says so."""
+    from curate.evaluation.datasets import open_set
+    from curate.sources import Columns
+
+    given = {item.partition("=")[0] for item in mapping}
+    if given & {"chosen", "rejected", "candidates", "response", "messages"}:
+        return []
+    source = open_set(data, Columns(), split)
+    batch: Any = next(iter(source.open(source.parts()[0].name)), None)
+    if batch is None:
+        return []
+    there = batch.schema.names if hasattr(batch, "schema") else batch[0].values
+    if not {"chosen", "rejected"} <= set(there):
+        return []
+    wanted = ("prompt", "chosen", "rejected")
+    return [f"{name}={name}" for name in wanted if name in there and name not in given]
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Annotated
 import orjson
 import typer
 
+from curate.commands.options import Json, Root
+
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say it; remove nothing.")] = False,
@@ -19,10 +21,8 @@ def gc(
     forget: Annotated[
         list[str], typer.Option(help="A run whose parts may go, ended or not; its dataset stays.")
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
-    root: Annotated[
-        Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")
-    ] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    root: Root = Path(),
+    json: Json = False,
 ) -> None:
     """Remove parts that no run needs: none that a run at work, stopped or killed looked up."""
     from curate.garbage import sweep

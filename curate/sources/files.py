@@ -27,6 +27,7 @@ from curate.sources.values import Raw
 Paths = tuple[str, ...]
 _LINES = 1024  # lines held at once
 _PIECE = 16 << 20  # bytes that one core hashes at a time
+_TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
 _BLOCK = 1 << 20  # bytes read at once
 
 
@@ -44,7 +45,14 @@ class Files(Source):
 
     def parts(self) -> list[Unit]:
         """Return one unit per file that matches, sorted by path."""
-        return [Unit(name, file_digest(name)) for name in find(self.path)]
+        names = find(self.path)
+        for name in names:
+            if Path(name).suffix.lower() in _TABLES:
+                raise InputError(
+                    f"{name}: a table as text is not read; turn it into Parquet, as with "
+                    f"polars.read_csv({name!r}).write_parquet('rows.parquet')"
+                )
+        return [Unit(name, file_digest(name)) for name in names]
 
 
 class Jsonl(Files, name="jsonl"):

@@ -72,6 +72,20 @@ def test_judge_eval_of_stored_verdicts(tmp_path: Path, curate: Callable[..., End
     assert "did you mean 'stored'" in wrong.stderr
 
 
+def test_columns_that_are_called_as_they_are_meant_need_no_map(
+    tmp_path: Path, curate: Callable[..., Ended]
+) -> None:
+    data = labelled(tmp_path / "x.jsonl")
+    mapped = curate("judge", "eval", data, *MAP, "--judge", "stored", "--json")
+    named = tmp_path / "named.jsonl"
+    text = data.read_text().replace('"q"', '"prompt"').replace('"one"', '"chosen"')
+    named.write_text(text.replace('"two"', '"rejected"'))
+    plain = ("judge", "eval", named, "--human", "human", "--judge", "stored", "--json")
+    found = curate(*plain)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout) == json.loads(mapped.stdout)
+
+
 def test_judge_eval_asks_a_pipeline_s_judge_once(
     tmp_path: Path, curate: Callable[..., Ended]
 ) -> None:
