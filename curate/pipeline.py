@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from curate.engines.contract import EngineSpec, engine_registry
 from curate.errors import ConfigError, did_you_mean
@@ -17,7 +14,15 @@ from curate.export.catalogue import form_named
 from curate.schema import COLUMNS
 from curate.sources import Source, source_registry
 from curate.stage import Stage, stage_registry
-from curate.yaml_form import FIELDS, INTEGERS, apply_change, mapping, read_yaml, stage_place
+from curate.yaml_form import (
+    FIELDS,
+    INTEGERS,
+    apply_change,
+    mapping,
+    read_yaml,
+    stage_place,
+    write_yaml,
+)
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,7 @@ class Pipeline:
             data["export"] = self.export
         if self.license:
             data["license"] = self.license
-        out = io.StringIO()
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = False
-        yaml.width = 1 << 30  # a folded line of control characters would be read back with a blank
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-        yaml.dump(data, out)
-        return out.getvalue()
+        return write_yaml(data)
 
     def check(self) -> None:
         """Check engines, columns and the export without data or models. Raises ConfigError.

@@ -6,6 +6,7 @@ may not use anchors or aliases: they add nothing here and can be made to explode
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -71,6 +72,17 @@ def read_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line_said = f"line {mark.line + 1}: " if mark else ""
         raise ConfigError(f"{line_said}{_problem(error)}") from None
+
+
+def write_yaml(data: Any) -> str:
+    """Return plain data as YAML, in blocks and in its own order; `read_yaml` gives it back."""
+    out = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 1 << 30  # a folded line of control characters would be read back with a blank
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(data, out)
+    return out.getvalue()
 
 
 def _not_allowed(event: Event) -> str:

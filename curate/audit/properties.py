@@ -91,7 +91,7 @@ def leanings(difference: Floats, prompts: npt.NDArray[np.int64]) -> list[dict[st
     rows = []
     for column, name in enumerate(PROPERTIES):
         row: dict[str, Any] = {"property": name, "pairs": int(differs[column])}
-        row["more_chosen"] = shares[column]
+        row |= {"more_chosen": shares[column], "share_leans": False, "alike": []}
         k = place.get(column)
         if k is not None:
             row |= interval(weight[k], error[k]) | {"p": float(p[k]), "leans": bool(leans[k])}

@@ -126,17 +126,10 @@ def push(
 
 def _card(folder: Path, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
     """Return what the card tells about a run, from what the run left behind."""
-    from curate.books import engines_used, funnel
-    from curate.export import CardFacts
-    from curate.yaml_form import read_yaml
+    from dataclasses import replace
 
-    text = (folder / "pipeline.yaml").read_text(encoding="utf-8")
-    given = read_yaml(text)
-    return CardFacts(
-        name=folder.name,
-        pipeline_yaml=text,
-        stages=funnel(shards),
-        engines=engines_used(shards),
-        license=given.get("license") if isinstance(given, dict) else None,
-        seed=found["seed"],
-    )
+    from curate.pipeline import Pipeline
+    from curate.provenance import card_facts
+
+    pipeline = Pipeline.load(folder / "pipeline.yaml")
+    return replace(card_facts(pipeline, shards), name=folder.name, seed=found["seed"])

@@ -1,4 +1,4 @@
-"""A judge's report as tables on a terminal."""
+"""A judge's report as tables on a terminal; names are shown as they are, never read as markup."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def show_report(report: dict[str, Any], console: Console) -> None:
@@ -42,7 +43,7 @@ def show_report(report: dict[str, Any], console: Console) -> None:
         for step in steps:
             for key in ("p_correct", "p_correct_own_verdict"):
                 if key in step:
-                    console.print(_sentence(name, step, key))
+                    console.print(_sentence(name, step, key), markup=False)
 
 
 def _agreement(judges: dict[str, Any]) -> Table:
@@ -52,7 +53,7 @@ def _agreement(judges: dict[str, Any]) -> Table:
         table.add_column(column)
     for name, found in judges.items():
         table.add_row(
-            name,
+            Text(name),
             *(_percent(found[key]) for key in (
                 "accuracy", "accuracy_readable", "agreement_with_ties", "agreement_without_ties"
             )),
@@ -77,7 +78,7 @@ def _biases(judges: dict[str, Any]) -> Table:
             judge = lean.get("judge", lean.get("first_bias"))
             human = lean.get("human")
             table.add_row(
-                name, words, str(lean["comparisons"]), _share(judge), _share(human),
+                Text(name), words, str(lean["comparisons"]), _share(judge), _share(human),
                 _percent(lean["excess"]), "yes" if lean["shown"] else "no",
             )  # fmt: skip
     return table
@@ -91,12 +92,14 @@ def _styles(judges: dict[str, Any]) -> Table:
         for feature, weight in (found["style"] or {}).items():
             value, low, high = (weight["excess"][key] for key in ("value", "low", "high"))
             excess = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            table.add_row(name, feature, f"{weight['judge']:.2f}", f"{weight['human']:.2f}", excess)
+            row = (f"{weight['judge']:.2f}", f"{weight['human']:.2f}", excess)
+            table.add_row(Text(name), Text(feature), *row)
     return table
 
 
 def _filters(report: dict[str, Any]) -> Table:
-    table = Table(title=f"Verdicts of {report['judge']}: what a filter keeps, and how right it is")
+    title = f"Verdicts of {report['judge']}: what a filter keeps, and how right it is"
+    table = Table(title=Text(title, style="table.title"))
     for column in ("filter", "at least", "kept", "coverage", "accuracy", "gain over all"):
         table.add_column(column)
     table.add_row("none", "", str(report["all"]["kept"]), "100.0%",
@@ -107,8 +110,9 @@ def _filters(report: dict[str, Any]) -> Table:
     for name, steps in curves.items():
         for step in steps:
             table.add_row(
-                name, f"{step['threshold']:.3g}", str(step["kept"]), f"{step['coverage']:.1%}",
-                _percent(step["accuracy"]), _percent(step["gain"], signed=True),
+                Text(name), f"{step['threshold']:.3g}", str(step["kept"]),
+                f"{step['coverage']:.1%}", _percent(step["accuracy"]),
+                _percent(step["gain"], signed=True),
             )  # fmt: skip
     return table
 

@@ -6,26 +6,35 @@ or fenced by a fence longer than any run of backticks inside.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from ruamel.yaml import YAML
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from curate.export.trust import Trust
+from curate.yaml_form import write_yaml
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
-_LARGE = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**12, "1B<n<10B"))
+_SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 LIMITS = """\
-- Preferences come from models, not people. Judges favour long, confident and familiar-sounding
-  answers and their own style; margins measure the judge's confidence, not truth.
 - An instruction hidden in an answer can sway a judge; filters lower that risk and do not end it.
 - Answers may be wrong, unsafe or private. Check a sample before you train on it.
 - Thresholds fit the engines listed above; with other engines, measure again."""
+_JUDGED = """\
+- Preferences come{} from models. Judges favour long, confident and familiar-sounding answers and
+  their own style; margins measure the judge's confidence, not truth."""
+
+
+class Origin(NamedTuple):
+    """Whether language models wrote answers, whether they judged, whether people did, and whether
+    the source came with judgments or pairs.
+    """
+
+    answers: bool = False
+    verdicts: bool = False
+    people: bool = False
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class CardFacts:
     """What a card tells about a run.
 
     Each of `stages` is {stage, rows_in, rows_out, dropped: {reason: rows}, failed: {error:
-    rows}}; each of `engines` a mapping of strings (role, model, revision, ...).
+    rows}}; each of `engines` and `encoders` a mapping of strings (role or stage, model, revision,
+    ...). `source` is a digest of the rows as they were read, `version` that of curate.
     """
 
     name: str
@@ -42,6 +52,15 @@ class CardFacts:
     engines: Sequence[Mapping[str, Any]] = ()
     license: str | None = None
     seed: int = 0
+    encoders: Sequence[Mapping[str, Any]] = ()
+    origin: Origin = field(default_factory=Origin)
+    source: str = ""
+    version: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows that are left after the last stage; 0 where that is not known."""
+        return int(self.stages[-1].get("rows_out", 0)) if self.stages else 0
 
 
 def dataset_card(
@@ -52,12 +71,13 @@ def dataset_card(
     rows: int,
     trust: Trust | None = None,
     files: str = "data/{}-*.parquet",
+    info: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the README. `splits` are records by split, `rows` the input rows exported.
 
-    `trust` has seen these rows; `files` are those of a split.
+    `trust` has seen these rows; `files` are those of a split; `info` is the Hub's `dataset_info`.
     """
-    records = sum(splits.values())
+    records, trust = sum(splits.values()), trust or Trust()
     funnel = [
         *facts.stages,
         {
@@ -69,36 +89,34 @@ def dataset_card(
     ]
     split_rows = [[name, f"{count:,}"] for name, count in splits.items()]
     sections = [
-        f"---\n{_front_matter(facts, splits, files)}---",
+        f"---\n{_front_matter(facts, splits, files, info)}---",
         f"# {escape(facts.name)}",
         f"Preference data in the form `{form}`: {records:,} records from {rows:,} prompts, "
-        "generated, judged and filtered by language models with `curate`.",
+        f"filtered with `curate`. {_who(facts.origin, trust)}",
         _table(["split", "records"], split_rows),
         "## How it was made",
         f"Seed {facts.seed}. The pipeline:",
         fenced(facts.pipeline_yaml, "yaml"),
         "## Rows through the stages",
         _table(["stage", "rows in", "rows out", "dropped", "failed"], [_row(s) for s in funnel]),
-        "## Engines",
-        _engines(facts.engines),
+        "## Engines and encoders",
+        _models(facts),
         "## How far to trust it",
-        "\n".join((trust or Trust()).lines(facts.stages, escape)),
+        "\n".join(trust.lines(facts.stages, escape)),
         "## Known limits",
-        LIMITS,
+        _limits(facts.origin),
         "## How to reproduce",
-        "Save the pipeline above as `pipeline.yaml` and run `curate run pipeline.yaml`. The same "
-        "input, seed and recorded answers give the same files, byte for byte; freshly sampled "
-        "answers differ unless the engine itself is deterministic.",
+        _reproduce(facts),
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def size_category(records: int) -> str:
-    """Return the Hub's name for a number of records."""
-    for below, name in (*_SIZES, *_LARGE):
-        if records < below:
-            return name
-    return "n>1T"
+    """Return the Hub's name for a number of records: "n<1K", "1K<n<10K" and on to "n>1T"."""
+    for power, name in enumerate(_SIZES):
+        if records < 1000 * 10**power:
+            return f"n<{name}" if not power else f"{_SIZES[power - 1]}<n<{name}"
+    return f"n>{_SIZES[-1]}"
 
 
 def fenced(text: str, language: str) -> str:
@@ -117,20 +135,77 @@ def escape(text: object) -> str:
     return _MARKUP.sub(r"\\\1", line).replace("://", ":&#47;&#47;").replace("@", "&#64;")
 
 
-def _front_matter(facts: CardFacts, splits: Mapping[str, int], pattern: str) -> str:
+def _front_matter(
+    facts: CardFacts,
+    splits: Mapping[str, int],
+    pattern: str,
+    info: Mapping[str, Any] | None,
+) -> str:
     fields: dict[str, Any] = {"pretty_name": _printable(facts.name)}
     if facts.license:
         fields["license"] = _printable(facts.license)
-    fields["annotations_creators"] = ["machine-generated"]
+    fields["annotations_creators"] = _annotators(facts.origin)
     fields["size_categories"] = [size_category(sum(splits.values()))]
-    fields["tags"] = ["curate", "preference", "rlhf", "dpo", "synthetic"]
+    synthetic = ["synthetic"] if facts.origin.answers else []
+    fields["tags"] = ["curate", "preference", "rlhf", "dpo", *synthetic]
     files = [{"split": name, "path": pattern.format(name)} for name in splits]
     fields["configs"] = [{"config_name": "default", "data_files": files}]
-    writer, text = YAML(typ="safe", pure=True), io.StringIO()
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.dump(fields, text)
-    return text.getvalue()
+    if info is not None:
+        fields["dataset_info"] = dict(info)
+    return write_yaml(fields)
+
+
+def _annotators(origin: Origin) -> list[str]:
+    """Return who made the preferences, in the Hub's words; "other" are people of no known kind."""
+    found = ["machine-generated"] if origin.verdicts else []
+    found += ["other"] if origin.people else []
+    return found + (["found"] if origin.given or not found else [])
+
+
+def _who(origin: Origin, trust: Trust) -> str:
+    """Return two sentences on where answers and preferences come from."""
+    judges = [
+        *(["the verdicts of language models"] if origin.verdicts else []),
+        *(["the answers of people"] if origin.people else []),
+        *(["labels or scores that came with the source"] if origin.given else []),
+    ]
+    if not judges:
+        judges = ["what came with the source, and the stages below"]
+    writers = "Language models wrote answers in this run" if origin.answers else (
+        "The answers came with the source"
+    )  # fmt: skip
+    sources = ", ".join(f"{escape(name)} {n:,}" for name, n in sorted(trust.sources.items()))
+    made = f" Pairs by what made them: {sources}." if sources else ""
+    return f"{writers}; preferences rest on {' and '.join(judges)}.{made}"
+
+
+def _limits(origin: Origin) -> str:
+    partly = " partly" if origin.people or origin.given else ""
+    return f"{_JUDGED.format(partly)}\n{LIMITS}" if origin.verdicts else LIMITS
+
+
+def _models(facts: CardFacts) -> str:
+    used = [*facts.engines, *facts.encoders]
+    lines = [
+        "- " + "; ".join(f"{escape(key)}: {escape(value)}" for key, value in one.items())
+        for one in used
+    ]
+    return "\n".join(lines) or "No engine and no encoder was used."
+
+
+def _reproduce(facts: CardFacts) -> str:
+    version = f"Install `curate-preferences=={facts.version}`, save" if facts.version else "Save"
+    source = (
+        f" The rows that were read, in their order, have the digest `{facts.source}`: the same "
+        "input gives the same number in a card of one's own."
+        if facts.source
+        else ""
+    )
+    return (
+        f"{version} the pipeline above as `pipeline.yaml` and run `curate run pipeline.yaml`. "
+        "The same input, seed and recorded answers give the same files, byte for byte; freshly "
+        f"sampled answers differ unless the engine itself is deterministic.{source}"
+    )
 
 
 def _printable(text: str) -> str:
@@ -150,14 +225,6 @@ def _row(stage: Mapping[str, Any]) -> list[str]:
 def _reasons(counts: Mapping[str, int] | None) -> str:
     ordered = sorted((counts or {}).items(), key=lambda item: (-item[1], item[0]))
     return "<br>".join(f"{escape(reason)}: {count:,}" for reason, count in ordered)
-
-
-def _engines(engines: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        "- " + "; ".join(f"{escape(key)}: {escape(value)}" for key, value in engine.items())
-        for engine in engines
-    ]
-    return "\n".join(lines) or "No engine was used."
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

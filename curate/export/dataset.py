@@ -8,7 +8,7 @@ push to the Hub (`data/*.parquet` and the card).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ def export_dataset(
     shape, tally = form_named(form), tally or Tally()
     known, tables = survey(tables, shape)
     with replacing_folder(out, ("dataset_dict.json",)) as fresh:
+        sizes: dict[str, int] = {}
+        schemas: list[pa.Schema] = []
 
         def start(split: str, schema: pa.Schema) -> Writers:
             return (
@@ -56,26 +58,51 @@ def export_dataset(
 
         def finish(split: str, writers: Writers) -> None:
             arrow, parquet = writers
-            _describe(fresh / split, arrow.close(), split, arrow.schema)
+            paths = arrow.close()
+            _describe(fresh / split, paths, split, arrow.schema)
             parquet.close()
+            sizes[split] = sum(path.stat().st_size for path in paths)
+            schemas.append(arrow.schema)
 
-        trust = Trust()
+        trust = Trust(card.rows)
         stream = by_split(reshape(trust.watch(tables), form, shape, tally, known))
         write_splits(stream, start, finish, tally, _with_features)
         summary = tally.summary()
         write_text(fresh / "dataset_dict.json", json.dumps({"splits": list(summary.splits)}))
-        write_text(
-            fresh / "README.md",
-            dataset_card(
-                card, form, summary.splits, summary.rows_dropped, summary.rows_exported, trust
-            ),
-        )
+        counted = (summary.splits, summary.rows_dropped, summary.rows_exported)
+        info = hub_info(schemas[0], summary.splits, sizes, fresh / "data")
+        text = dataset_card(card, form, *counted, trust, info=info)
+        write_text(fresh / "README.md", text)
         if shape.llama_factory is not None:
             paths = [fresh / "data"]
             if len(summary.splits) > 1:
                 paths = sorted(paths[0].iterdir())
             describe_files(fresh, card.name, paths, shape.llama_factory)
     return summary
+
+
+def hub_info(
+    schema: pa.Schema, records: Mapping[str, int], sizes: Mapping[str, int], data: Path
+) -> dict[str, Any]:
+    """Return the Hub's `dataset_info` as `datasets` itself writes it for a card.
+
+    `records` and `sizes` in bytes are those of each split, `data` the folder to download.
+    """
+    from datasets import DatasetInfo, Features
+    from datasets.info import DatasetInfosDict
+    from datasets.splits import SplitDict, SplitInfo
+    from huggingface_hub import DatasetCardData
+
+    splits = {name: SplitInfo(name, sizes[name], count) for name, count in records.items()}
+    info = DatasetInfo(
+        features=Features.from_arrow_schema(schema),
+        splits=SplitDict(splits),
+        download_size=sum(path.stat().st_size for path in data.iterdir()),
+        dataset_size=sum(sizes.values()),
+    )
+    card = DatasetCardData()
+    DatasetInfosDict({"default": info}).to_dataset_card_data(card)
+    return dict(card["dataset_info"])
 
 
 def _with_features(schema: pa.Schema) -> pa.Schema:

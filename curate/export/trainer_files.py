@@ -70,7 +70,7 @@ def write_form(
     if single:
         _write_one(reshape(tables, form, shape, tally, known), path, kind, tally)
         return tally.summary()
-    trust = Trust()
+    trust = Trust(card.rows if card is not None else 0)
     with replacing_folder(path, ("export.json",)) as fresh:
         write_splits(
             by_split(reshape(trust.watch(tables), form, shape, tally, known)),

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths
 from curate.export.pairs import usable_pairs
+from curate.methods.concord import Agreement, spread_pairs
 from curate.methods.crowd import Interval, flip_rate
+from curate.methods.evidence import judge_names, judge_votes
 from curate.methods.judgments import floats
 from curate.methods.order import Orders, wilson
+from curate.methods.sampling import drawn
+
+MOST_COMPARED = 20_000  # rows; more hardly change how far judges agree
+MOST_SHOWN = 10  # pairs of judges
+_AT_ONCE, _BYTES = 4096, 1 << 27  # rows, and bytes, that wait before they are looked at
 
 
 class Trust:
@@ -22,8 +31,12 @@ class Trust:
     What it says depends on the rows and their order alone, not on how they are cut into tables.
     """
 
-    def __init__(self) -> None:
-        self.orders = Orders()
+    def __init__(self, rows: int = 0) -> None:
+        """`rows` are those to come: of very many, agreement is looked at in some, by their ids."""
+        self.orders, self.agreement = Orders(), Agreement()
+        self.sources = Counter[str]()  # of the pairs, by what made them
+        self._share = min(1.0, MOST_COMPARED / max(rows, 1))
+        self._waiting: list[pa.Table] = []
         self._p: list[npt.NDArray[np.float64]] = []
         self._rows: list[npt.NDArray[np.int64]] = []
         self._seen = 0
@@ -38,12 +51,20 @@ class Trust:
         """Look at one table of live rows."""
         if "judgments" in table.column_names:
             self.orders.add(table["judgments"].combine_chunks())
+            if "candidates" in table.column_names:
+                self._wait(table)
         if {"prompt", "candidates", "pairs"} <= set(table.column_names) and len(table):
             whole = table.select(["prompt", "candidates", "pairs"]).combine_chunks()
             live, pairs = usable_pairs(whole), whole["pairs"]
             offsets = np.concatenate([[0], np.cumsum(lengths(pairs))])
-            p = floats(flat(pairs, "p_correct"))
-            self._p.append(p[offsets[live.rows] + live.position])
+            at = offsets[live.rows] + live.position
+            self._p.append(floats(flat(pairs, "p_correct"))[at])
+            self.sources.update(
+                {
+                    row["values"] or "the source": row["counts"]
+                    for row in pc.value_counts(flat(pairs, "source").take(pa.array(at))).to_pylist()
+                }
+            )
             self._rows.append(live.rows + self._seen)
         self._seen += len(table)
 
@@ -55,7 +76,46 @@ class Trust:
 
     def lines(self, stages: Sequence[Mapping[str, Any]], escape: Any) -> list[str]:
         """Return one line of Markdown for each thing that is known, or that is not."""
-        return [*self._judges(escape), self._noise(), *_contamination(stages, escape)]
+        judges = [*self._judges(escape), *self._agreed(escape)]
+        return [*judges, self._noise(), *_contamination(stages, escape)]
+
+    def _wait(self, table: pa.Table) -> None:
+        """Keep the rows that are drawn until there are enough to be worth a look."""
+        some = table.select(["candidates", "judgments"])
+        if "id" in table.column_names:
+            some = some.filter(pa.array(drawn(table["id"], self._share)))
+        self._waiting.append(some)
+        if (
+            sum(map(len, self._waiting)) >= _AT_ONCE
+            or sum(t.nbytes for t in self._waiting) > _BYTES
+        ):
+            self._compare()
+
+    def _compare(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.concat_tables(self._waiting).combine_chunks()
+        self._waiting.clear()
+        names = judge_names(table)
+        if len(names) > 1:
+            votes = judge_votes(table, spread_pairs(lengths(table["candidates"])), names)
+            self.agreement.add({name: np.sign(votes[name].value) for name in names})
+
+    def _agreed(self, escape: Any) -> list[str]:
+        """Return how far every two judges agree, the least first; of very many the extremes."""
+        self._compare()
+        rows = [row for row in self.agreement.rows() if row["kappa"] is not None]
+        rows.sort(key=lambda row: (row["kappa"], row["judges"]))
+        lines = [
+            "- The judges " + " and ".join(map(escape, row["judges"])) + f" say the same in "
+            f"{row['same']:.1%} of {row['n']:,} comparisons (Cohen's kappa "
+            f"{round(row['kappa'], 2) + 0.0:.2f})."
+            for row in rows
+        ]
+        if len(lines) > MOST_SHOWN:
+            more = f"- And {len(lines) - MOST_SHOWN} more pairs of judges, in between."
+            lines = [*lines[: MOST_SHOWN - 1], more, lines[-1]]
+        return lines or ["- No two judges can be compared, so how far judges agree is not known."]
 
     def _judges(self, escape: Any) -> list[str]:
         lines = []

@@ -1,3 +1,4 @@
+import io
 import re
 from pathlib import Path
 
@@ -5,12 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from curate.errors import ConfigError
 from curate.evaluation.coverage import curve, verdict
 from curate.evaluation.datasets import columns_of, open_set, read_rows
 from curate.evaluation.judge_eval import Question, evaluate_judges, verdicts_of
 from curate.evaluation.resampling import Resampled
+from curate.evaluation.show import show_report
 from curate.methods.crowd import Interval
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
 
@@ -226,3 +229,15 @@ def test_resampling_draws_groups_and_repeats_by_seed():
     assert by_group == Resampled(group, 7).mean(value, everywhere)
     assert by_group != Resampled(group, 8).mean(value, everywhere)
     assert np.isnan(Resampled(group).mean(value, everywhere * 0).estimate)
+
+
+def test_a_judges_name_is_shown_as_it_is():
+    found = evaluate_judges(made(200), Question(["h"], resamples=50))
+    name = "gpt[/x] [bold]"
+    found["judges"] = {name: found["judges"]["j"]}
+    step = found["all"] | {"threshold": 0.5, "coverage": 1.0, "gain": found["all"]["accuracy"]}
+    found |= {"judge": name, "filters": {name: [step]}}
+    out = io.StringIO()
+    show_report(found, Console(file=out, width=400))
+    assert f"Verdicts of {name}: what a filter keeps" in out.getvalue()
+    assert out.getvalue().count(name) > 4

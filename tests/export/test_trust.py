@@ -47,6 +47,7 @@ STAGES = [
 EXPECTED = """\
 - Asked in both orders, the judge j\\_1 said the same 85.7% \\[48.7%, 97.4%\\] of the time (7 \
 comparisons).
+- No two judges can be compared, so how far judges agree is not known.
 - By the pairs' own `p_correct`, 17.1% \\[10.0%, 25.7%\\] of the labels are wrong (7 of 8 pairs \
 have one; 90 % bootstrap interval over prompts). That is as good as `p_correct` is calibrated.
 - Overlap with gsm\\_8k (1,319 items): 1 items in 1 rows, which were dropped."""
@@ -66,9 +67,49 @@ def test_the_card_says_what_the_rows_say(size: int) -> None:
 def test_what_is_not_known_is_said() -> None:
     assert Trust().lines([], escape) == [
         "- No judge was asked in both orders, so its leaning by position is not known.",
+        "- No two judges can be compared, so how far judges agree is not known.",
         "- No pair has a `p_correct`, so the share of wrong labels is not known.",
         "- Overlap with benchmarks was not checked.",
     ]
+
+
+def two_judges(rows: int = 300) -> pa.Table:
+    """The second judge says the same in two of three rows."""
+    verdicts = [
+        judged(side := 1.0 if i % 2 else -1.0, None)
+        + judged(-side if i % 3 == 0 else side, None, "[k]")
+        for i in range(rows)
+    ]
+    two = [{"text": "a", "drop": None}, {"text": "b", "drop": None}]
+    return pa.table(
+        {
+            "id": [f"r{i}" for i in range(rows)],
+            "candidates": pa.array([two] * rows, CANDIDATES),
+            "judgments": pa.array(verdicts, JUDGMENTS),
+        }
+    )
+
+
+@pytest.mark.parametrize("size", [7, 300])
+def test_how_far_judges_agree_does_not_depend_on_how_rows_are_cut(size: int) -> None:
+    trust, table = Trust(), two_judges()
+    for start in range(0, 300, size):
+        trust.add(table.slice(start, size))
+    line = next(line for line in trust.lines([], escape) if "say the same" in line)
+    judges = "\\[k\\] and j\\_1"
+    said = "say the same in 66.7% of 300 comparisons (Cohen's kappa 0.33)."
+    assert line == f"- The judges {judges} {said}"
+    some = Trust(rows=200_000)  # a tenth of them is looked at
+    for start in range(0, 300, size):
+        some.add(table.slice(start, size))
+    some.lines([], escape)
+    assert [row["n"] for row in some.agreement.rows()] == [23]
+
+
+def test_pairs_are_counted_by_what_made_them() -> None:
+    trust = Trust()
+    trust.add(rows())
+    assert trust.sources == {"the source": 8}
 
 
 def test_wilson() -> None:
