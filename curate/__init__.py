@@ -6,12 +6,31 @@ The names below are loaded when first used, so that importing the package stays 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curate.engines.contract import Sampling as Sampling
+    from curate.engines.openai import OpenAI as OpenAI
+    from curate.engines.vllm import VLLM as VLLM
+    from curate.executors.local import Local as Local
+    from curate.executors.ray import Ray as Ray
+    from curate.loop import run as run
+    from curate.pipeline import Pipeline as Pipeline
+    from curate.sources import Arrow as Arrow
+    from curate.sources import Columns as Columns
+    from curate.sources import HuggingFace as HuggingFace
+    from curate.sources import Jsonl as Jsonl
+    from curate.sources import Parquet as Parquet
+    from curate.sources.values import Raw as Raw
+    from curate.stage import Stage as Stage
+    from curate.stage import drop as drop
+    from curate.stage import fail as fail
 
 _HOME = {
     "Pipeline": "curate.pipeline",
     "run": "curate.loop",
     "Local": "curate.executors.local",
+    "Ray": "curate.executors.ray",
     "Stage": "curate.stage",
     "drop": "curate.stage",
     "fail": "curate.stage",
@@ -22,13 +41,16 @@ _HOME = {
     "Parquet": "curate.sources",
     "Arrow": "curate.sources",
     "HuggingFace": "curate.sources",
+    "Columns": "curate.sources",
+    "Raw": "curate.sources.values",
 }
 
 __all__ = sorted(_HOME)
 
+if not TYPE_CHECKING:  # to a type checker a misspelt name is an error, not Any
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'curate' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    def __getattr__(name: str) -> object:
+        """Load a public name from its module."""
+        if name not in _HOME:
+            raise AttributeError(f"module 'curate' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,7 +1,7 @@
 """Errors a user can act on: each says what is wrong, where, and what to do.
 
-The command line prints these as one line and exits with `exit_code`; a traceback
-is for bugs and for `--debug`.
+The command line prints these as one line and exits with `exit_code`. A traceback is for
+bugs; with CURATE_DEBUG=1 in the environment these have one too.
 """
 
 from __future__ import annotations

@@ -252,8 +252,10 @@ def _row(store: Store, before: Shard, stage: Stage, place: int) -> pa.Table:
     if stage.view_scope() == "dataset":
         raise StageError(f"`{stage.kind}` sees all rows at once")
     names = view_columns(stage, before)
-    columns = view(store, before, [*names, "id"])
-    return pa.table({name: columns[name].take(pa.array([place])) for name in names})
+    read = names or ["id"]  # a stage that needs no column is told of one row
+    columns = view(store, before, read)
+    table = pa.table({name: columns[name].take(pa.array([place])) for name in read})
+    return table.select(names)
 
 
 def _models(record: Record) -> dict[str, str]:

@@ -82,6 +82,9 @@ class Stage(Component):
     `needs` must exist; `uses` are given where an earlier stage writes them; `writes` replace a
     column; `appends` extend a list column element by element (several judges each append to
     `judgments` without depending on each other). `seeded` adds the run's seed to the identity.
+    `scope` says whether `apply` sees one shard at a time or all rows. `version` is raised when the
+    same fields come to mean another output: code is not hashed, and stored parts are found by the
+    kind, the version, the fields that are not `Runtime`, and what the columns read hold.
     """
 
     registry: ClassVar[Registry[Any] | None] = stage_registry
@@ -94,10 +97,23 @@ class Stage(Component):
 
     @abstractmethod
     def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return new columns, each as long as `view`.
+        """Return new columns, each as long as `view`, row for row.
 
         `view` holds the needed columns of the rows still alive: of one shard, or of every
-        shard where the scope is "dataset". Raises StageError where the shard cannot be done.
+        shard where the scope is "dataset". It may have no rows, and its columns several chunks.
+        Several threads call this at once on the one frozen object: what a call needs to remember
+        is its own. The same view must give the same result.
+
+        Columns of `schema.COLUMNS` have the types that stand there; others hold numbers,
+        booleans, times, texts, bytes, or lists and structs of these (`arrays.plain_type`).
+        The columns `drop` and `fail` hold a text where a row leaves, as a decision or an error,
+        and null elsewhere. Reports group reasons by what stands before the first ": " or " (", so
+        that details may follow.
+
+        Counters in `ctx.counts` are whole numbers and add up over the shards. `plan` and the
+        progress read `calls`, `prompt_tokens`, `tokens` and `errors`; any other is shown as it is.
+
+        Raises StageError where the shard cannot be done; what was committed stays.
         """
 
     def ready(self) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import curate as curate_package
 
 
 def curate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -117,3 +122,41 @@ def test_a_stage_of_ones_own_is_found_in_the_current_folder(tmp_path: Path) -> N
         check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    """`curate run --json | head -1`, and the same with both outputs in the pipe."""
+    for number, more in enumerate(("--json", "--json 2>&1", "2>&1")):
+        root = tmp_path / str(number)
+        run = f"{sys.executable} -m curate run {scripted_pipeline} --root {root} {more}"
+        first = "head -1" if "json" in more else "true"
+        ended = subprocess.run(
+            ["bash", "-c", f"{run} | {first}; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert json.loads((root / "runs/small/manifest.json").read_bytes())["finished"]
+
+
+def test_the_public_names_are_the_same_to_python_and_to_a_type_checker() -> None:
+    source = Path(curate_package.__file__).read_text()
+    block = next(
+        node for node in ast.parse(source).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )  # fmt: skip
+    typed = {
+        name.asname: node.module
+        for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names
+    }  # fmt: skip
+    assert typed == curate_package._HOME
+    assert {"Ray", "Columns", "Raw"} <= set(curate_package.__all__)
+    for name in curate_package.__all__:
+        assert getattr(curate_package, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Pipelin'"):
+        _ = curate_package.Pipelin
+    heavy = ("torch", "polars", "ray", "vllm", "pyarrow")
+    code = f"import sys, curate; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

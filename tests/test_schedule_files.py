@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ echo "sbatch $*" >> "$LOG"
 echo 4242
 """
 CURATE = """#!/bin/bash
-echo "curate $*" >> "$LOG"
 trap 'echo stopping >> "$LOG"; exit 143' TERM
+echo "curate $*" >> "$LOG"
 for _ in $(seq "${NAP:-0}"); do sleep 0.1; done
 exit "${CODE:-0}"
 """
@@ -201,12 +202,13 @@ def test_a_slurm_task_does_its_share_and_hands_its_code_on(slurm: Any, code: str
 def test_a_slurm_task_that_runs_out_of_time_drains_and_is_queued_again(slurm: Any) -> None:
     environment, log = slurm
     process = subprocess.Popen(
-        ["bash", SCRIPT, "p.yaml", "8"], env={**environment, "SLURM_JOB_ID": "7", "NAP": "300"}
+        ["bash", SCRIPT, "p.yaml", "8"], env={**environment, "SLURM_JOB_ID": "7", "NAP": "6000"}
     )
-    while not (log.exists() and "curate" in log.read_text()):
+    while not (log.exists() and "\n" in log.read_text()):
         assert process.poll() is None
+        time.sleep(0.01)
     process.terminate()
-    assert process.wait(timeout=20) == 143
+    assert process.wait() == 143
     assert log.read_text().splitlines()[1:] == ["stopping", "scontrol requeue 7"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ PipelineFile = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 RunName = Annotated[str, typer.Argument(help="The run's name: its folder below runs/.")]
 Changes = Annotated[list[str], typer.Option("--set", help="Change a field: margin.at_least=2")]
 Root = Annotated[Path, typer.Option(help="Folder of runs/ and store/.", envvar="CURATE_ROOT")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, a line an object.")]
 
 
 def load(path: Path, changes: list[str]) -> Any:
@@ -62,9 +64,23 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in caught.get().splitlines()]
 
 
+def heard(write: Callable[..., None], *what: Any, **how: Any) -> None:
+    """Write, and go on in silence where whoever reads has gone (`| head`): a run matters more."""
+    try:
+        write(*what, **how)
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
 def say(text: str) -> None:
     """Say a line on stderr."""
-    typer.echo(text, err=True)
+    heard(typer.echo, text, err=True)
 
 
 def print_json(value: object) -> None:

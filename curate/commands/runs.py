@@ -17,6 +17,7 @@ from curate.commands.options import (
     Root,
     RunName,
     books_of,
+    heard,
     load,
     print_json,
     say,
@@ -32,7 +33,7 @@ def run(
         str, typer.Option(help="Where tasks run: a name or {name: {...}}")
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Shards in flight at once.")] = None,
-    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    until: Annotated[str, typer.Option(help="Stop after this stage: its kind or number.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: one share of the shards, for job arrays.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and one last line.")] = False,
@@ -48,8 +49,9 @@ def run(
     with _leaving_at_once(), listener(json, quiet) as tell:
         try:
             ended = run_pipeline(
-                checked, root, executor=place, until=until or None, portion=portion, listener=tell
-            )
+                checked, root, executor=place, until=until or None, portion=portion,
+                listener=lambda event: heard(tell, event),
+            )  # fmt: skip
         finally:
             place.close()
     if ended.signal is not None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -63,10 +62,11 @@ class Request(NamedTuple):
 class Requests:
     """Chat calls as columns: thousands of prompts are built with a few Arrow calls.
 
-    `conversations` is a column of lists of {role, content}. Call i asks about conversation
-    `which[i]` (None: one call each, in order), so that many samples of one prompt share its
-    text and its tokens. `seeds` holds one seed a call, in [0, 2**63), None only where sampling
-    is greedy. `choices` asks for the probabilities of these short texts as the next token.
+    `conversations` is a column of lists of {role, content}. `which` holds, for each call, the
+    index of the conversation that it sends: several samples of one prompt name the same one and
+    share its text and its tokens. Without `which` there is one call a conversation, in order.
+    `seeds` holds one seed a call, in [0, 2**63); it may be None only where sampling is greedy.
+    `choices` asks for the probabilities of these short texts as the next token.
     `json_schema` holds the answers to a JSON schema (engines with the capability "structured").
     """
 
@@ -85,8 +85,8 @@ class Requests:
         """Yield the calls one by one, for an engine that works so; conversations are shared."""
         messages = messages_of(self.conversations)
         which = range(len(messages)) if self.which is None else self.which.tolist()
-        seeds = repeat(None) if self.seeds is None else self.seeds.tolist()
-        for place, seed in zip(which, seeds, strict=False):
+        seeds = [None] * len(which) if self.seeds is None else self.seeds.tolist()
+        for place, seed in zip(which, seeds, strict=True):
             yield Request(messages[place], self.sampling, seed, self.choices, self.json_schema)
 
 

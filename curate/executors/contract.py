@@ -39,6 +39,12 @@ executor_registry: Registry[Executor] = Registry("executor")
 class Executor(Component):
     """Runs tasks; subclass with `class Mine(Executor, name="mine")`.
 
+    An executor schedules, and `work.run_task` does the work: it commits a task's parts wherever
+    it runs, so that every executor leaves the same bytes. An executor must hand out each task,
+    again where its worker is lost; yield it with its records once they are committed, and only
+    then; hand out no new one once `job.stopping()`; and end on the first error, never wait for a
+    worker that is gone. Workers must see the store's folder. It serves runs one after another.
+
     Fields are its configuration; what it holds (workers, engines) goes into private
     attributes, is made when first needed and freed by `close`.
     """

@@ -29,9 +29,9 @@ share=()
 if [[ -n "${SLURM_ARRAY_TASK_ID:-}" ]]; then
     share=(--shard "${SLURM_ARRAY_TASK_ID}/$2")
 fi
+trap 'kill -TERM "$!"' TERM # before the run starts: without it the signal would end this shell alone
 curate run "$1" --root . --quiet "${share[@]}" &
 child=$!
-trap 'kill -TERM "$child"' TERM
 code=0
 wait "$child" || code=$?
 if kill -0 "$child" 2>/dev/null; then # the wait was cut short by the signal
