@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.books import account, engines_used, funnel
+from curate.books import account
 from curate.engines.contract import EngineSpec
 from curate.errors import ConfigError, CurateError
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
-from curate.export import Again, CardFacts, ExportSummary, Tally, Versions, export_dataset
+from curate.export import Again, ExportSummary, Tally, Versions, export_dataset
 from curate.export.catalogue import form_identity
 from curate.export.files import restore
 from curate.guard import Stop, close_run, draining, in_turn, locked, open_run
@@ -27,6 +27,7 @@ from curate.ingest import ingest
 from curate.manifest import write_manifest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
+from curate.provenance import card_facts
 from curate.stage import Stage
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
@@ -231,14 +232,7 @@ class _Loop:
         return new
 
     def _export(self, folder: Path, shards: list[Shard]) -> ExportSummary:
-        card = CardFacts(
-            name=self.pipeline.name,
-            pipeline_yaml=self.pipeline.dumps(),
-            stages=funnel(shards),
-            engines=engines_used(shards),
-            license=self.pipeline.license,
-            seed=self.pipeline.seed,
-        )
+        card = card_facts(self.pipeline, shards)
         form = self.pipeline.export or "preference"
         made_from = [[s.columns, s.alive] for s in shards]
         state = digest([form_identity(form), card.pipeline_yaml, made_from])
