@@ -21,6 +21,7 @@ from curate.store import Record, Store
 from curate.work import Shard, view
 
 SAMPLE_ROWS = 4
+NEVER = "never run"
 
 
 @dataclass
@@ -148,7 +149,8 @@ def _left(
         past = next((r for r in (now, *same) if r.rows_in), Rates())
         state = "waiting" if place else "todo"
         if not place:
-            why = why or _unfinished(found)
+            begun = why == NEVER and any(found)  # by a share, or a run that ended on an error
+            why = _unfinished(found) if begun or not why else why
         else:
             why = "; ".join(filter(None, [why, f"after {stages[0].kind}"]))
         step = _entry(stage, state, why, round(expected))
@@ -213,7 +215,7 @@ def _why(stage: Stage, turn: int, before: Earlier, pipeline: Pipeline) -> str:
     """Say what differs from the last run's stage of this kind; `turn` counts them from 0."""
     earlier, now = before.identities.get(stage.kind, []), stage.identity()
     if turn >= len(earlier):
-        return "never run"
+        return NEVER
     changes = []
     if now not in earlier:
         defaults = {name: info.default for name, info in type(stage).model_fields.items()}
