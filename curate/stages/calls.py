@@ -96,6 +96,8 @@ def check_errors(
 ) -> None:
     """Count what failed, and raise StageError where that is too much, naming the errors.
 
+    Where other calls of the shard came back, one may fail whatever its share is: a request that an
+    engine will never answer must not hold up a small shard for ever. A budget of 0 allows none.
     Prompts that are too long for the model are counted apart and are no part of the share: no
     rerun makes them shorter, so a run that stopped for them could never end.
     """
@@ -105,7 +107,8 @@ def check_errors(
         if count:
             ctx.counts[name] += count
     calls = len(statuses) - too_long
-    if len(reasons) > max_error_rate * calls:
+    others = len(reasons) < calls
+    if len(reasons) > max(max_error_rate * calls, float(others and max_error_rate > 0)):
         common = Counter(map(one_line, reasons.to_pylist())).most_common(3)
         named = "; ".join(f"{n} x {error}" for error, n in common)
         raise StageError(

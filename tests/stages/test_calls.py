@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -52,6 +54,19 @@ def test_errors_are_a_share_of_the_calls_that_could_be_made():
     errors = pa.array([LONG] * 90 + [None] * 8 + ["boom"] * 2)
     with pytest.raises(StageError, match=r"2 of 10 calls failed \(2 x boom\)"):
         check_errors(statuses, errors, ctx, 0.1, "generate with gen")
+
+
+@pytest.mark.parametrize(
+    ("ok", "lost", "rate", "stops"),
+    [(1, 1, 0.1, False), (7, 1, 0.1, False), (7, 2, 0.1, True), (0, 1, 0.1, True),
+     (99, 10, 0.1, False), (7, 1, 0.0, True)],
+)  # fmt: skip
+def test_one_request_that_is_never_answered_does_not_hold_up_a_small_shard(ok, lost, rate, stops):
+    """Where others came back; an engine that answers nothing stops the run all the same."""
+    statuses = pa.array(["ok"] * ok + ["api_error"] * lost)
+    errors = pa.array([None] * ok + ["boom"] * lost, pa.string())
+    with pytest.raises(StageError, match="calls failed") if stops else nullcontext():
+        check_errors(statuses, errors, Context(), rate, "generate with gen")
 
 
 def test_lost_rows_tells_failures_from_decisions():
