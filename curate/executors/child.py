@@ -168,9 +168,7 @@ def serve(requests: int, answers: int) -> None:
         for line in lines:
             threading.Thread(target=handle, args=(line,), daemon=True).start()
     if os.getpgrp() == os.getpid():
-        os.killpg(
-            0, signal.SIGKILL
-        )  # an engine's own processes hold GPUs, and nobody else knows them
+        os.killpg(0, signal.SIGKILL)  # an engine's own processes hold GPUs too
     os._exit(0)
 
 
