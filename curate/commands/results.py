@@ -78,9 +78,9 @@ def report(
     against: Annotated[str, typer.Option(help="Another run to compare with.")] = "",
     encoder: Annotated[
         str,
-        typer.Option(help="For features of embeddings, where the run stored none of its answers: "
-                     "some 20 s; none: leave them out."),
-    ] = "packaged:minilm",
+        typer.Option(help="For features of embeddings, where the run stored none of its answers; "
+                     "packaged:minilm takes some minutes on a CPU."),
+    ] = "none",
     root: Root = Path(),
 ) -> None:  # fmt: skip
     """Write one HTML page about a run: what to look at, rows, judges, models, leanings, cost."""

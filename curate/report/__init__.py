@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.audit import ENCODER
 from curate.audit.embedded import checked
 from curate.books import engines_used
 from curate.history import manifest, shards
@@ -31,7 +30,7 @@ def report(
     name: str,
     against: str | None = None,
     *,
-    encoder: str | None = ENCODER,
+    encoder: str | None = None,
     estimates: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return the page about run `name` below `root`, compared with another run if named.

@@ -15,7 +15,7 @@ from curate.work import Shard
 
 MOST_ROWS = 50_000  # whose pairs are looked at closely; `curate audit` takes all
 MOST_PAIRS = 5_000  # that features come from; `curate audit` takes 20,000
-CHARACTERS = 600_000  # of answers that are encoded: some 20 seconds on two cores
+CHARACTERS = 600_000  # of answers that are encoded: up to some minutes on two cores
 
 
 def audit_with_features(
