@@ -15,6 +15,8 @@ from curate.component import Component, Registry
 from curate.errors import InputError
 from curate.sources.columns import Columns
 from curate.sources.mapping import canonical_row, grouped
+from curate.sources.nested import reached
+from curate.sources.prompts import prompt_table
 from curate.sources.tables import is_plain, plain, shards, tabulate
 from curate.sources.values import Raw
 
@@ -78,9 +80,12 @@ class Source(Component):
             if isinstance(batch, pa.RecordBatch) and is_plain(batch.schema, self.columns):
                 yield plain(batch, self.columns, name, done + 1)
             else:
-                rows = raw_rows(batch, name, done + 1)
-                mapped = [canonical_row([row], self.columns) for row in rows]
-                yield tabulate(mapped, self.columns)
+                rows = reached(raw_rows(batch, name, done + 1), self.columns)
+                found = prompt_table(rows, self.columns)
+                if found is None:
+                    mapped = [canonical_row([row], self.columns) for row in rows]
+                    found = tabulate(mapped, self.columns)
+                yield found
             done += len(batch)
 
     def _grouped(self) -> Iterator[pa.Table]:
@@ -92,7 +97,7 @@ class Source(Component):
         for part in self.parts():
             done = 0
             for batch in self.open(part.name):
-                yield from raw_rows(batch, part.name, done + 1)
+                yield from reached(raw_rows(batch, part.name, done + 1), self.columns)
                 done += len(batch)
 
 
@@ -104,9 +109,20 @@ def raw_rows(batch: list[Raw] | pa.RecordBatch, name: str, first_row: int) -> li
         raise InputError(f"{name}: two columns have one name; rename one: {batch.schema.names}")
     try:
         rows = batch.to_pylist()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}, rows {first_row} to {first_row + len(batch) - 1}: text is not valid UTF-8 "
-            f"({error.reason}); re-encode the file"
-        ) from None
+    except UnicodeDecodeError:
+        raise _not_utf8(batch, name, first_row) from None
     return [Raw(values, f"{name}, row {first_row + i}") for i, values in enumerate(rows)]
+
+
+def _not_utf8(batch: pa.RecordBatch, name: str, first_row: int) -> InputError:
+    """Return the error that names the first row and column whose text is not UTF-8."""
+    for row in range(len(batch)):
+        for column in batch.schema.names:
+            try:
+                batch.column(column)[row].as_py()
+            except UnicodeDecodeError as error:
+                return InputError(
+                    f"{name}, row {first_row + row}: column {column!r}: text is not valid UTF-8 "
+                    f"({error.reason}); re-encode the file"
+                )
+    return InputError(f"{name}: text is not valid UTF-8; re-encode the file")

@@ -11,10 +11,14 @@ import orjson
 from curate.errors import InputError
 
 _KEY = re.compile(rb'"[ \t\r\n]*:')
-_LOSSY = re.compile(rb"[0-9]{19}")  # orjson rounds an integer that 64 bits cannot hold
+_ROUNDED = 2.0**63  # orjson makes a float of an integer that 64 bits cannot hold
 
 
 class _DuplicateKey(ValueError):
+    pass
+
+
+class _BigNumberError(ValueError):
     pass
 
 
@@ -27,8 +31,10 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = orjson.loads(line)
-        if len(_KEY.findall(line)) != _count_keys(value) or _LOSSY.search(line):
+        if len(_KEY.findall(line)) != _count_keys(value):
             value = json.loads(line, object_pairs_hook=_object)
+    except _BigNumberError:
+        value = _strict(line, where)
     except (orjson.JSONDecodeError, RecursionError):
         value = _strict(line, where)
     except _DuplicateKey as error:
@@ -75,10 +81,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _count_keys(value: Any) -> int:
+    """Count the keys. Raises _BigNumberError where a number may have been a rounded integer."""
     if isinstance(value, dict):
-        return len(value) + sum(
-            _count_keys(item) for item in value.values() if isinstance(item, dict | list)
-        )
-    if isinstance(value, list):
-        return sum(_count_keys(item) for item in value if isinstance(item, dict | list))
-    return 0
+        count, items = len(value), iter(value.values())
+    elif isinstance(value, list):
+        count, items = 0, iter(value)
+    else:
+        return 0
+    for item in items:
+        kind = type(item)
+        if kind is dict or kind is list:
+            count += _count_keys(item)
+        elif kind is float and abs(item) >= _ROUNDED:
+            raise _BigNumberError
+    return count

@@ -252,7 +252,6 @@ def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
         if name in mapped and not (name in messages and has_extras(members[0].values.get(name))):
             continue
         values = [row.values.get(name) for row in members]
-        result[name] = (
-            values[0] if all(to_json(v) == to_json(values[0]) for v in values) else values
-        )
+        same = len(values) == 1 or len({to_json(value) for value in values}) == 1
+        result[name] = values[0] if same else values
     return result

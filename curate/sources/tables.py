@@ -60,7 +60,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def is_plain(schema: pa.Schema, columns: Columns) -> bool:
     """Whether `plain` can map a batch: a text prompt, perhaps an id, and nothing else."""
-    if not columns.prompts_only() or set(schema.names) != set(columns.mapped()):
+    if not columns.prompts_only() or sorted(schema.names) != sorted(set(columns.mapped())):
         return False
     if columns.prompt == columns.id or not _is_text(schema.field(columns.prompt).type):
         return False
@@ -72,14 +72,14 @@ def plain(batch: pa.RecordBatch, columns: Columns, where: str, first_row: int) -
 
     `where` is the file and `first_row` the number of the batch's first row, from 1.
     """
-    prompt = _text(batch.column(columns.prompt), f"{where}: column {columns.prompt!r}")
+    prompt = _text(batch.column(columns.prompt), columns.prompt, where, first_row)
     content = pc.fill_null(prompt, "") if prompt.null_count else prompt
     size = len(batch)
     turns = structs(PROMPT.value_type, size, role="user", content=content)
     if columns.id is None:
         ids = _content_ids(content)
     else:
-        ids = _text(batch.column(columns.id), f"{where}: column {columns.id!r}")
+        ids = _text(batch.column(columns.id), columns.id, where, first_row)
         bad = pc.fill_null(pc.equal(pc.binary_length(ids), 0), True)
         if pc.any(bad).as_py():
             row = first_row + pc.index(bad, True).as_py()
@@ -97,12 +97,20 @@ def plain(batch: pa.RecordBatch, columns: Columns, where: str, first_row: int) -
     )
 
 
-def _text(column: pa.Array, where: str) -> pa.Array:
+def _text(column: pa.Array, name: str | None, where: str, first_row: int) -> pa.Array:
     array = column if column.type == pa.string() else pc.cast(column, pa.string())
     try:
         array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{where}: {error}; re-encode the file as UTF-8") from None
+    except pa.ArrowInvalid:
+        for row, value in enumerate(array.cast(pa.binary())):
+            try:
+                bytes(value.as_py() or b"").decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{where}, row {first_row + row}: column {name!r}: text is not valid UTF-8 "
+                    f"({error.reason}); re-encode the file"
+                ) from None
+        raise
     return array
 
 
