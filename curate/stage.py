@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,7 +25,7 @@ from curate.arrays import hashes
 from curate.component import Component, Registry, Runtime
 from curate.division import Division
 from curate.encoders import Encoder
-from curate.engines.contract import Capability, Engine
+from curate.engines.contract import Capability, Engine, EngineSpec
 from curate.errors import ConfigError
 from curate.schema import DROP, FAIL
 from curate.vector_cache import CachedEncoder
@@ -154,6 +154,24 @@ class Stage(Component):
                         yield role, mark.capabilities
 
 
+def check_ready(stages: Iterable[Stage], engines: Mapping[str, EngineSpec]) -> None:
+    """Ask the stages, and the engines that they name, whether all that they need is there.
+
+    Raises the ConfigError of the first that lacks something, with the stage or the engine before.
+    """
+    asked: set[str] = set()
+    for stage in stages:
+        here: list[tuple[str, Stage | EngineSpec]] = [(f"stage `{stage.kind}`", stage)]
+        roles = [role for role, _ in stage.engine_roles() if role not in asked]
+        asked.update(roles)
+        here += [(f"engine {role!r}", engines[role]) for role in dict.fromkeys(roles)]
+        for what, one in here:
+            try:
+                one.ready()
+            except ConfigError as error:
+                raise ConfigError(f"{what}: {error}") from error
+
+
 def drop(mask: pa.Array | pa.ChunkedArray, reason: str) -> dict[str, pa.Array]:
     """Drop the rows where `mask` is true, for `reason`; null counts as false."""
     return {DROP: reasons(mask, reason)}
@@ -169,4 +187,14 @@ def reasons(mask: pa.Array | pa.ChunkedArray, reason: str) -> pa.Array:
     return pc.if_else(pc.fill_null(mask, False), pa.scalar(reason), pa.scalar(None, pa.string()))
 
 
-__all__ = ["Context", "EngineRole", "Result", "Runtime", "Stage", "drop", "fail", "stage_registry"]
+__all__ = [
+    "Context",
+    "EngineRole",
+    "Result",
+    "Runtime",
+    "Stage",
+    "check_ready",
+    "drop",
+    "fail",
+    "stage_registry",
+]

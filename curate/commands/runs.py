@@ -100,9 +100,12 @@ def plan(
 
 
 def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B006
-    """Check fields, engines and columns; touches no data and no model."""
+    """Check fields, engines, columns, keys and packages; touches no data and no model."""
+    from curate.stage import check_ready
+
     checked = load(pipeline, changes)
     checked.check()
+    check_ready(checked.stages, checked.engines)
     typer.echo(f"{checked.name}: {len(checked.stages)} stages, all columns and engines are there")
 
 

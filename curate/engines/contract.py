@@ -240,6 +240,12 @@ class EngineSpec(Component):
         """Return how to load this where one process holds `others` too; here, as if alone."""
         return self
 
+    def ready(self) -> None:
+        """Raise ConfigError for what can be known to be missing here before anything runs.
+
+        A key or a package, say; nothing is loaded, and no server or hub is asked.
+        """
+
     @abstractmethod
     def load(self) -> Engine:
         """Load the model or connect. Raises ConfigError or StageError with a remedy."""

@@ -13,7 +13,7 @@ from curate.component import Runtime
 from curate.engines.contract import Capability, Continuation, EngineSpec, Message, Reward
 from curate.engines.overlong import why_too_long
 from curate.engines.scoring import ScoringEngine, chosen_output
-from curate.errors import ConfigError, MissingExtra
+from curate.errors import ConfigError, MissingExtra, installed
 from curate.loading import without_bars
 
 
@@ -37,6 +37,11 @@ class CrossEncoder(EngineSpec, name="cross_encoder"):
     max_model_len: int | None = Field(None, ge=2)
     device: Runtime[str | None] = None
     batch_size: Runtime[int] = Field(32, ge=1)
+
+    def ready(self) -> None:
+        """Raise MissingExtra without sentence-transformers."""
+        if not installed("sentence_transformers"):
+            raise MissingExtra("sentence-transformers", "embed")
 
     def load(self) -> CrossEncoderEngine:
         """Load the model."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from curate.component import Runtime
-from curate.engines.api_keys import checked_path, checked_variable, read_key
+from curate.engines.api_keys import ApiKey, checked_path, checked_variable, read_key
 from curate.engines.contract import (
     Capability,
     Completion,
@@ -35,7 +35,7 @@ from curate.engines.openai_calls import answer_limit
 from curate.engines.openai_server import Server, TooLong
 from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
 from curate.engines.server_watch import PassingError, ServerWatch, wait_before_retry
-from curate.errors import ConfigError, MissingExtra, StageError
+from curate.errors import ConfigError, MissingExtra, StageError, installed
 from curate.schema import CompletionStatus
 
 _FIRST_WAIT_S = 0.5
@@ -95,6 +95,19 @@ class OpenAI(EngineSpec, name="openai"):
             raise ValueError("must hold no user, password, query or fragment; use api_key_env")
         return url
 
+    def ready(self) -> None:
+        """Raise ConfigError without the key, MissingExtra without the client."""
+        for package in ("openai", "stamina"):
+            if not installed(package):
+                raise MissingExtra(package, "openai")
+        self.key()
+
+    def key(self) -> ApiKey:
+        """Return the server's key. Raises ConfigError where it needs one and there is none."""
+        host = urlsplit(self.base_url).hostname or ""
+        needed = bool(self.api_key_env) and not _is_loopback(host)
+        return read_key(self.api_key_env, self.api_key_file, host, needed)
+
     def load(self) -> OpenAIEngine:
         """Make the client; nothing is sent yet."""
         return OpenAIEngine(self)
@@ -105,9 +118,7 @@ class OpenAIEngine:
 
     def __init__(self, spec: OpenAI) -> None:
         self._spec = spec
-        host = urlsplit(spec.base_url).hostname or ""
-        needed = bool(spec.api_key_env) and not _is_loopback(host)
-        key = read_key(spec.api_key_env, spec.api_key_file, host, needed)
+        key = spec.key()
         try:
             import stamina  # noqa: F401  (needed later; say so now)
         except ImportError as error:

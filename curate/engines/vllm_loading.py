@@ -14,7 +14,7 @@ from pydantic import Field
 from curate.component import Registry, Runtime
 from curate.engines.contract import EngineSpec, engine_registry
 from curate.engines.stepping import Stepper
-from curate.errors import ConfigError, MissingExtra
+from curate.errors import ConfigError, MissingExtra, installed
 
 _CPU_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a second process starts several times slower
@@ -73,6 +73,11 @@ class VLLMModel(EngineSpec):
                 "different stages"
             )
         return self.model_copy(update={"gpu_memory_utilization": round(share, 4)})
+
+    def ready(self) -> None:
+        """Raise MissingExtra without vLLM."""
+        if not installed("vllm"):
+            raise MissingExtra("vllm", "gpu")
 
 
 class Loaded(NamedTuple):

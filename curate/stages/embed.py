@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from curate.arrays import flat, last_turn, lengths, lists, one_chunk, text_of
 from curate.component import Runtime
-from curate.encoders import Precision, load_encoder
+from curate.encoders import Precision, check_encoder, load_encoder
 from curate.errors import StageError
 from curate.stage import Context, Result, Stage
 from curate.stages.new_column import NewColumn
@@ -56,6 +56,10 @@ class Embed(Stage, name="embed"):
     def written(self) -> tuple[str, ...]:
         """Return the column that `to` names."""
         return (self.to,)
+
+    def ready(self) -> None:
+        """Raise ConfigError without the encoder's package or folder."""
+        check_encoder(self.model)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the vectors as a fixed-size list, or as lists of them."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import Column, flat, lengths, lists, map_distinct, one_chunk, owners
-from curate.encoders import Precision, load_encoder
+from curate.encoders import Precision, check_encoder, load_encoder
 from curate.errors import StageError
 from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.tags import associated, folded, once_each, rows_of
@@ -54,6 +54,11 @@ class MergeTags(Stage, name="merge_tags"):
     def written(self) -> tuple[str, ...]:
         """Write it anew."""
         return (self.column,)
+
+    def ready(self) -> None:
+        """Raise ConfigError without the encoder's package or folder."""
+        if self.threshold is not None:
+            check_encoder(self.model)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the tags, each once a row, in the order of its first; null stays null."""
