@@ -103,7 +103,7 @@ def test_people_are_asked_about_what_was_routed_and_their_answer_counts(tmp_path
     nobody = pa.array([[False], [False], [False, False], [False]])
     none = rows.set_column(rows.column_names.index("for_people"), "for_people", nobody)
     with pytest.raises(ConfigError, match="for_people"):
-        write_tasks([none], path, "argilla")
+        write_tasks([none], tmp_path / "none.json", "argilla")
 
 
 def judged(*scores):

@@ -55,7 +55,7 @@ def test_generate_shows_a_rows_own_message_to_its_answers_alone():
     stage = Generate(engine="fake", n=1, system="Always:", system_column="system")
     assert stage.needed() == ("id", "prompt", "system")
     made = stage.apply(view(), ctx)
-    assert set(made) == {"candidates", "fail"}
+    assert set(made) == {"candidates", "drop", "fail"}
     said = [r.messages[0]["content"] for r in ctx.engines["fake"].requests]
     assert said == ["Always:\n\nbe brief", "Always:\n\n ", "Always:", "my own"]
     ctx = context(lambda request: Completion("yes", tokens=1))
@@ -72,7 +72,7 @@ def test_two_people_may_prefer_opposite_answers_to_one_question():
     rows = rows.set_column(place, "prompt", pa.array([ask, ask], PROMPT))
     told = SystemMessage(column="who").apply(rows, context(None))["prompt"]
     known = rows.set_column(place, "prompt", told)
-    for stage, reason in ((MergePairs(), "contradicts"), (Lint(), "contradictory pair")):
+    for stage, reason in ((MergePairs(), "contradicted"), (Lint(), "contradictory pair")):
         both = stage.apply(rows, context(None))["pairs"].to_pylist()
         assert all(pair["drop"].startswith(reason) for row in both for pair in row)
         apart = stage.apply(known, context(None))["pairs"].to_pylist()
