@@ -28,7 +28,8 @@ class Columns(BaseModel):
     group: tuple[str, ...] = ()
     varies: tuple[str, ...] = ()  # may differ in a group: the first row's counts, all go to meta
     scores: tuple[str, ...] = ()  # each becomes a judge of that name
-    # A list aligned with `candidates`, 1 = best, or a list of such lists: one ranking a person.
+    # A list aligned with `candidates`, 1 = best, or a list of such lists: one ranking a person; or
+    # a field of each candidate.
     ranks: str | None = None
     chosen: str | None = None
     rejected: str | None = None

@@ -14,9 +14,14 @@ from curate.errors import ConfigError, InputError, did_you_mean
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.files import file_digest
 
+_SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
+
 
 class HuggingFace(Source, name="hf"):
     """A dataset by directory or by hub name; a hub name needs a `revision`.
+
+    A directory is one that `save_to_disk` wrote, or one that `load_dataset` reads, such as a cloned
+    repository or a folder of Parquet files.
 
     Code that a dataset brings along is never run.
     """
@@ -35,7 +40,10 @@ class HuggingFace(Source, name="hf"):
 
     def open(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield the split's batches in order."""
-        for table in self._load().with_format("arrow").iter(batch_size=BATCH_ROWS):
+        dataset = self._load()
+        if not len(dataset):  # `iter` fails on one without rows
+            return
+        for table in dataset.with_format("arrow").iter(batch_size=BATCH_ROWS):
             yield from table.combine_chunks().to_batches()
 
     def _title(self) -> str:
@@ -45,9 +53,10 @@ class HuggingFace(Source, name="hf"):
     def _load(self) -> Any:
         import datasets
 
-        if Path(self.path).is_dir():
+        folder = Path(self.path)
+        if any((folder / name).is_file() for name in _SAVED):
             return self._from_disk(datasets)
-        if self.revision is None:
+        if not folder.is_dir() and self.revision is None:
             raise ConfigError(
                 f"source `hf`: {self.path!r} is no directory, and a dataset from the hub needs "
                 "`revision` (a commit), or a rerun could read other data"
@@ -56,12 +65,17 @@ class HuggingFace(Source, name="hf"):
             return datasets.load_dataset(
                 self.path, self.name, split=self.split, revision=self.revision
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (
+            OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError,
+            datasets.exceptions.DatasetGenerationError,
+        ) as error:  # fmt: skip
             raise InputError(f"{self._title()}: cannot be loaded: {error}") from None
 
     def _from_disk(self, datasets: Any) -> Any:
         try:
             loaded = datasets.load_from_disk(self.path)
+        except IndexError:  # how `datasets` fails on a set without rows
+            raise InputError(f"{self.path}: the dataset has no rows; check `path`") from None
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.path}: cannot be loaded: {error}; it must be a directory that "

@@ -25,7 +25,7 @@ from curate.sources.values import (
     wrong,
 )
 
-TEXT_FIELDS = ("text", "response", "content")
+TEXT_FIELDS = ("text", "response", "content", "answer")
 CANDIDATE_FIELDS = ("model", "finish_reason")
 
 
@@ -36,7 +36,8 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     """
     first = members[0]
     for name in columns.mapped():
-        get(first, name)
+        if name != columns.ranks:  # it may be a field of the candidates
+            get(first, name)
     row: dict[str, Any] = {}
     answers: dict[str, Any] = {}
     if columns.prompt is None:
@@ -156,7 +157,8 @@ def _wide(row: Raw, columns: Columns, name: str) -> dict[str, Any]:
         value = []
     if not isinstance(value, list):
         raise wrong(row, name, "a list of texts or of {text, model, ...}", value)
-    inside = {s for s in columns.scores if s not in row.values}
+    named = (*columns.scores, *([columns.ranks] if columns.ranks else []))
+    inside = {field for field in named if field not in row.values}
     answers, rest = [], []
     for item in value:
         answer, left = _candidate(row, name, item, inside)
@@ -172,7 +174,11 @@ def _wide(row: Raw, columns: Columns, name: str) -> dict[str, Any]:
         for index, one in enumerate(values):
             judgments += score_entries(row, score, index, one)
     if columns.ranks is not None:
-        judgments += _rankings(row, columns.ranks, len(value))
+        if columns.ranks in inside:
+            given = _fields(row, name, columns.ranks, value)
+            judgments += rank_entries(row, columns.ranks, "rank", given)
+        else:
+            judgments += _rankings(row, columns.ranks, len(value))
     result: dict[str, Any] = {"candidates": answers}
     if columns.scores or columns.ranks is not None:
         result["judgments"] = judgments

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import ConfigError, InputError
+from curate.export.catalogue import form_named
+from curate.schema import CANDIDATES, PROMPT
 from curate.sources import Arrow, Columns, HuggingFace, Jsonl, Parquet, files, source_registry
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -204,6 +206,27 @@ def test_several_rankings_are_a_judge_each(tmp_path):
             jsonl(tmp_path, row | {"r": ranks}, candidates="c", ranks="r")
 
 
+def test_a_ranked_export_is_read_back(tmp_path):
+    texts = [("p", ["a", "b", "c"], [1, 3, 3]), ("q", ["d", "e"], [0, 1])]
+    table = pa.table(
+        {
+            "id": [prompt for prompt, _, _ in texts],
+            "prompt": pa.array([[{"role": "user", "content": p}] for p, _, _ in texts], PROMPT),
+            "candidates": pa.array([[{"text": t} for t in a] for _, a, _ in texts], CANDIDATES),
+            "scores": pa.array([scores for _, _, scores in texts], pa.list_(pa.float32())),
+        }
+    )
+    pq.write_table(form_named("ranked").build(table).table, tmp_path / "r.parquet")
+    columns = {"id": "id", "candidates": "answers", "ranks": "rank"}
+    rows = load(Parquet(path=str(tmp_path / "r.parquet"), columns=columns))
+    assert [r["prompt"][0]["content"] for r in rows] == ["p", "q"]
+    assert [[c["text"] for c in r["candidates"]] for r in rows] == [["b", "c", "a"], ["e", "d"]]
+    assert [[j["score"] for j in r["judgments"]] for r in rows] == [[-1, -1, -3], [-1, -2]]
+    assert [r["meta"] for r in rows] == ["{}", "{}"]
+    with pytest.raises(InputError, match="no column 'ranq', and no candidate in 'answers'"):
+        load(Parquet(path=str(tmp_path / "r.parquet"), columns=columns | {"ranks": "ranq"}))
+
+
 def test_a_candidate_without_a_field_has_none_and_a_wrong_name_is_said_with_the_fields(tmp_path):
     answers = [{"text": "a", "votes": 3, "best": True}, {"text": "b", "votes": 1}, None]
     row = {"id": "x", "prompt": "p", "answers": answers}
@@ -300,6 +323,24 @@ def test_hf_directory_and_unpinned_name(tmp_path):
     assert source.units() == source.units()
     with pytest.raises(ConfigError, match="revision"):
         HuggingFace(path=str(tmp_path / "nothing")).units()
+
+
+def test_hf_folders_without_save_to_disk_empty_sets_and_what_cannot_be_loaded(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "clone" / "data").mkdir(parents=True)
+    pq.write_table(
+        pa.table({"prompt": ["a"]}), tmp_path / "clone/data/train-00000-of-00001.parquet"
+    )
+    rows = load(HuggingFace(path=str(tmp_path / "clone")))
+    assert [r["prompt"][0]["content"] for r in rows] == ["a"]
+    nothing = datasets.Dataset.from_dict({"prompt": pa.array([], pa.string())})
+    nothing.save_to_disk(str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="the dataset has no rows"):
+        load(HuggingFace(path=str(tmp_path / "nothing")))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "train.jsonl").write_text("{nope")
+    with pytest.raises(InputError, match="bad:train: cannot be loaded"):
+        load(HuggingFace(path=str(tmp_path / "bad")))
 
 
 def test_real_prometheus_scores():
