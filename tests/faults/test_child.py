@@ -186,6 +186,7 @@ def test_a_second_signal_ends_the_run_at_once(crashing: Path, tmp_path: Path, ch
     process = start(crashing, tmp_path, engine)
     events = tmp_path / "runs/small/events.jsonl"
     until(lambda: pids(tmp_path) if child else b'"generate"' in read(events))
+    time.sleep(1)  # the event comes just before the first shard is handed out
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None  # the first one waits for the shards in flight
