@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from scipy.stats import kendalltau
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
 from curate.arrays import mix
 from curate.engines.contract import Completion, Completions, Requests
-from curate.evaluation.agreement import kendall_tau
 from curate.methods.ranking import bradley_terry
 from curate.schema import CANDIDATES, PROMPT
 from curate.stage import Context
@@ -155,7 +155,7 @@ def measures(found: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
     The gap is the true difference between the answers that come out best and worst: what a
     preference pair made of them is worth, against the widest there is.
     """
-    tau = [kendall_tau(f, t) for f, t in zip(found, truth, strict=True)]
+    tau = [kendalltau(f, t).statistic for f, t in zip(found, truth, strict=True)]
     rows = np.arange(len(truth))
     best, worst = found.argmax(axis=1), found.argmin(axis=1)
     widest = truth.max(axis=1) - truth.min(axis=1)
@@ -182,7 +182,7 @@ def main() -> None:
         for name, fields in SCHEDULES.items():
             found, calls = scores(case, name, **fields)
             tau, best, gap = measures(found, case.truth)
-            same = np.array([kendall_tau(f, w) for f, w in zip(found, whole, strict=True)])
+            same = np.array([kendalltau(f, w).statistic for f, w in zip(found, whole, strict=True)])
             shown = [f"{np.nanmean(tau):.2f} ± {spread(tau):.2f}", f"{np.nanmean(same):.2f}"]
             shown += [f"{np.nanmean(best):.2f} ± {spread(best):.2f}", f"{np.nanmean(gap):.2f}"]
             print(

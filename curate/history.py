@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.attempt import Attempt, last_attempt
 from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN
 from curate.manifest import FORMAT
@@ -31,10 +32,8 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         if (path.parent / OPEN).exists():
-            raise ConfigError(
-                f"run {name!r} is at work or was killed, and has no books yet; run its pipeline "
-                f"to go on, or look at {path.with_name('events.jsonl')}"
-            ) from None
+            state = last_attempt(path.parent).text()
+            raise ConfigError(f"run {name!r} has no books yet: {state}") from None
         runs = sorted(p.parent.name for p in (root / "runs").glob("*/manifest.json"))
         raise ConfigError(
             f"no run {name!r} below {root}; runs: {', '.join(runs) or 'none'}"
@@ -51,6 +50,13 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
     if not found.keys() >= {"finished", "stages", "accounting", "shards"}:
         raise StoreError(f"{path} is damaged; run the pipeline again to rewrite it")
     return found
+
+
+def is_of(found: dict[str, Any], attempt: Attempt) -> bool:
+    """Whether the manifest tells of this attempt, and not of one before it."""
+    if attempt.state == "failed":  # where the source cannot be read the older one stays
+        return found.get("error") == attempt.error
+    return attempt.state == "ended"
 
 
 def shards(root: Path, found: dict[str, Any]) -> tuple[Store, list[Shard]]:
@@ -222,6 +228,6 @@ def _peeked(store: Store, parts: Iterable[Sequence[str]]) -> Iterator[Record]:
             record = Record.unpack(path.read_bytes())
             _part(record.file)
             yield record
-        except (OSError, orjson.JSONDecodeError, TypeError, StoreError) as error:
+        except (OSError, StoreError) as error:
             why = getattr(error, "strerror", None) or error
             raise StoreError(f"cannot read {path}: {why}; run the pipeline again") from None

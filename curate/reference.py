@@ -83,7 +83,7 @@ def write(folder: Path) -> None:
 
 
 def _columns(stage: type[Stage]) -> str:
-    lines = [f"Scope: {stage.scope if isinstance(stage.scope, str) else 'shard'}."]
+    lines = [f"Scope: {stage.scope}."]
     if stage.division is not Stage.division:
         lines.append("It divides: over many rows it is done in pieces, on any number of workers.")
     for title, names in (

@@ -22,6 +22,7 @@ from curate.arrays import join_texts, large, mix
 from curate.audit.properties import Floats
 from curate.engines.contract import Completions, Engine, Requests
 from curate.methods.verdicts import pair_verdict, without_reasoning
+from curate.printable import printable
 from curate.prompts import load_template
 from curate.stage import Context
 from curate.stages.calls import GreedySampling, chat
@@ -84,8 +85,7 @@ def name_features(
 
 def clean(name: str) -> str:
     """Return a proposed name on one line, short, and without what does not print."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
-    return line.strip(" .*_\"'`")[:_LONGEST]
+    return printable(name, mark=False).strip(" .*_\"'`")[:_LONGEST]
 
 
 def correlation(verdicts: Floats, z: Floats) -> tuple[float, float]:

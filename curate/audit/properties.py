@@ -8,6 +8,7 @@ language itself only the script is seen: French for English would go unnoticed (
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import erfc, sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -172,8 +173,6 @@ def interval(weight: float, error: float) -> dict[str, float]:
 
 def two_sided(weight: Floats, error: Floats) -> Floats:
     """Return the chance of a weight at least as far from 0 if it were 0 (normal)."""
-    from math import erfc, sqrt
-
     z = np.abs(weight) / np.where(error > 0, error, np.inf)
     return np.array([erfc(value / sqrt(2.0)) for value in z.tolist()])
 

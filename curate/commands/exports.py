@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,8 +127,6 @@ def push(
 
 def _card(folder: Path, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
     """Return what the card tells about a run, from what the run left behind."""
-    from dataclasses import replace
-
     from curate.pipeline import Pipeline
     from curate.provenance import card_facts
 

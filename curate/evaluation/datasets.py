@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -105,8 +106,6 @@ def _folder(place: Path, columns: Columns) -> Source:
 
 
 def _literal(place: Path) -> str:
-    import glob
-
     return glob.escape(str(place))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from curate.export.trust import Trust
+from curate.printable import printable
 from curate.yaml_form import write_yaml
 
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
@@ -141,9 +142,9 @@ def _front_matter(
     pattern: str,
     info: Mapping[str, Any] | None,
 ) -> str:
-    fields: dict[str, Any] = {"pretty_name": _printable(facts.name)}
+    fields: dict[str, Any] = {"pretty_name": printable(facts.name, mark=False)}
     if facts.license:
-        fields["license"] = _printable(facts.license)
+        fields["license"] = printable(facts.license, mark=False)
     fields["annotations_creators"] = _annotators(facts.origin)
     fields["size_categories"] = [size_category(sum(splits.values()))]
     synthetic = ["synthetic"] if facts.origin.answers else []
@@ -206,10 +207,6 @@ def _reproduce(facts: CardFacts) -> str:
         "The same input, seed and recorded answers give the same files, byte for byte; freshly "
         f"sampled answers differ unless the engine itself is deterministic.{source}"
     )
-
-
-def _printable(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _row(stage: Mapping[str, Any]) -> list[str]:

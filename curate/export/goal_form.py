@@ -1,4 +1,4 @@
-"""The shape that asks for the score that the preferred answer has, as in `trl_forms` pure."""
+"""Pairs whose prompt asks for a score: once for the better one, once for the worse."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.methods.benchmark_list import Benchmark
@@ -152,8 +153,6 @@ def _file_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
 
 
 def _parquet_rows(path: Path, benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
-    import pyarrow.parquet as pq
-
     wanted = {benchmark.column, benchmark.answers}
     with pq.ParquetFile(path) as file:
         columns = [name for name in file.schema_arrow.names if name in wanted]

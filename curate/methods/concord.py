@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from curate.methods.evidence import Comparisons
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
-Weights: TypeAlias = Literal["nominal", "linear", "quadratic"]
 
 MOST_JUDGES = 12  # the rest, by name, are left out of comparisons of every two
 _MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square
@@ -58,21 +57,18 @@ def verdict_table(one: Floats, two: Floats) -> Floats:
     return np.bincount(cells.astype(np.int64), minlength=9).reshape(3, 3).astype(np.float64)
 
 
-def cohen_kappa(table: npt.ArrayLike, weights: Weights = "nominal") -> float:
+def cohen_kappa(table: npt.ArrayLike) -> float:
     """Return Cohen's kappa of two raters from their confusion table (classes, classes).
 
-    1 - sum(w o) / sum(w e), with disagreement weights w of 1, |i - j| or (i - j)^2 and e the
-    product of the margins (Cohen 1960, 1968). Low where one class is nearly all there is, even
-    if the raters hardly ever differ: read it beside the raw agreement. NaN where no
-    disagreement is possible by chance.
+    1 - the share on which they differ / that expected from the margins (Cohen 1960). Low where
+    one class is nearly all there is, even if the raters hardly ever differ: read it beside the
+    raw agreement. NaN where no disagreement is possible by chance.
     """
     observed = np.asarray(table, dtype=np.float64)
-    i, j = np.indices(observed.shape)
-    distance = np.abs(i - j).astype(np.float64)
-    w = {"nominal": distance > 0, "linear": distance, "quadratic": distance**2}[weights]
+    differ = ~np.eye(len(observed), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
         expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / observed.sum()
-        return float(1.0 - (w * observed).sum() / (w * expected).sum())
+        return float(1.0 - (differ * observed).sum() / (differ * expected).sum())
 
 
 def spread_pairs(counts: Ints) -> Comparisons:

@@ -143,7 +143,7 @@ def round_down(values: Singles) -> Singles:
 
 
 def half_products(exact: SingleProducts) -> HalfProducts | None:
-    """Return the products in bfloat16 where they are faster here, else null.
+    """Return the products in bfloat16 where they are faster here, else None.
 
     The neighbours found are the same either way, so a clock may decide.
     """

@@ -4,6 +4,7 @@ script. Colours are CSS variables, so one drawing serves light, dark and print.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from curate.errors import MissingExtra
@@ -157,6 +158,4 @@ def _share(field: str, title: str) -> dict[str, Any]:
 
 
 def _attribute(text: str) -> str:
-    import html
-
     return html.escape(text, quote=True)

@@ -89,7 +89,7 @@ class Combine(Stage, name="combine"):
         (), description="judges without whom an answer has no score, whoever else scored it"
     )
     veto: tuple[str, ...] = Field(
-        (), description="judges of whom a score below 0, on the common scale, stands alone"
+        (), description="judges whose score stands alone where it is below 0 on the common scale"
     )
     halve: bool = Field(
         False, description="a comparison of s is s / 2 and -s / 2: the scores lie s apart, not 2 s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, hashes, lengths, owners, text_of
@@ -111,8 +112,6 @@ class RewardHeads(Stage, name="reward_heads"):
 
 def _log_length(texts: pa.Array) -> Floats:
     """Return the logarithm of 1 + each text's bytes."""
-    import pyarrow.compute as pc
-
     size = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
     return np.asarray(np.log1p(np.asarray(size, dtype=np.float64)))
 

@@ -25,11 +25,12 @@ class RoutePairs(Stage, name="route_pairs"):
     A pair's features are its row's tags (from `tag`) and what its texts measure (`prompt_words`,
     `shorter_words`, `longer_words`, `length_gap`, `words_in_common`, each =low, =middle or
     =high). Its gain is the sum of its features' coefficients, which come from a regression of
-    trained models' scores on which features people had labelled (`routing.fit_gains`; hybrid
-    preferences, Miranda et al. 2024). Without coefficients it is the label's doubt: the entropy
-    of its `p_correct`, over the root of how many pairs are in its `group`. Writes `gain`, each
-    pair's, and `for_people`, whether it is within the budget; a pair with nothing to gain never
-    is. `curate ask` then asks about those pairs, and `overrule` puts people's verdicts in.
+    trained models' scores on which features people had labelled (hybrid preferences, Miranda et
+    al. 2024); for trials of your own, call `curate.methods.routing.fit_gains` in Python.
+    Without coefficients it is the label's doubt: the entropy of its `p_correct`, over the root
+    of how many pairs are in its `group`. Writes `gain`, each pair's, and `for_people`, whether
+    it is within the budget; a pair with nothing to gain never is. `curate ask` then asks about
+    those pairs, and `overrule` puts people's verdicts in.
     """
 
     scope = "dataset"

