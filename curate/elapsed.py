@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
+from curate.events import read_events
 
 
 class Took(NamedTuple):
@@ -38,7 +38,7 @@ def elapsed(folder: Path, kinds: Sequence[str]) -> list[Took]:
             took[place] = Took(*(a + b for a, b in zip(took[place], new, strict=True)))
         parts.clear()
 
-    for event in _read(folder / "events.jsonl"):
+    for event in read_events(folder / "events.jsonl", "source", "stage", "part"):
         if event["event"] in ("source", "stage"):
             close()
             place = -1 if event["event"] == "source" else place + 1
@@ -48,16 +48,3 @@ def elapsed(folder: Path, kinds: Sequence[str]) -> list[Took]:
             parts.append((event["time"], event["seconds"]))
     close()
     return took
-
-
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                if line.startswith((b'{"event":"source"', b'{"event":"stage"', b'{"event":"part"')):
-                    try:
-                        yield orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        continue  # a killed run left half of it
-    except OSError:
-        return

@@ -45,7 +45,7 @@ def locked(folder: Path, what: str = "run") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.2)  # `held` may have it for an instant
         except Timeout:
             raise LockHeld(
                 f"another {what} works in {folder}{_owner(folder)}; wait for it or use another name"
@@ -79,6 +79,24 @@ def in_turn(path: Path, stopping: Stop, wait: Callable[[], None]) -> Iterator[Ca
         yield lock.release
     finally:
         lock.release()
+
+
+def held(folder: Path) -> bool | None:
+    """Whether a process holds the folder's lock; None where the lock cannot be tried.
+
+    The lock is taken for an instant, which `locked` waits out.
+    """
+    if not (folder / "lock").exists():
+        return False
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # another user's, a file system without locks
+        return None
+    lock.release()
+    return False
 
 
 def _owner(folder: Path) -> str:

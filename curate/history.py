@@ -32,7 +32,7 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         if (path.parent / OPEN).exists():
-            state = last_attempt(path.parent).text()
+            state = last_attempt(path.parent).text() or "its manifest is gone; run it again"
             raise ConfigError(f"run {name!r} has no books yet: {state}") from None
         runs = sorted(p.parent.name for p in (root / "runs").glob("*/manifest.json"))
         raise ConfigError(

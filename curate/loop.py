@@ -77,7 +77,7 @@ def run(
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `export` (form,
-    records, changes) and `end` (finished, and the books).
+    records, changes), `end` (finished, and the books) and, in its place, `error` (why).
 
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
     for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a
@@ -191,9 +191,11 @@ class _Loop:
 
         Where not even the source could be read an earlier manifest says more, and stays.
         """
+        why = str(error) if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(Exception):  # the listener's, too: it may be what failed
+            self.events.add("error", why=why)
         if not self.shards and (folder / "manifest.json").exists():
             return
-        why = str(error) if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(CurateError):
             books = account(self.shards, len(self.done), None)
             write_manifest(

@@ -190,7 +190,7 @@ def test_a_run_that_ends_on_an_error_leaves_word_of_how_far_it_came(
         [sys.executable, "-m", "curate", "status", "small", "--root", str(tmp_path)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert f"the last attempt ended on: {raised.value}\n" in status.stdout
+    assert f"small: stopped at generate after 0 of 8 shards: {raised.value}\n" in status.stdout
     assert go(scripted_pipeline, tmp_path)[0].finished
     assert "error" not in history.manifest(tmp_path, "small")
 

@@ -27,24 +27,22 @@ def load(path: Path, changes: list[str]) -> Any:
     return Pipeline.load(path, changes)
 
 
-def books_of(folder: Path, books: dict[str, Any], reasons: bool = True) -> None:
-    """Say what became of a run's rows, on stderr."""
+def book_lines(folder: Path, books: dict[str, Any], reasons: bool = True) -> list[str]:
+    """Return what became of a run's rows, as lines; as one without `reasons`."""
     kept = books.get("rows_exported", books.get("rows_alive"))
     lost = sum(books["dropped"].values()), sum(books["failed"].values())
     rows = f"{books['rows_in']} rows = {kept} kept + {lost[0]} dropped + {lost[1]} failed"
     records = f"{books['records']} records in {folder / 'dataset'}" if "records" in books else ""
     if not reasons:
-        say("; ".join(filter(None, [rows, records])))
-        return
-    say(rows)
+        return ["; ".join(filter(None, [rows, records]))]
+    lines = [rows]
     if not books["rows_in"]:
-        say("the source has no rows: look at its path")
+        lines.append("the source has no rows: look at its path")
     elif not kept:
-        say(f"no row is left; `curate show {folder.name} --dropped` says why of each")
+        lines.append(f"no row is left; `curate show {folder.name} --dropped` says why of each")
     for reason, n in (*books["dropped"].items(), *books["failed"].items()):
-        say(f"  {n:>6}  {reason}")
-    if records:
-        say(records)
+        lines.append(f"  {n:>6}  {reason}")
+    return [*lines, records] if records else lines
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -29,6 +29,7 @@ def show(
     if not row and not dropped:
         raise typer.BadParameter("give --id ID or --dropped")
     readable = sys.stdout.isatty() if text is None else text
+    _say_if_earlier(root, name)
     if not row:
         _show_dropped(root, name, limit, readable)
         return
@@ -40,6 +41,17 @@ def show(
         typer.echo(line)
     for step in steps if not readable else ():
         print_json(step)
+
+
+def _say_if_earlier(root: Path, name: str) -> None:
+    """Say so where the manifest is older than an attempt that has left none."""
+    from curate import history
+    from curate.attempt import last_attempt
+
+    attempt = last_attempt(root / "runs" / name)
+    if not history.is_of(history.manifest(root, name), attempt):
+        say(f"{name}: {attempt.text()}")
+        say("what is shown is of an earlier attempt, perhaps with another pipeline")
 
 
 def _show_dropped(root: Path, name: str, limit: int, readable: bool) -> None:

@@ -16,7 +16,7 @@ from curate.commands.options import (
     PipelineFile,
     Root,
     RunName,
-    books_of,
+    book_lines,
     heard,
     load,
     print_json,
@@ -58,7 +58,8 @@ def run(
         say("stopped; the same command resumes")
         raise typer.Exit(128 + ended.signal)
     if not json:
-        books_of(ended.folder, ended.accounting, reasons=not quiet)
+        for text in book_lines(ended.folder, ended.accounting, reasons=not quiet):
+            say(text)
         if portion.of > 1 and not quiet:
             say(f"share {shard} has done what it can; a run without --shard finishes")
         for text in [] if quiet else _beside_estimate(root, ended.folder.name):
@@ -110,26 +111,38 @@ def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B0
 
 
 def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
-    """Show how far a run has come and whether its rows add up."""
-    from curate.estimate import against
-    from curate.history import manifest, stages_left
+    """Show how far a run has come, whether it is at work, and whether its rows add up."""
+    from curate.attempt import last_attempt
+    from curate.history import is_of, manifest, stages_left
 
+    folder = root / "runs" / name
+    attempt = last_attempt(folder)
+    said = attempt.text()
+    if said and not (folder / "manifest.json").exists():
+        print_json(attempt.facts() | {"finished": False}) if json else typer.echo(f"{name}: {said}")
+        return
     found = manifest(root, name)
+    mine = is_of(found, attempt)
     left = stages_left(root, name, found)
+    finished = bool(found["finished"]) and mine
     if json:
+        from curate.estimate import against
+
+        state = {**attempt.facts(), "finished": finished, "stages_left": left}
+        state |= {"error": found["error"]} if "error" in found and mine else {}
+        books = {**found["accounting"], "books": "this attempt" if mine else "an earlier attempt"}
         expected = against(root, name)
-        estimates = {"estimates": expected} if expected else {}
-        state = {"finished": found["finished"], "stages_left": left}
-        state |= {"error": found["error"]} if "error" in found else {}
-        print_json({**state, **found["accounting"], **estimates})
+        print_json({**state, **books, **({"estimates": expected} if expected else {})})
         return
     rest = f", {', '.join(left)} {'is' if len(left) == 1 else 'are'} left" if left else ""
-    typer.echo(f"{name}: {'finished' if found['finished'] else f'unfinished{rest}; run it again'}")
-    if "error" in found:
-        typer.echo(f"the last attempt ended on: {found['error']}")
-    for text in _beside_estimate(root, name):
+    typer.echo(f"{name}: {said or ('finished' if finished else f'unfinished{rest}; run it again')}")
+    if not mine:
+        typer.echo("what follows is of an earlier attempt, perhaps with another pipeline:")
+        typer.echo("finished" if found["finished"] else f"unfinished{rest}")
+    elif said and rest:
+        typer.echo(rest.removeprefix(", "))
+    for text in (*_beside_estimate(root, name), *book_lines(folder, found["accounting"])):
         typer.echo(text)
-    books_of(root / "runs" / name, found["accounting"])
 
 
 def _beside_estimate(root: Path, name: str) -> list[str]:
