@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from curate.arrays import join_texts
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.evaluation.datasets import open_set, raw_tables, splits
+from curate.evaluation.shapes import shape_of, views
 from curate.evaluation.transcripts import read_answers, read_prompt, split_transcript
-from curate.methods.evidence import VERDICTS, Bools
+from curate.methods.evidence import VERDICTS, Bools, Ints
 from curate.methods.judgments import true
 from curate.methods.lint_checks import ERRORS, Facts, PairTexts, facts, findings
-from curate.sources import Columns
+from curate.sources import Columns, Source
 
 SIDES = ("chosen", "rejected")
 MEANINGS = ("prompt", "input", *SIDES, "chosen_model", "rejected_model", "label")
@@ -25,6 +26,9 @@ MEANINGS = ("prompt", "input", *SIDES, "chosen_model", "rejected_model", "label"
 
 def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dict[str, Any]:
     """Return {"rows": n, "findings": {name: rows affected}} of a set; only what was found.
+
+    Without a mapping, every form that `curate export` writes is told by its columns
+    (`shapes.SHAPES`): lists of answers, answers alone, and prompts alone too.
 
     `mapping` holds `meaning=column` for MEANINGS, each by default the column of its own name.
     With `label`, `chosen` and `rejected` are the first and the second answer, and the label says
@@ -34,15 +38,36 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
     """
     rows = unlabelled = 0
     batches: list[Facts] = []
-    for size, texts in pairs_of_set(path, mapping, split):
+    owner: list[Ints] = []
+    for size, looked_at in _batches(path, mapping, split):
+        for texts, row in looked_at:
+            batches.append(facts(texts))
+            owner.append(rows + row)
+            unlabelled += size - len(row) if mapping else 0  # a mapped set is pairs
         rows += size
-        unlabelled += size - len(texts.prompt)
-        batches.append(facts(texts))
     if not rows:
         raise InputError(f"{path}: has no rows")
+    of = np.concatenate(owner)
     masks = findings(batches)
-    counts = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
+    counts = {name: len(np.unique(of[mask])) for name, mask in masks.items() if mask.any()}
     return {"rows": rows, "findings": counts} | ({"unlabelled": unlabelled} if unlabelled else {})
+
+
+def _batches(
+    path: str, mapping: Sequence[str], split: str
+) -> Iterator[tuple[int, Iterable[tuple[PairTexts, Ints]]]]:
+    """Yield (rows read, texts to look at with the row of each among them), some at a time."""
+    shape = None
+    if not mapping:
+        first = next(chain.from_iterable(raw_tables(s, SIDES) for s in _sources(path, split)), None)
+        shape = shape_of(first[1].schema) if first else None
+    if shape is None:
+        for size, texts in pairs_of_set(path, mapping, split):
+            yield size, [(texts, np.arange(len(texts.prompt)))]
+        return
+    for source in _sources(path, split):
+        for where, table in raw_tables(source, {*shape.columns, "pairs"}):
+            yield len(table), views(table, shape, where)
 
 
 def pairs_of_set(
@@ -50,10 +75,14 @@ def pairs_of_set(
 ) -> Iterator[tuple[int, PairTexts]]:
     """Yield (rows read, their pairs), some rows at a time; as `lint_dataset` reads a set."""
     names = _names(mapping)
-    sources = [open_set(path, Columns(), name) for name in ([split] if split else splits(path))]
     wanted = {*MEANINGS, *names.values()}
-    for where, table in chain.from_iterable(raw_tables(source, wanted) for source in sources):
+    tables = chain.from_iterable(raw_tables(source, wanted) for source in _sources(path, split))
+    for where, table in tables:
         yield len(table), _pair_texts(table, names, where)
+
+
+def _sources(path: str, split: str) -> list[Source]:
+    return [open_set(path, Columns(), name) for name in ([split] if split else splits(path))]
 
 
 def has_errors(report: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ TURN = "\n\nAssistant:"  # how a set without a prompt column marks the answer wi
 
 
 BREAK = pa.scalar("\n", pa.large_string())
+MESSAGES = (("role", "content"), ("from", "value"))
+"""What a message's two fields are called: by most, and in ShareGPT's files."""
 
 
 class Answers(NamedTuple):
@@ -35,7 +37,9 @@ class Prompt(NamedTuple):
 
 
 def read_answers(column: pa.Array, where: str) -> Answers:
-    """Return a column of texts or conversations as answers. Raises InputError for anything else."""
+    """Return texts, single messages or conversations as answers. Raises InputError for others."""
+    if _content(column.type):
+        column = pc.struct_field(column, _content(column.type))
     if not is_conversation(column.type):
         text = read_text(column, where)
         nothing = pa.repeat(pa.scalar("", pa.large_string()), len(text))
@@ -86,14 +90,21 @@ def split_transcript(text: pa.Array, where: str) -> Answers:
 
 
 def is_conversation(kind: pa.DataType) -> bool:
-    """Whether a column holds lists of {role, content}, or nothing but empty lists."""
+    """Whether a column holds lists of messages, or nothing but empty lists."""
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
-    inner = kind.value_type
-    if not pa.types.is_struct(inner):
-        return bool(pa.types.is_null(inner))
-    fields = {inner.field(i).name: inner.field(i).type for i in range(inner.num_fields)}
-    return "role" in fields and "content" in fields and _is_text(fields["content"])
+    return bool(pa.types.is_null(kind.value_type) or _content(kind.value_type))
+
+
+def _content(kind: pa.DataType) -> str:
+    """Return the name of a message's text; "" for what is no message."""
+    if not pa.types.is_struct(kind):
+        return ""
+    fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+    for role, content in MESSAGES:
+        if role in fields and content in fields and _is_text(fields[content]):
+            return content
+    return ""
 
 
 def last_content(contents: pa.Array) -> pa.Array:
@@ -106,7 +117,7 @@ def read_text(column: pa.Array, where: str) -> pa.Array:
     """Return a text column as large_string. Raises InputError for another kind, or bad UTF-8."""
     if not _is_text(column.type):
         raise InputError(
-            f"{where}: prompt, chosen and rejected must be text or lists of {{role, content}}, "
+            f"{where}: prompts and answers must be text or lists of {{role, content}}, "
             f"not {column.type}; map other columns"
         )
     text = large(column)
@@ -125,5 +136,6 @@ def _is_text(kind: pa.DataType) -> bool:
 def _contents(column: pa.Array) -> pa.Array:
     if pa.types.is_null(column.type.value_type):
         return lists(np.zeros(len(column), dtype=np.int64), pa.nulls(0, pa.large_string()))
+    texts = large(flat(column, _content(column.type.value_type)))
     # A null message text reads as empty: it must not hide the whole conversation.
-    return lists(lengths(column), pc.fill_null(large(flat(column, "content")), ""))
+    return lists(lengths(column), pc.fill_null(texts, ""))

@@ -28,7 +28,7 @@ FINDINGS: Mapping[str, str] = {
     "prompt_mismatch": "chosen and rejected do not answer the same prompt",
     "empty_prompt": "nobody asks anything",
     "prefix_pair": "one answer is the beginning of the other",
-    "duplicate_pair": "an earlier row holds the same prompt, chosen and rejected",
+    "duplicate_pair": "an earlier one has the same prompt and answers",
     "repeated_response": "an answer that three or more different prompts share",
     "refusal": "chosen or rejected declines to answer",
     "refusal_preferred": "chosen declines and rejected does not",
@@ -74,15 +74,20 @@ _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{200b}\x{202a}-\x{202e}\x{2066}-\x
 
 
 class PairTexts(NamedTuple):
-    """Pairs as columns, large_string unless said otherwise; what is not known is None."""
+    """Pairs as columns, large_string unless said otherwise; what is not known is None.
+
+    Answers that stand against no other have no `rejected`, and prompts alone no `chosen` either:
+    then only what concerns an answer, or a prompt, is looked for.
+    """
 
     prompt: pa.Array
-    chosen: pa.Array
-    rejected: pa.Array
+    chosen: pa.Array | None = None
+    rejected: pa.Array | None = None
     mismatch: Bools | None = None  # chosen and rejected answer different prompts
     models: tuple[pa.Array, pa.Array] | None = None  # who wrote chosen, and rejected
     cut: Bools | None = None  # an answer's finish_reason was `length`
     first: Floats | None = None  # 1 where chosen was shown first, -1 second, NaN unknown
+    other: pa.Array | None = None  # the prompt under which the same answer is the rejected one
 
 
 class Facts(NamedTuple):
@@ -99,18 +104,30 @@ class Facts(NamedTuple):
 
 def facts(texts: PairTexts) -> Facts:
     """Return a batch's own findings and what is needed to compare it with the rest."""
-    chosen, rejected = (_trimmed(column) for column in (texts.chosen, texts.rejected))
     prompt = _trimmed(texts.prompt)
     size = len(prompt)
+    answered, paired = texts.chosen is not None, texts.rejected is not None
+    # A missing side reads as its neighbour: what compares the two then finds nothing.
+    chosen = _trimmed(texts.chosen) if answered else pa.repeat(pa.scalar("", prompt.type), size)
+    rejected = _trimmed(texts.rejected) if paired else chosen
     length = [_lengths(column) for column in (chosen, rejected)]
     same = true(pc.equal(chosen, rejected))
+    blank = (length[0] == 0) | (length[1] == 0) if answered else np.zeros(size, dtype=bool)
+    sides = (chosen, rejected) if answered else (prompt, prompt)
+    codes = (hashes(prompt), hashes(sides[0]), hashes(sides[1]))
+    unasked = _lengths(prompt) == 0
+    if texts.other is not None:
+        other = _trimmed(texts.other)
+        codes = _of_prompts(codes[1], codes[0], hashes(other))
+        same &= true(pc.equal(prompt, other))
+        unasked |= _lengths(other) == 0
     refusing = [true(pc.match_substring_regex(column, _REFUSAL)) for column in (chosen, rejected)]
     found = {
-        "empty_response": (length[0] == 0) | (length[1] == 0),
-        "identical_pair": same,
-        "empty_prompt": _lengths(prompt) == 0,
+        "empty_response": blank,
+        "identical_pair": same & paired,
+        "empty_prompt": unasked,
         "prompt_mismatch": np.zeros(size, bool) if texts.mismatch is None else texts.mismatch,
-        "prefix_pair": _prefix(chosen, rejected, length) & ~same,
+        "prefix_pair": _prefix(chosen, rejected, length) & true(pc.not_equal(chosen, rejected)),
         "refusal": refusing[0] | refusing[1],
         "refusal_preferred": refusing[0] & ~refusing[1],
     }
@@ -122,13 +139,20 @@ def facts(texts: PairTexts) -> Facts:
     unknown = pa.nulls(size, pa.string())
     return Facts(
         found,
-        hashes(prompt),
-        hashes(chosen),
-        hashes(rejected),
+        *codes,
         np.sign(length[0] - length[1]).astype(np.float64),
         texts.models or (unknown, unknown),
         np.full(size, np.nan) if texts.first is None else texts.first,
     )
+
+
+def _of_prompts(answer: Codes, prompt: Codes, other: Codes) -> tuple[Codes, Codes, Codes]:
+    """Return the codes of an answer that belongs to one prompt rather than to the other.
+
+    The sides are the prompts with the answer, so that it is contradicted by the same prompts the
+    other way round, and repeated nowhere.
+    """
+    return answer, mix(prompt, answer), mix(other, answer)
 
 
 def findings(batches: Iterable[Facts]) -> dict[str, Bools]:

@@ -79,8 +79,9 @@ class Verify(Stage, name="verify"):
 
     A judge agrees where its margin (scores, or the mean of its comparisons) favours the chosen
     answer by `at_least`. With `flip` a pair that passes the same rule the other way round is
-    turned instead of dropped; a tie or a silent judge never turns one. After the agreement rule
-    of Skywork-Reward-V2 (Liu et al. 2025): a trusted judge, and one of two others.
+    turned instead of dropped; a tie or a silent judge never turns one. A pair that somebody of
+    `decided_by` gave a verdict on stays as it is. After the agreement rule of Skywork-Reward-V2
+    (Liu et al. 2025): a trusted judge, and one of two others; what people decided stands.
     """
 
     version = 2
@@ -91,6 +92,7 @@ class Verify(Stage, name="verify"):
     any_of: tuple[str, ...] = Field((), description="judges of which one must agree")
     at_least: float = Field(0.0, ge=0, allow_inf_nan=False, description="smallest margin, each")
     flip: bool = Field(False, description="turn the pairs that pass the other way round")
+    decided_by: tuple[str, ...] = Field((), description="judges whose pairs stay as they are")
 
     @model_validator(mode="after")
     def _somebody(self) -> Verify:
@@ -101,15 +103,16 @@ class Verify(Stage, name="verify"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs with their reasons."""
         pairs = read_pairs(view)
-        judgments = of_view(view, (*self.all_of, *self.any_of))
+        judgments = of_view(view, (*self.all_of, *self.any_of, *self.decided_by))
         margins = pair_votes(
             judgments, pairs.chosen, pairs.rejected, int(pairs.counts.sum())
         ).margin
         all_of, any_of = (by_name(judgments.judges, margins, n) for n in (self.all_of, self.any_of))
-        kept = agreed(all_of, any_of, self.at_least)
+        decided = ~np.isnan(by_name(judgments.judges, margins, self.decided_by)).all(axis=1)
+        kept = agreed(all_of, any_of, self.at_least) | decided
         values = pairs.values
         if self.flip:
-            turn = pairs.live & agreed(-all_of, -any_of, self.at_least)
+            turn = pairs.live & ~decided & agreed(-all_of, -any_of, self.at_least)
             values = flip(values, turn)
             ctx.counts["flipped"] += int(turn.sum())
             kept |= turn

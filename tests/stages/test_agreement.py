@@ -135,6 +135,23 @@ def test_verify_turns_only_what_passes_the_other_way_round():
     assert ctx.counts["flipped"] == 1
 
 
+def test_what_people_decided_stands_whatever_the_judges_say():
+    against = scored("gold", 0, 1) + scored("llm", 0, 1)
+    torn = scored("gold", 0, 1) + scored("llm", 1, 0)
+    people = [versus("people:1", 0, 1, 1)]
+    table = rows(
+        against + people, torn + people, against, torn,
+        pairs=[[pair(0, 1, source="s", margin=1.5)]] * 4,
+    )  # fmt: skip
+    ctx = Context()
+    stage = Verify(all_of=("gold",), any_of=("llm",), flip=True, decided_by=("people",))
+    result = stage.apply(table, ctx)
+    reason = "not verified by the judges"
+    assert of_pairs(result, "drop") == [[None], [None], [None], [reason]]
+    assert of_pairs(result, "source") == [["s"], ["s"], ["s:flipped"], ["s"]]
+    assert ctx.counts["flipped"] == 1
+
+
 def ranked(judge, values):
     return [score(judge, a, v) for a, v in enumerate(values) if v is not None]
 
