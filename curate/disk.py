@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate.arrays import canonical, one_chunk
+from curate.arrays import one_chunk
+from curate.canonical import canonical
 from curate.errors import StoreError
 
 

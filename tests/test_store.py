@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.arrays import canonical, concat_lists
+from curate.arrays import concat_lists
+from curate.canonical import canonical
 from curate.disk import serialize
 from curate.errors import StoreError
 from curate.store import Record, Store

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, hashes, lengths, mix, one_chunk, owners, text_of
+from curate.arrays import Column, flat, hashes, lengths, mix, one_chunk, owners, starts_of, text_of
 from curate.audit.circles import added, verdict_circles
 from curate.audit.properties import Floats, text_properties
 from curate.methods.vectors import vectors_of
@@ -64,7 +64,7 @@ class Pairs:
         pairs, candidates = one_chunk(table["pairs"]), one_chunk(table["candidates"])
         counts = lengths(candidates)
         rows = owners(lengths(pairs))
-        start = (np.cumsum(counts) - counts)[rows]
+        start = starts_of(counts)[rows]
         live = np.flatnonzero(np.asarray(flat(pairs, "drop").is_null()))
         texts = flat(candidates, "text")
         places = [

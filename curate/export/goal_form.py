@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import concat_lists, flat, lengths, lists
+from curate.arrays import concat_lists, flat, lengths, lists, starts_of
 from curate.export.forms import Records
 from curate.export.pairs import answer, element, message, take, true_where, usable_pairs
 
@@ -44,7 +44,7 @@ def goals(table: pa.Table) -> Records:
 def asking(prompts: pa.Array, goals: pa.Array) -> pa.Array:
     """Put each goal (null: none) at the end of the conversation's system message, or make one."""
     counts, role, content = lengths(prompts), flat(prompts, "role"), flat(prompts, "content")
-    first = np.cumsum(counts) - counts
+    first = starts_of(counts)
     own = true_where(pc.equal(role, "system"))[first]  # no usable pair has an empty prompt
     said = true_where(goals.is_valid())
     place = np.zeros(len(content), dtype=bool)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, concat_lists, flat, lengths, lists, owners
+from curate.arrays import Column, concat_lists, flat, lengths, lists, owners, places_of, starts_of
 
 Indexes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     """
     counts = lengths(table["pairs"])
     rows = owners(counts)
-    position = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = places_of(counts)
     chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
     usable = true_where(pc.is_null(flat(table["pairs"], "drop"))) & (chosen != rejected)
     usable &= has_prompt(table)[rows]
@@ -66,7 +66,7 @@ def element(column: Column, rows: Indexes, index: Indexes, field: str | None = N
     """Return element `index[k]` (or its `field`) of list `rows[k]`; null where there is none."""
     counts = lengths(column)
     inside = (index >= 0) & (index < counts[rows])
-    where = np.where(inside, (np.cumsum(counts) - counts)[rows] + index, 0)
+    where = np.where(inside, starts_of(counts)[rows] + index, 0)
     return flat(column, field).take(pa.array(where, mask=~inside))
 
 

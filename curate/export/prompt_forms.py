@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
-from curate.arrays import lengths, owners
+from curate.arrays import lengths, owners, places_of
 from curate.export.forms import Records
 from curate.export.pairs import (
     answer,
@@ -26,7 +25,7 @@ def prompts(table: pa.Table) -> Records:
     """
     counts = lengths(table["candidates"])
     row = owners(counts)
-    local = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    local = places_of(counts)
     usable = live_candidates(table) & has_prompt(table)[row]
     usable &= (lengths(table["other_prompt"]) > 0)[row]
     row, local = row[usable], local[usable]

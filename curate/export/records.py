@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import canonical, flat, hashes, one_chunk
+from curate.arrays import flat, hashes, one_chunk
+from curate.canonical import canonical
 from curate.errors import ConfigError, StageError
 from curate.export.forms import NO_PROMPT, Form
 from curate.export.pairs import has_prompt, take

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import lengths, lists, owners
+from curate.arrays import lengths, lists, owners, places_of, starts_of
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     Indexes,
@@ -159,7 +159,7 @@ def _by_score(table: pa.Table) -> tuple[Indexes, Indexes, npt.NDArray[np.float64
     """Return row, index and score of every scored candidate that may be used, best first a row."""
     counts = lengths(table["candidates"])
     row = owners(counts)
-    local = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    local = places_of(counts)
     known = score(table, row, local)
     finite = true_where(pc.fill_null(pc.is_finite(known), False))
     usable = live_candidates(table) & finite & has_prompt(table)[row]
@@ -178,7 +178,7 @@ def ranked(table: pa.Table) -> Records:
     several = np.bincount(row, minlength=len(table))[row] >= 2
     row, local, value = row[several], local[several], value[several]
     each = np.bincount(row, minlength=len(table))
-    place = np.arange(len(row)) - (np.cumsum(each) - each)[row]
+    place = np.arange(len(row)) - starts_of(each)[row]
     fresh = np.ones(len(row), dtype=bool)
     fresh[1:] = (row[1:] != row[:-1]) | (value[1:] != value[:-1])
     # A tie takes the place of the first of its equals (1, 1, 3).

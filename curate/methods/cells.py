@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from curate.arrays import places_of
 from curate.methods.ensemble import Pool, closest, deviation, divided, group, pool, standardise
 from curate.methods.judgments import Floats, Ints, Judgments
 
@@ -107,7 +108,7 @@ def tabulate(cells: Cells, candidates: int, judges: int) -> tuple[Ints, tuple[in
     if candidates * judges <= 8 * len(cells.mean) + 1024:
         return cells.judge * candidates + cells.candidate, (judges, candidates)
     seen = np.bincount(cells.candidate, minlength=candidates)
-    slot = np.arange(len(cells.mean)) - np.repeat(np.cumsum(seen) - seen, seen)
+    slot = places_of(seen)
     return slot * candidates + cells.candidate, (int(seen.max(initial=0)), candidates)
 
 

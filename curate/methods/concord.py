@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import places_of, starts_of
 from curate.methods.evidence import Comparisons
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -75,9 +76,9 @@ def spread_pairs(counts: Ints) -> Comparisons:
     """Return every two of each row's answers, or of eight spread over them where it has more."""
     kept = np.minimum(counts, _MOST_ANSWERS)
     row, place = np.repeat(np.arange(len(counts)), kept), np.arange(int(kept.sum()))
-    place -= np.repeat(np.cumsum(kept) - kept, kept)
-    at = (np.cumsum(counts) - counts)[row] + place * counts[row] // np.maximum(kept[row], 1)
+    place -= np.repeat(starts_of(kept), kept)
+    at = starts_of(counts)[row] + place * counts[row] // np.maximum(kept[row], 1)
     fan = kept[row] - 1 - place  # later ones of the same row
     one = np.repeat(np.arange(len(row)), fan)
-    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(fan) - fan, fan)
+    two = one + 1 + places_of(fan)
     return Comparisons(row[one], at[one], at[two])

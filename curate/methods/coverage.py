@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import places_of
 from curate.methods.neighbours import DIGITS, Graph
 from curate.methods.similarity import Floats, Ints, Mask
 from curate.methods.tiles import half_square_norms
@@ -49,7 +50,7 @@ class Quota:
         by_group = np.argsort(number, kind="stable")
         counts = np.bincount(number, minlength=len(self.room))
         place = np.empty(len(order), dtype=np.int64)
-        place[by_group] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        place[by_group] = places_of(counts)
         return order[place < self.room[number]][:keep]
 
 

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, lengths, one_chunk, owners, text_of
+from curate.arrays import Column, flat, lengths, one_chunk, owners, places_of, starts_of, text_of
 from curate.errors import ConfigError, StageError, did_you_mean
 from curate.methods.judgments import named, read_judgments, true
 from curate.methods.votes import pair_votes
@@ -63,7 +63,7 @@ def comparisons(table: pa.Table) -> Comparisons:
     for a pair whose indexes its row does not have.
     """
     counts = sizes(table["candidates"])
-    base = np.cumsum(counts) - counts
+    base = starts_of(counts)
     if "pairs" in table.column_names:
         row = owners(lengths(table["pairs"]))
         a, b = (ints(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
@@ -73,7 +73,7 @@ def comparisons(table: pa.Table) -> Comparisons:
     owner = owners(counts)
     fan = counts[owner] - 1 - (np.arange(len(owner)) - base[owner])  # later ones of the same row
     a = np.repeat(np.arange(len(owner)), fan)
-    b = np.arange(len(a)) - np.repeat(np.cumsum(fan) - fan, fan) + 1 + a
+    b = places_of(fan) + 1 + a
     return Comparisons(owner[a], a, b)
 
 
@@ -111,7 +111,7 @@ def votes(
                 f"{name!r} is no judge and no column of the data{did_you_mean(name, options)}"
             )
     counts = sizes(table["candidates"])
-    base = (np.cumsum(counts) - counts)[pairs.row]
+    base = starts_of(counts)[pairs.row]
     found = judge_votes(table, pairs, [name for name in names if name in known])
     for name in fields:
         value, asked = stored[name]
@@ -150,7 +150,7 @@ def judge_votes(table: pa.Table, pairs: Comparisons, names: Sequence[str]) -> di
 
 def _asked(table: pa.Table, pairs: Comparisons, judge: str, counts: Ints) -> Bools:
     """Return the comparisons on which a judge was asked for a verdict, or for both scores."""
-    base, total = np.cumsum(counts) - counts, int(counts.sum())
+    base, total = starts_of(counts), int(counts.sum())
     where = np.flatnonzero(true(pc.equal(flat(table["judgments"], "judge"), judge)))
     row = owners(sizes(table["judgments"]))[where]
     a, b = (ints(flat(table["judgments"], name).take(pa.array(where))) for name in ("a", "b"))

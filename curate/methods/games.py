@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import starts_of
 from curate.errors import StageError
 from curate.methods.crowd import logistic
 from curate.methods.judgments import Bools, Floats, Ints, Judgments
@@ -36,7 +37,7 @@ def win_tables(
     `share` (of the win that is a's). A row without games is in no table. `counts` (rows,) is
     the number of answers a row. A table depends on its own row's games alone.
     """
-    starts = np.cumsum(counts) - counts
+    starts = starts_of(counts)
     first, second = a - starts[row], b - starts[row]
     for n in np.unique(counts[row]).tolist():
         rows = np.unique(row[counts[row] == n])

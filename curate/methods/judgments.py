@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, lengths, owners
+from curate.arrays import Column, flat, lengths, owners, starts_of
 from curate.errors import StageError
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ def read_judgments(
         column = flat(judgments, name)
         return column if chosen is None else column.take(pa.array(chosen))
 
-    starts = np.cumsum(counts) - counts
+    starts = starts_of(counts)
     a = _flat_index(field("a"), row, counts, starts, missing=False)
     b = _flat_index(field("b"), row, counts, starts, missing=True)
     judge, names = codes(field("judge"))

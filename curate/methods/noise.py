@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import places_of
 from curate.methods.crowd import row_sums
 from curate.methods.judgments import Bools, Floats, Ints
 
@@ -140,7 +141,7 @@ def rank_agreement(counts: Ints, first: Floats, second: Floats) -> Floats:
     size = np.bincount(rows, minlength=len(counts))
     after = np.repeat(np.cumsum(size), size) - np.arange(len(usable)) - 1
     left = np.repeat(np.arange(len(usable)), after)
-    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(after) - after, after)
+    right = left + 1 + places_of(after)
     one = np.sign(first[usable][left] - first[usable][right])
     two = np.sign(second[usable][left] - second[usable][right])
     row, n = rows[left], len(counts)

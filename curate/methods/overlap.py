@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import Column, one_chunk, owners
+from curate.arrays import Column, one_chunk, owners, places_of
 from curate.methods.operators import calculates, kernel
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class OverlapIndex:
     def _score(self, m: int, row: Ints, gram: Ints, counts: Ints, row_sizes: Ints) -> Matches:
         """Return the matches among rows' distinct m-grams, which occur in `counts` places."""
         starts, places = self._postings[m]
-        local = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        local = places_of(counts)
         place = places[np.repeat(starts[gram], counts) + local]
         row = np.repeat(row, counts)
         order = np.lexsort((place, row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.arrays import owners
+from curate.arrays import owners, places_of, starts_of
 from curate.methods.judgments import Floats, Ints
 
 TOLERANCE = 1e-5
@@ -55,7 +55,7 @@ def _ragged_best_worst(counts: Ints, scores: Floats) -> tuple[Ints, Ints]:
     best = np.full(len(counts), -1, dtype=np.int64)
     worst = best.copy()
     filled = np.flatnonzero(counts)
-    starts = (np.cumsum(counts) - counts)[filled]
+    starts = starts_of(counts)[filled]
     local = np.arange(len(scores)) - np.repeat(starts, counts[filled])
     absent = np.isnan(scores)
     high = np.maximum.reduceat(np.where(absent, -np.inf, scores), starts)
@@ -94,12 +94,12 @@ def _ragged_pairs(counts: Ints, scores: Floats, limit: float) -> tuple[Ints, Int
     rows = owners(counts)
     usable = np.flatnonzero(~np.isnan(scores))
     row, value = rows[usable], scores[usable]
-    local = usable - (np.cumsum(counts) - counts)[row]
+    local = usable - starts_of(counts)[row]
     size = np.bincount(row, minlength=len(counts))
-    starts = np.cumsum(size) - size
+    starts = starts_of(size)
     fan = size[row]  # each usable candidate meets every usable candidate of its row
     left = np.repeat(np.arange(len(usable)), fan)
-    right = np.arange(len(left)) - np.repeat(np.cumsum(fan) - fan - starts[row], fan)
+    right = np.arange(len(left)) - np.repeat(starts_of(fan) - starts[row], fan)
     keep = np.flatnonzero(value[left] - value[right] > limit)
     left, right = left[keep], right[keep]
     return row[left], local[left], local[right]
@@ -130,5 +130,5 @@ def largest(row: Ints, margin: Floats, most: int) -> Ints:
     """
     order = np.lexsort((-margin, row))  # stable: equal margins keep their order
     size = np.bincount(row)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
+    rank = places_of(size)
     return np.asarray(np.sort(order[rank < most]), dtype=np.int64)

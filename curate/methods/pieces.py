@@ -33,11 +33,6 @@ def slices(ends: Ints, limit: int, most: int = 1 << BATCH_BITS) -> Iterator[slic
         start = stop
 
 
-def local(counts: Ints) -> Ints:
-    """Return 0, 1, ..., c - 1 for each count c, one after another."""
-    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
 def in_threads(work: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Value]:
     """Yield `work(item)` in the order of the items, a few items ahead on every core."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.pieces import Hashes, Ints, Pile, in_threads, local, slices
+from curate.arrays import places_of, starts_of
+from curate.methods.pieces import Hashes, Ints, Pile, in_threads, slices
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
 
 EPSILON = 1e-9  # lets a bound such as 0.55 * 20 = 11.000000000000002 round to 11
@@ -119,14 +120,14 @@ def postings(
     """
     counts = sets.counts[s]
     alone = counts / (counts + 1) < threshold - EPSILON
-    element = sets.tokens[np.repeat(sets.begin[s], counts) + local(counts)]
+    element = sets.tokens[np.repeat(sets.begin[s], counts) + places_of(counts)]
     common = level[element >> np.uint64(SHINGLE_BITS - (len(level) - 1).bit_length())]
     row = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
     hash_bits = SHINGLE_BITS - LEVEL_BITS
     key = (row << np.uint64(SHINGLE_BITS)) | (common.astype(np.uint64) << np.uint64(hash_bits))
     key |= element >> np.uint64(LEVEL_BITS)
     key.sort(kind="stable")  # much faster here: the keys ascend from set to set
-    place = local(counts)
+    place = places_of(counts)
     head = place <= np.repeat(np.where(alone, 0, counts - least(counts, threshold)), counts)
     first = np.flatnonzero((place == 0) & np.repeat(alone, counts))
     key[first] = _together(element, counts)[alone[counts > 0]] >> np.uint64(LEVEL_BITS)
@@ -149,7 +150,7 @@ def _together(element: Hashes, counts: Ints) -> Hashes:
     if not len(full):
         return np.zeros(0, dtype=np.uint64)
     mixed = (element ^ (element >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = np.add.reduceat(mixed ^ (mixed >> np.uint64(32)), np.cumsum(full) - full)
+    mixed = np.add.reduceat(mixed ^ (mixed >> np.uint64(32)), starts_of(full))
     return np.asarray(mixed >> np.uint64(64 - SHINGLE_BITS))
 
 
@@ -222,4 +223,4 @@ def expand(items: Ints, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Yield each item with each of low to high - 1, about CHUNK pairs at a time."""
     counts = high - low
     for s in slices(np.cumsum(counts), CHUNK, most=len(items)):
-        yield np.repeat(items[s], counts[s]), np.repeat(low[s], counts[s]) + local(counts[s])
+        yield np.repeat(items[s], counts[s]), np.repeat(low[s], counts[s]) + places_of(counts[s])

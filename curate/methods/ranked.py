@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import places_of
 from curate.methods.coverage import Quota
 from curate.methods.neighbours import DIGITS
 from curate.methods.similarity import Floats, Ints, Mask
@@ -144,5 +145,5 @@ def in_turn(group: Ints, better: Floats) -> Ints:
     order = np.lexsort((-better, group))
     counts = np.bincount(group)
     turn = np.empty(len(group), dtype=np.int64)
-    turn[order] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    turn[order] = places_of(counts)
     return np.asarray(np.lexsort((-better, turn)), dtype=np.int64)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import owners
+from curate.arrays import owners, places_of, starts_of
 from curate.methods.crowd import logistic
 from curate.methods.games import win_tables
 from curate.methods.judgments import Bools, Floats, Ints
@@ -101,7 +101,7 @@ def _tables(
         raise ValueError("a and b must be two items of one group")
     if not ((won >= 0) & (won <= 1)).all():
         raise ValueError("share must be in [0, 1]")
-    starts = np.cumsum(size) - size
+    starts = starts_of(size)
     for rows, wins in win_tables(size, row[one], one, two, won):
         yield starts[rows][:, None] + np.arange(wins.shape[-1]), wins
 
@@ -132,7 +132,7 @@ def games_of_scores(
     place = np.arange(len(order)) - np.repeat(starts, size)
     left = np.repeat(size, size) - place - 1  # those that follow in the same judge's list
     one = np.repeat(np.arange(len(order)), left)
-    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(left) - left, left)
+    two = one + 1 + places_of(left)
     first, second = order[one], order[two]
     share = 0.5 + 0.5 * np.sign(score[first] - score[second])
     return candidate[first], candidate[second], share

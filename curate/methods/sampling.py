@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Column, hashes, mix, owners
+from curate.arrays import Column, hashes, mix, owners, starts_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ def rejection_sample(
     (rows,) decide; `counts` and `rewards` as in `acceptance`. NaN is never sampled.
     """
     row = owners(counts)
-    start = (np.cumsum(counts) - counts)[row]  # of each candidate's row
+    start = starts_of(counts)[row]  # of each candidate's row
     # In an order drawn anew: of several engines' answers the first ones have no advantage.
     place = np.arange(len(row)) - start
     order = np.lexsort((mix(seeds[row], place, keep), row))

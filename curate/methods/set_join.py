@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.pieces import Ints, in_threads, local, slices
+from curate.arrays import places_of
+from curate.methods.pieces import Ints, in_threads, slices
 from curate.methods.postings import Groups, GroupSearch, group_sets, overlap
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
 
@@ -197,7 +198,7 @@ def _shared(sets: ShingleSets, a: Ints, b: Ints) -> Ints:
     """Return the number of elements that sets a[i] and b[i] have in common."""
     both = np.concatenate([a, b])
     counts = sets.counts[both]
-    key = sets.tokens[np.repeat(sets.begin[both], counts) + local(counts)]
+    key = sets.tokens[np.repeat(sets.begin[both], counts) + places_of(counts)]
     pair = np.tile(np.arange(len(a), dtype=np.uint64), 2)
     key |= np.repeat(pair << np.uint64(SHINGLE_BITS), counts)
     key.sort(kind="stable")  # both halves ascend already
@@ -251,7 +252,7 @@ def _place_in_run(values: Ints) -> Ints:
     """Return each value's place (0, 1, ...) in its run of equal neighbours."""
     heads = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=heads[1:])
-    return local(np.diff(np.append(np.flatnonzero(heads), len(values))))
+    return places_of(np.diff(np.append(np.flatnonzero(heads), len(values))))
 
 
 def _in_largest(group: Ints, label: Ints) -> Mask:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, one_chunk
+from curate.arrays import Column, one_chunk, starts_of
 from curate.methods.pieces import BATCH_BITS, Hashes, Ints, Pile, in_threads, slices
 
 WIDTH = 3  # words a shingle, unless told otherwise
@@ -176,7 +176,7 @@ def distinct(
     """Return each text's set (n) and the distinct sets, from the results of `count_shingles`."""
     rank = np.arange(len(counts)) if order is None else order
     set_of, best = number_equal(marks[:2], rank[counts[rank] > 0])
-    begin = np.cumsum(counts) - counts
+    begin = starts_of(counts)
     return set_of, ShingleSets(begin[best], counts[best], marks[2, best], tokens)
 
 
@@ -185,7 +185,7 @@ def _marks(tokens: Hashes, counts: Ints) -> Hashes:
     marks = np.zeros((3, len(counts)), dtype=np.uint64)
     filled = np.flatnonzero(counts)
     if len(filled):
-        begin = (np.cumsum(counts) - counts)[filled]
+        begin = starts_of(counts)[filled]
         marks[0, filled] = np.add.reduceat(tokens * tokens, begin)
         marks[1, filled] = np.add.reduceat(tokens * _ODD[0], begin)
         marks[2, filled] = np.bitwise_or.reduceat(np.uint64(1) << (tokens & np.uint64(63)), begin)
@@ -244,7 +244,7 @@ def _hash_words(data: npt.NDArray[np.uint8], first: Ints, size: Ints) -> Hashes:
     long = np.flatnonzero(size > 8)
     if len(long):
         more = (size[long] - 1) // 8
-        begin = np.cumsum(more) - more
+        begin = starts_of(more)
         lane = np.arange(int(more.sum())) - np.repeat(begin, more) + 1
         at = np.repeat(first[long], more) + 8 * lane
         rest = np.minimum(np.repeat(size[long], more) - 8 * lane, 8)

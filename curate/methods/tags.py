@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import places_of, starts_of
 from curate.methods.answers import json_object, unfenced
 from curate.schema import JudgmentStatus
 
@@ -100,7 +101,7 @@ def associated(row: Ints, tag: Ints, tags: int, support: int, confidence: float)
 def _together(row: Ints, tag: Ints, tags: int) -> tuple[Ints, Ints]:
     """Return a * tags + b for all tags a != b that share rows, and how many rows they share."""
     sizes = np.bincount(row) if len(row) else np.zeros(0, dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes
+    starts = starts_of(sizes)
     ends = np.cumsum(sizes[row])
     seen: list[tuple[Ints, Ints]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
     begin = 0
@@ -109,7 +110,7 @@ def _together(row: Ints, tag: Ints, tags: int) -> tuple[Ints, Ints]:
         stop = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
         count = sizes[row[begin:stop]]
         left = np.repeat(np.arange(begin, stop), count)
-        local = np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count)
+        local = places_of(count)
         right = starts[row[left]] + local
         apart = left != right
         code = tag[left[apart]] * tags + tag[right[apart]]

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import starts_of
 from curate.methods.similarity import Floats, Ints
 
 Matrix = npt.NDArray[Any]
@@ -257,7 +258,7 @@ class Pools:
         score = np.concatenate([self.score[at].ravel(), score])
         order = np.lexsort((-score, own))
         counts = np.bincount(own, minlength=rows)
-        first = np.cumsum(counts) - counts
+        first = starts_of(counts)
         best = order[first[:, None] + np.arange(pool)]  # each row has its pool's entries at least
         self.rows[at], self.score[at] = other[best], score[best]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import flat, lengths, owners, starts_of
 from curate.methods.order import Orders, leaning
 from curate.report.duels import Duels
 from curate.store import Store
@@ -108,7 +108,7 @@ class Figures:
         for name in ("margin", "p_correct", "weight"):
             self.spreads[name].add(flat(pairs, name).filter(live))
         counts = lengths(candidates)
-        start = (np.cumsum(counts) - counts)[owners(lengths(pairs))]
+        start = starts_of(counts)[owners(lengths(pairs))]
         keep = np.asarray(live.to_numpy(zero_copy_only=False), dtype=bool)
         texts, models = flat(candidates, "text"), flat(candidates, "model")
         side = {}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import flat, lengths, lists, owners, set_field
+from curate.arrays import flat, lengths, lists, owners, set_field, starts_of
 from curate.errors import StageError
 from curate.methods.judgments import Bools, Floats, floats, true
 from curate.methods.pairing import TOLERANCE
@@ -73,7 +73,7 @@ class CheckScores(Stage, name="check_scores"):
         a = floats(pc.struct_field(values, "a"))
         if not ((a >= 0) & (a < counts[row]))[alone].all():
             raise StageError("a judgment's a is no index of its row's candidates")
-        answer = (np.cumsum(counts) - counts)[row] + np.nan_to_num(a).astype(np.int64)
+        answer = starts_of(counts)[row] + np.nan_to_num(a).astype(np.int64)
         score = floats(pc.struct_field(values, "score"))
         ok = true(pc.equal(pc.struct_field(values, "status"), "ok")) & np.isfinite(score)
         names = pc.struct_field(values, "judge")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, mix, owners, structs
+from curate.arrays import flat, lengths, lists, mix, owners, starts_of, structs
 from curate.engines.contract import Requests
 from curate.errors import StageError
 from curate.methods.claims import Claim, claim_score, read_claims
@@ -130,7 +130,7 @@ def live_claims(view: pa.Table) -> tuple[LiveClaims, list[str | None]]:
     a = floats(pc.struct_field(column, "a"))
     if not ((a >= 0) & (a < counts[row])).all():
         raise StageError("a claim's a is no index of its row's candidates; run `claims` again")
-    owner = (np.cumsum(counts) - counts)[row] + a.astype(np.int64)
+    owner = starts_of(counts)[row] + a.astype(np.int64)
     live = true(pc.is_null(flat(view["candidates"], "drop")))
     status = pc.fill_null(pc.struct_field(column, "status"), "ok").to_pylist()
     failed: list[str | None] = [None] * int(counts.sum())
@@ -181,7 +181,7 @@ def claim_judgments(
     each = zip(claims.owner.tolist(), claims.text, value.tolist(), notes, strict=True)
     for owner, text, worth, note in each:
         said[owner].append(f"{'?' if worth != worth else format(worth, '.2f')} {text}{note}")
-    row, place = owners(counts)[at], at - (np.cumsum(counts) - counts)[owners(counts)[at]]
+    row, place = owners(counts)[at], at - starts_of(counts)[owners(counts)[at]]
     return judged(
         len(view),
         row,

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, messages_of, one_chunk, set_field
+from curate.arrays import lengths, messages_of, one_chunk, starts_of
 from curate.errors import StageError
 from curate.methods.constraints import Constraint, broken, satisfied, worded
 from curate.schema import DROP, PROMPT
 from curate.stage import Context, Result, Stage
 from curate.stages.constrain import read_constraints
-from curate.stages.live import LiveCandidates, live_candidates
+from curate.stages.live import LiveCandidates, live_candidates, with_reasons
 
 BROKEN = "breaks a condition of its prompt"
 
@@ -50,7 +49,7 @@ class ContrastPrompt(Stage, name="contrast_prompt"):
                 texts[row].append(text)
         reasons = np.full(int(counts.sum()), None, dtype=object)
         lost = ~np.array(kept, dtype=bool)
-        reasons[((np.cumsum(counts) - counts)[live.row] + live.place)[lost]] = BROKEN
+        reasons[(starts_of(counts)[live.row] + live.place)[lost]] = BROKEN
         seeds = ctx.row_seeds(view["id"], self.kind).tolist()
         others, new, why = [], [], []
         for row, turns in enumerate(messages_of(view["prompt"])):
@@ -58,10 +57,8 @@ class ContrastPrompt(Stage, name="contrast_prompt"):
             others.append(other)
             new.append([json.dumps(one) for one in given])
             why.append(reason)
-        values = flat(view["candidates"])
-        reason = pc.coalesce(pc.struct_field(values, "drop"), pa.array(reasons, pa.string()))
         return {
-            "candidates": lists(counts, set_field(values, "drop", reason)),
+            "candidates": with_reasons(view["candidates"], pa.array(reasons, pa.string())),
             "other_prompt": pa.array(others, PROMPT),
             "other_constraints": pa.array(new, pa.list_(pa.string())),
             DROP: pa.array(why, pa.string()),

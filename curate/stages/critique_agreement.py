@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, mix, one_chunk, owners
+from curate.arrays import flat, lengths, lists, mix, one_chunk, owners, starts_of
 from curate.engines.contract import Requests
 from curate.errors import StageError
 from curate.methods.critiques import read_f1
@@ -114,7 +114,7 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
             visible = (without_reasoning(text or "") or "").strip()
             if visible:
                 said.setdefault((row, *shown), visible)
-        starts = np.cumsum(pairs.counts) - pairs.counts
+        starts = starts_of(pairs.counts)
         first, second = pairs.chosen - starts[pairs.row], pairs.rejected - starts[pairs.row]
         orders = _aligned(view, "rationale_orders", pairs)
         found = []

@@ -21,6 +21,7 @@ from curate.arrays import (
     mix,
     owners,
     set_field,
+    starts_of,
 )
 from curate.errors import StageError
 from curate.methods.columns import OWN, base_column, column_of
@@ -64,7 +65,7 @@ def items_of(view: pa.Table, on: str) -> Items:
         return Items(np.arange(len(view)), np.zeros(len(view), dtype=np.int64))
     counts = lengths(view[LISTED[on]])
     row, live = owners(counts), live_in(view[LISTED[on]])
-    place = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    place = np.arange(len(row)) - starts_of(counts)[row]
     return Items(row[live], place[live])
 
 
@@ -146,7 +147,7 @@ def system_marks(prompt: Column) -> Hashes | None:
         system, counts = _system_turns(chunk)
         own = np.zeros(len(counts), dtype=np.uint64)
         row = owners(counts)[system]
-        place = np.flatnonzero(system) - (np.cumsum(counts) - counts)[row]
+        place = np.flatnonzero(system) - starts_of(counts)[row]
         texts = pc.fill_null(large(flat(chunk, "content").filter(pa.array(system))), "")
         np.add.at(own, row, mix(hashes(normal(texts)), place))
         marks.append(own)
@@ -256,7 +257,7 @@ def drop_items(view: pa.Table, on: str, items: Items, which: Ints, why: pa.Array
         return {DROP: spread(len(view), which, why)}
     name = LISTED[on]
     column, sizes = flat(view[name]), lengths(view[name])
-    at = (np.cumsum(sizes) - sizes)[items.row[which]] + items.place[which]
+    at = starts_of(sizes)[items.row[which]] + items.place[which]
     reason = pc.coalesce(pc.struct_field(column, "drop"), spread(len(column), at, why))
     gone = all_dropped(sizes, reason, "")
     gone = pc.if_else(pa.array(sizes == 0), pa.scalar(None, pa.string()), gone)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import mix
+from curate.arrays import mix, starts_of
 from curate.methods.sampling import weighted_sample
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import Keep, rows_to_keep
@@ -38,7 +38,7 @@ class DrawPairs(Stage, name="draw_pairs"):
         """Return the pairs with their reasons."""
         pairs = read_pairs(view)
         value = np.where(pairs.live, pairs.floats(self.by), np.nan)
-        place = np.arange(len(pairs.row)) - (np.cumsum(pairs.sizes) - pairs.sizes)[pairs.row]
+        place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
         keys = mix(ctx.row_seeds(view["id"], self.kind)[pairs.row], place)
         drawn = weighted_sample(value, keys, rows_to_keep(self.keep, int(pairs.live.sum())))
         masks = [(~(value > 0), f"no {self.by} to be drawn by"), (~drawn, "not drawn")]

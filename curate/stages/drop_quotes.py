@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, set_field
+from curate.arrays import lengths, starts_of
 from curate.methods.quotes import quoted
 from curate.stage import Context, Result, Stage
-from curate.stages.live import live_candidates
+from curate.stages.live import live_candidates, with_reasons
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import transcripts
 
@@ -41,7 +41,7 @@ class DropQuotes(Stage, name="drop_quotes"):
         live, counts = live_candidates(view["candidates"]), lengths(view["candidates"])
         hidden = [pc.fill_null(row_texts(view, name), "").to_pylist() for name in self.of]
         known = transcripts(view["prompt"]).to_pylist()
-        starts = np.cumsum(counts) - counts
+        starts = starts_of(counts)
         reasons = np.full(int(counts.sum()), None, dtype=object)
         for text, row, place in zip(live.texts.to_pylist(), live.row, live.place, strict=True):
             for name, texts in zip(self.of, hidden, strict=True):
@@ -49,6 +49,4 @@ class DropQuotes(Stage, name="drop_quotes"):
                     reasons[starts[row] + place] = f"quotes {name}: {run}"
                     ctx.counts[f"quotes of {name}"] += 1
                     break
-        values = flat(view["candidates"])
-        reason = pc.coalesce(pc.struct_field(values, "drop"), pa.array(reasons, pa.string()))
-        return {"candidates": lists(counts, set_field(values, "drop", reason))}
+        return {"candidates": with_reasons(view["candidates"], pa.array(reasons, pa.string()))}

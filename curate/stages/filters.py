@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import flat, lengths, lists, owners, set_field
+from curate.arrays import flat, lengths, owners
 from curate.methods.cells import judge_cells
 from curate.methods.judgments import Bools, Floats, Judgments, of_view, select, true
 from curate.methods.pairing import TOLERANCE
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
+from curate.stages.live import with_reasons
 from curate.stages.pair_edits import edited, first_reason, read_pairs, set_floats
 from curate.stages.pairing import aligned_scores
 
@@ -113,17 +114,15 @@ class MinScore(Stage, name="min_score"):
             scores = aligned_scores(view["scores"], counts)
         else:
             scores = mean_scores(of_view(view), int(counts.sum()))
-        candidates = flat(view["candidates"])
         masks = [
             (np.isnan(scores), "no score"),
             (below(scores, self.at_least), f"score below {self.at_least}"),
         ]
-        reason = first_reason(pc.struct_field(candidates, "drop"), masks)
-        live = np.asarray(pc.is_null(reason).to_numpy(zero_copy_only=False), dtype=bool)
-        left = np.bincount(owners(counts)[live], minlength=len(counts))
+        reason = first_reason(flat(view["candidates"], "drop"), masks)
+        left = np.bincount(owners(counts)[true(pc.is_null(reason))], minlength=len(counts))
         none = pa.scalar(None, pa.string())
         why = pa.scalar(f"no candidate with a score of {self.at_least} or more")
         return {
-            "candidates": lists(counts, set_field(candidates, "drop", reason)),
+            "candidates": with_reasons(view["candidates"], reason),
             DROP: pc.if_else(pa.array(left == 0), why, none),
         }

@@ -20,6 +20,7 @@ from curate.arrays import (
     map_distinct,
     mix,
     one_chunk,
+    starts_of,
     structs,
 )
 from curate.engines.contract import Completions, Requests
@@ -159,7 +160,7 @@ def _columns(
     """
     values = given.take(pa.array(np.argsort(owner, kind="stable")))
     counts = np.bincount(owner, minlength=len(there))
-    row, starts = np.repeat(np.arange(len(there)), counts), np.cumsum(counts) - counts
+    row, starts = np.repeat(np.arange(len(there)), counts), starts_of(counts)
     finish = pc.struct_field(values, "finish_reason")
 
     def how_many(reason: str) -> npt.NDArray[np.int64]:

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import join_texts, mix, one_chunk
+from curate.arrays import join_texts, mix, one_chunk, owners, places_of, starts_of
 from curate.engines.contract import Requests
 from curate.prompts import load_template
 from curate.stage import Context, Result
 from curate.stages.calls import of_calls, readings
 from curate.stages.forms import Form, grades_form, list_form
 from curate.stages.judging import Judging
-from curate.stages.live import LiveCandidates, judged, live_candidates, within
+from curate.stages.live import LiveCandidates, judged, live_candidates
 from curate.stages.questions import aspect_names, load_rubric, only_applicable, several
 from curate.stages.shown import count_steering, material, paragraphs, shown_answers
 
@@ -134,7 +134,7 @@ class JudgeList(Judging, name="judge_list"):
         own = ctx.row_seeds(view["id"], f"judge\0{self.name}\0{self.engine}\0{rubric}")
         shown = shuffled(live, self.orders, own)
         form, seeds = self._form(rubric), ctx.row_seeds(view["id"], "judge")
-        _, position = within(shown.sizes)
+        position = places_of(shown.sizes)
         number = pa.array(position + 1).cast(pa.large_string())
         texts = shown_answers(view["candidates"], shown.row, shown.place, seeds)
         scale = {"low": str(self.low), "high": str(self.high)} if self.score == "grades" else {}
@@ -158,8 +158,8 @@ def shuffled(live: LiveCandidates, orders: int, seeds: npt.NDArray[np.uint64]) -
     """
     call_row = np.repeat(np.flatnonzero(live.counts > 1), orders)
     sizes = live.counts[call_row]
-    call, position = within(sizes)
-    at = (np.cumsum(live.counts) - live.counts)[call_row][call] + position
+    call, position = owners(sizes), places_of(sizes)
+    at = starts_of(live.counts)[call_row][call] + position
     key = mix(seeds[live.row[at]], live.place[at], call % orders)
     at = at[np.lexsort((key, call))]
     return Shown(call_row, sizes, live.row[at], live.place[at])

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import join_texts, mix, take_rows
+from curate.arrays import join_texts, mix, places_of, take_rows
 from curate.engines.contract import Completions, Requests
 from curate.methods.judgments import LOG_ODDS, of_view
 from curate.methods.noise import agreed
@@ -21,7 +21,7 @@ from curate.stage import Context, Result
 from curate.stages.calls import choice_logs, of_calls, readings, token_status
 from curate.stages.forms import Comparison, Form, pair_form
 from curate.stages.judging import Judging
-from curate.stages.live import judged, live_candidates, live_pairs, text_lengths, within
+from curate.stages.live import judged, live_candidates, live_pairs, text_lengths
 from curate.stages.pair_edits import read_pairs
 from curate.stages.questions import aspect_names, load_rubric, several
 from curate.stages.row_texts import row_texts
@@ -236,5 +236,5 @@ def every_two(
     """Return (row, a, b) for every two candidates of a row, a before b, in order."""
     after = np.repeat(np.cumsum(counts), counts) - np.arange(len(row)) - 1
     a = np.repeat(np.arange(len(row)), after)
-    _, step = within(after)
+    step = places_of(after)
     return row[a], place[a], place[a + 1 + step]

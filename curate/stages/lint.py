@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator
 
-from curate.arrays import flat, large, lengths, lists, owners, set_field, text_of
+from curate.arrays import flat, large, lengths, lists, owners, set_field, starts_of, text_of
 from curate.errors import did_you_mean
 from curate.methods.evidence import Bools, Comparisons, comparisons
 from curate.methods.judgments import true
@@ -67,7 +67,7 @@ class Lint(Stage, name="lint"):
             reason = pc.if_else(pa.array(found[name]), name.replace("_", " "), reason)
         reason = pc.coalesce(pc.struct_field(values, "drop"), reason)
         left = np.bincount(owners(counts)[true(pc.is_null(reason))], minlength=len(counts))
-        first = pa.array(np.cumsum(counts) - counts, mask=(left > 0) | (counts == 0))
+        first = pa.array(starts_of(counts), mask=(left > 0) | (counts == 0))
         return {
             "pairs": lists(counts, set_field(values, "drop", reason)),
             "lint": lists(counts, _named(found, len(values))),

@@ -9,7 +9,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, large, lengths, lists, owners, structs
+from curate.arrays import (
+    Column,
+    flat,
+    large,
+    lengths,
+    lists,
+    owners,
+    places_of,
+    set_field,
+    starts_of,
+    structs,
+)
 from curate.schema import JUDGMENT
 
 
@@ -31,7 +42,7 @@ class LiveCandidates(NamedTuple):
 def live_candidates(candidates: Column) -> LiveCandidates:
     """Return the candidates that may still be used; a null text reads as empty."""
     counts = lengths(candidates)
-    row, place = within(counts)
+    row, place = owners(counts), places_of(counts)
     live = flat(candidates, "drop").is_null()
     texts, kept = candidate_texts(candidates), live.to_numpy(zero_copy_only=False)
     if not kept.all():
@@ -42,6 +53,13 @@ def live_candidates(candidates: Column) -> LiveCandidates:
 def candidate_texts(candidates: Column) -> pa.Array:
     """Return all candidates' texts as large_string, dropped ones included; null reads as ""."""
     return pc.fill_null(large(flat(candidates, "text")), "")
+
+
+def with_reasons(candidates: Column, reason: pa.Array) -> pa.Array:
+    """Return the candidates with reasons to be dropped, one each or null; an earlier one stays."""
+    values = flat(candidates)
+    reason = pc.coalesce(pc.struct_field(values, "drop"), reason)
+    return lists(lengths(candidates), set_field(values, "drop", reason))
 
 
 class LivePairs(NamedTuple):
@@ -63,15 +81,6 @@ def live_pairs(pairs: Column) -> LivePairs:
     return LivePairs(owners(lengths(pairs))[keep], keep, chosen, rejected)
 
 
-def within(
-    counts: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return, for each flattened value, its row and its index within that row's list."""
-    row = np.repeat(np.arange(len(counts)), counts)
-    starts = np.cumsum(counts) - counts
-    return row, np.arange(len(row)) - np.repeat(starts, counts)
-
-
 def text_lengths(
     candidates: Column, row: npt.NDArray[np.int64], place: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
@@ -85,7 +94,7 @@ def flat_place(
 ) -> pa.Array:
     """Return where candidate `place[i]` of row `row[i]` lies among all of them."""
     counts = lengths(candidates)
-    return pa.array((np.cumsum(counts) - counts)[row] + place)
+    return pa.array(starts_of(counts)[row] + place)
 
 
 def judged(rows: int, row: npt.NDArray[np.int64], **fields: Any) -> pa.Array:

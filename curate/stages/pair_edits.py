@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, owners, set_field
+from curate.arrays import flat, lengths, lists, owners, set_field, starts_of
 from curate.errors import StageError
 from curate.methods.judgments import Bools, Floats, Ints, floats
 from curate.schema import DROP
@@ -48,7 +48,7 @@ def read_pairs(view: pa.Table) -> Pairs:
     """Return the pairs of a view with candidates. Raises StageError for an index out of range."""
     counts, sizes = lengths(view["candidates"]), lengths(view["pairs"])
     values, row = flat(view["pairs"]), owners(sizes)
-    starts = np.cumsum(counts) - counts
+    starts = starts_of(counts)
     ends = []
     for name in ("chosen", "rejected"):
         index = pc.fill_null(pc.struct_field(values, name), -1)
@@ -113,7 +113,7 @@ def all_dropped(
     live = np.asarray(pc.is_null(reason).to_numpy(zero_copy_only=False), dtype=bool)
     row = owners(sizes)
     left = np.bincount(row[live], minlength=len(sizes))
-    first = np.cumsum(sizes) - sizes
+    first = starts_of(sizes)
     if late is not None:
         at = np.flatnonzero(late.to_numpy(zero_copy_only=False))
         rows, place = np.unique(row[at], return_index=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Column, flat, lengths, lists, mix, owners, structs
+from curate.arrays import Column, flat, lengths, lists, mix, owners, starts_of, structs
 from curate.errors import StageError
 from curate.methods.judgments import Bools, Floats, Ints
 from curate.methods.pairing import all_pairs, best_worst, largest, ranks
@@ -59,7 +59,7 @@ def _result(
 ) -> Result:
     """Build the pairs from (row, chosen, rejected); rows without one are dropped for `why`."""
     row, chosen, rejected = found
-    starts = np.cumsum(counts) - counts
+    starts = starts_of(counts)
     margin = scores[starts[row] + chosen] - scores[starts[row] + rejected]
     pairs = structs(
         PAIR, len(row), chosen=chosen, rejected=rejected, margin=margin.astype(np.float32),
@@ -93,7 +93,7 @@ class BestWorst(Stage, name="best_worst"):
         """Return one pair a row, or an empty list and the reason. Margin in the scores' unit."""
         counts, scores, texts = usable_scores(view)
         best, worst = best_worst(counts, scores)
-        starts = np.cumsum(counts) - counts
+        starts = starts_of(counts)
         row = np.flatnonzero(best >= 0)
         row = row[~same_text(texts, (starts + best)[row], (starts + worst)[row])]
         found = (row, best[row], worst[row])
@@ -129,7 +129,7 @@ class AllPairs(Stage, name="all_pairs"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return every pair of a row, or an empty list and the reason."""
         counts, scores, texts = usable_scores(view)
-        starts = np.cumsum(counts) - counts
+        starts = starts_of(counts)
         row, chosen, rejected = all_pairs(counts, scores, self.at_least)
         keep = ~same_text(texts, starts[row] + chosen, starts[row] + rejected)
         if self.chosen == "best":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lists, set_field
+from curate.arrays import flat
 from curate.methods.sampling import rejection_sample
 from curate.stage import Context, Result, Stage
+from curate.stages.live import with_reasons
 from curate.stages.pair_edits import first_reason
 from curate.stages.pairing import usable_scores
 
@@ -36,7 +36,6 @@ class RejectionSample(Stage, name="rejection_sample"):
         counts, scores, _ = usable_scores(view)
         seeds = ctx.row_seeds(view["id"], self.kind)
         taken = rejection_sample(counts, scores, self.keep, self.beta, seeds)
-        candidates = flat(view["candidates"])
         masks = [(np.isnan(scores), "no score"), (~taken, "not sampled")]
-        reason = first_reason(pc.struct_field(candidates, "drop"), masks)
-        return {"candidates": lists(counts, set_field(candidates, "drop", reason))}
+        reason = first_reason(flat(view["candidates"], "drop"), masks)
+        return {"candidates": with_reasons(view["candidates"], reason)}

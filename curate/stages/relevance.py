@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, one_chunk, owners
+from curate.arrays import flat, lengths, one_chunk, owners, places_of
 from curate.errors import StageError
 from curate.methods.judgments import Floats, Ints, true
 from curate.methods.relevance import distinct_share, relevance, tokens
 from curate.methods.vectors import unit, vectors_of
 from curate.stage import Context, Result, Stage
-from curate.stages.live import candidate_texts, judged, within
+from curate.stages.live import candidate_texts, judged
 
 
 class Relevance(Stage, name="relevance"):
@@ -69,7 +69,7 @@ class Relevance(Stage, name="relevance"):
                 row[keep],
                 judge=self.name,
                 aspect=self.to,
-                a=pa.array(within(counts)[1][keep]),
+                a=pa.array(places_of(counts)[keep]),
                 score=score.astype(np.float32),
                 status="ok",
                 text="",

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, hashes, join_texts, large, lists, mix, set_field
+from curate.arrays import flat, hashes, join_texts, large, lists, mix, places_of, set_field
 from curate.methods.judgments import floats
-from curate.methods.pieces import Hashes, Ints, local
+from curate.methods.pieces import Hashes, Ints
 from curate.methods.shingles import WIDTH, number_equal, word_counts
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import near_text, percent, text_marks
@@ -163,7 +163,7 @@ class CapPairs(Stage, name="cap_pairs"):
         group = np.where(twin < 0, rows, twin)
         rank = item_order(view, "pair", items, self.keep_by)
         rank = rank[np.argsort(group[items.row[rank]], kind="stable")]
-        place = local(np.bincount(group[items.row], minlength=len(view)))
+        place = places_of(np.bincount(group[items.row], minlength=len(view)))
         over = np.sort(rank[place >= self.most])
         heads = items_of(view, "prompt")
         name = names_of(view, "prompt", heads, group[items.row[over]])

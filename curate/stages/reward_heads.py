@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, hashes, lengths, owners, text_of
+from curate.arrays import flat, hashes, lengths, owners, starts_of, text_of
 from curate.errors import StageError
 from curate.methods.heads import RIDGE, cross_fitted_rewards
 from curate.methods.judgments import Floats, true
@@ -97,7 +97,7 @@ class RewardHeads(Stage, name="reward_heads"):
         scored = np.isfinite(rewards)
         at, head = np.nonzero(scored)
         rows = owners(pairs.counts)
-        local = at - (np.cumsum(pairs.counts) - pairs.counts)[rows[at]]
+        local = at - starts_of(pairs.counts)[rows[at]]
         names = pa.array([f"{self.name}#{k}" for k in range(self.heads)], pa.string())
         return judged(
             len(pairs.counts),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.arrays import flat, large, lists, mix, one_chunk
+from curate.arrays import flat, large, lists, mix, one_chunk, starts_of
 from curate.errors import did_you_mean
 from curate.methods.judgments import Floats, Ints
 from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
@@ -83,7 +83,7 @@ class RoutePairs(Stage, name="route_pairs"):
         gains = np.full(len(pairs.row), np.nan)
         gains[live] = self._gains(view, pairs, live, ctx)
         seeds = ctx.row_seeds(view["id"], self.kind)[pairs.row]
-        place = np.arange(len(pairs.row)) - (np.cumsum(pairs.sizes) - pairs.sizes)[pairs.row]
+        place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
         size = rows_to_keep(self.budget, len(live))
         chosen = within_budget(gains, size, mix(seeds, place))
         ctx.counts["pairs for people"] = int(chosen.sum())

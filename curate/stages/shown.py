@@ -17,6 +17,7 @@ from curate.arrays import (
     lengths,
     lists,
     mix,
+    starts_of,
     take_rows,
 )
 from curate.prompts import load_template
@@ -77,7 +78,7 @@ def transcripts(prompts: Column) -> pa.Array:
     contents = pc.fill_null(large(flat(prompts, "content")), "")
     alone = np.zeros(len(counts), dtype=bool)
     alone[counts == 1] = pc.equal(roles, "user").to_numpy(zero_copy_only=False)[
-        (np.cumsum(counts) - counts)[counts == 1]
+        starts_of(counts)[counts == 1]
     ]
     if alone.all():
         return contents

@@ -15,9 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_validator
 
-from curate.arrays import Column, flat, large, lengths, lists, set_field
+from curate.arrays import Column, flat, large
 from curate.errors import did_you_mean
+from curate.methods.judgments import true
 from curate.stage import Context, Result, Stage
+from curate.stages.live import with_reasons
+from curate.stages.pair_edits import first_reason
 
 FLOOD = 40_000  # characters; few honest answers are longer, and a flood pushes the rubric away
 
@@ -81,17 +84,13 @@ def steering_signs(texts: Column) -> dict[str, npt.NDArray[np.bool_]]:
     import polars as pl  # keeps what it compiled; RE2 needs 2 ms for these classes each time
 
     column = large(texts)
-    suspects = np.flatnonzero(_true(pc.match_substring_regex(column, _ANY)))
+    suspects = np.flatnonzero(true(pc.match_substring_regex(column, _ANY)))
     few = column.take(pa.array(suspects))
     found = {reason: np.zeros(len(column), dtype=bool) for reason in _SIGNS}
     for reason, sign in _SIGNS.items() if len(few) else ():
-        found[reason][suspects] = _true(pc.match_substring_regex(few, sign))
-    found["no content"] = _true(pl.Series(column).str.contains(_NO_CONTENT).to_arrow())
-    return found | {"flood": _true(pc.greater(pc.utf8_length(column), FLOOD))}
-
-
-def _true(mask: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False), dtype=bool)
+        found[reason][suspects] = true(pc.match_substring_regex(few, sign))
+    found["no content"] = true(pl.Series(column).str.contains(_NO_CONTENT).to_arrow())
+    return found | {"flood": true(pc.greater(pc.utf8_length(column), FLOOD))}
 
 
 class DropSuspicious(Stage, name="drop_suspicious"):
@@ -117,12 +116,7 @@ class DropSuspicious(Stage, name="drop_suspicious"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the candidates with their reasons; a reason given earlier stays."""
-        values = flat(view["candidates"])
-        found = steering_signs(pc.struct_field(values, "text"))
-        reason = pc.struct_field(values, "drop")
-        for sign in self.signs:
-            named = pa.scalar(f"suspicious: {sign}")
-            why = pc.if_else(pa.array(found[sign]), named, pa.scalar(None, pa.string()))
-            reason = pc.coalesce(reason, why)
-        dropped = set_field(values, "drop", reason)
-        return {"candidates": lists(lengths(view["candidates"]), dropped)}
+        found = steering_signs(flat(view["candidates"], "text"))
+        masks = [(found[sign], f"suspicious: {sign}") for sign in self.signs]
+        reason = first_reason(flat(view["candidates"], "drop"), masks)
+        return {"candidates": with_reasons(view["candidates"], reason)}

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import concat_lists, conversations, flat, lengths, lists, one_chunk
+from curate.arrays import concat_lists, conversations, flat, lengths, lists, one_chunk, starts_of
 from curate.schema import PROMPT
 from curate.stage import Context, Result, Stage
 from curate.stages.row_texts import row_texts, source_of
@@ -46,7 +46,7 @@ def opened(prompts: pa.Array, texts: pa.Array) -> pa.Array:
     conversation is empty.
     """
     counts = lengths(prompts)
-    first = pa.array(counts.cumsum() - counts, mask=counts == 0)
+    first = pa.array(starts_of(counts), mask=counts == 0)
     own = pc.fill_null(pc.equal(flat(prompts, "role").take(first), "system"), False)
     new = pc.and_(pc.and_(texts.is_valid(), pa.array(counts > 0)), pc.invert(own))
     turns = conversations(["system"], [[texts.filter(new)]], pc.sum(new).as_py() or 0)

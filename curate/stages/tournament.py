@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import concat_lists, flat, lengths, lists, mix, owners, structs
+from curate.arrays import concat_lists, flat, lengths, lists, mix, owners, starts_of, structs
 from curate.engines.contract import Capability
 from curate.methods.crowd import logistic
 from curate.methods.judgments import LOG_ODDS
@@ -103,7 +103,7 @@ class Tournament(Stage, name="tournament"):
         counts = lengths(view["candidates"])
         mine = pc.equal(flat(view["candidates"], "model"), self.baseline)
         is_own = pc.fill_null(mine, False).to_numpy(zero_copy_only=False)
-        starts = (np.cumsum(counts) - counts).tolist()
+        starts = starts_of(counts).tolist()
         return [
             min((place for place in row if is_own[start + place]), default=None)
             for row, start in zip(players, starts, strict=True)

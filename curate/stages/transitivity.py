@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import lengths
+from curate.arrays import lengths, starts_of
 from curate.methods.games import cycles, games_of, hodge_rank, margins_of, win_tables
 from curate.methods.judgments import Bools, Ints, of_view
 from curate.schema import DROP
@@ -68,7 +68,7 @@ def _mark(on_cycle: Bools, pairs: Pairs, rows: Ints, edges: Bools) -> None:
     place = np.full(len(pairs.counts), -1)
     place[rows] = np.arange(len(rows))
     mine = np.flatnonzero(place[pairs.row] >= 0)
-    start = (np.cumsum(pairs.counts) - pairs.counts)[pairs.row[mine]]
+    start = starts_of(pairs.counts)[pairs.row[mine]]
     table = place[pairs.row[mine]]
     one, two = pairs.chosen[mine] - start, pairs.rejected[mine] - start
     on_cycle[mine] = edges[table, one, two] | edges[table, two, one]

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.methods.pieces import Pile, in_threads, local, slices
+from curate.methods.pieces import Pile, in_threads, slices
 
 
 @given(st.lists(st.integers(0, 20), max_size=50), st.integers(1, 30), st.integers(1, 8))
@@ -18,10 +18,6 @@ def test_slices_cover_everything_once_within_the_limits(weights, limit, most):
         own = weights[cut]
         assert 0 < len(own) <= most
         assert len(own) == 1 or sum(own) <= limit
-
-
-def test_local_counts_from_zero():
-    assert local(np.array([2, 0, 3])).tolist() == [0, 1, 0, 1, 2]
 
 
 def test_threads_answer_in_order():
