@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -35,6 +35,9 @@ from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
 from curate.work import Shard, Task, live_tables, view_columns
 
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -53,6 +56,21 @@ class Outcome:
     finished: bool
     accounting: dict[str, Any]
     signal: int | None = None
+
+    def dataset(self) -> DatasetDict:
+        """Return the dataset that the run exported, its splits by name.
+
+        `curate push` uploads it with its card; `push_to_hub` of what is returned here writes one
+        of its own. Raises ConfigError where this run exported nothing.
+        """
+        if "records" not in self.accounting:
+            raise ConfigError(
+                f"the run in {self.folder} exported no dataset: "
+                + ("its pipeline has `export: null`" if self.finished else "it has not finished")
+            )
+        from datasets import load_from_disk
+
+        return load_from_disk(str(self.folder / "dataset"))
 
 
 def run(
