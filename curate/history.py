@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 
 from curate.attempt import Attempt, last_attempt
 from curate.errors import ConfigError, StoreError
+from curate.export.catalogue import form_named
+from curate.export.records import lost_rows
 from curate.guard import OPEN
 from curate.manifest import FORMAT
 from curate.pipeline import Pipeline
 from curate.schema import DROP, FAIL
 from curate.store import Record, Store, folder_name
-from curate.work import Shard, stacked, view
+from curate.work import Shard, live_tables, stacked, view
 
 
 def manifest(root: Path, name: str) -> dict[str, Any]:
@@ -110,7 +113,8 @@ def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:
 def losses(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return how many rows each stage lost and why: {stage, dropped or failed (the reason), rows}.
 
-    From the manifest alone. Rows that stayed and gave no record stand under the stage `export`.
+    From the manifest alone. Rows that stayed and gave no record stand under the stage `export`;
+    `unexported` says which they are.
     """
     return [
         {"stage": stage, fate: reason, "rows": rows}
@@ -137,6 +141,24 @@ def dropped(store: Store, all_shards: Iterable[Shard], most: int = 1000) -> list
         if len(rows) >= most:
             break
     return rows[:most]
+
+
+def unexported(root: Path, name: str, found: dict[str, Any], most: int) -> list[dict[str, str]]:
+    """Return up to `most` rows that no stage lost and that gave no record, as `dropped` does.
+
+    They are shaped once more, for what is exported holds only the others. Raises ConfigError for
+    a pipeline that cannot be read any more, StoreError for parts that are gone.
+    """
+    if most < 1 or not any(entry["stage"] == "export" for entry in losses(found)):
+        return []
+    form = pipeline_of(root, name, found).export or "preference"
+    store = Store(root / "store")
+    alive = (_found(store, index, parts) for index, parts in enumerate(found["shards"]))
+    lost = lost_rows(live_tables(store, alive), form_named(form))
+    return [
+        {"id": row_id, "stage": "export", "dropped": why.removeprefix("export: ")}
+        for row_id, why in islice(lost, most)
+    ]
 
 
 def locate(root: Path, found: dict[str, Any], row_id: str) -> tuple[Store, Shard]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 PROMPT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """Conversation up to the answer."""
@@ -104,9 +105,20 @@ column of a user's own stage are free."""
 DROP, FAIL = "drop", "fail"
 """Reserved result columns: why a row leaves the pipeline (a decision, or an error)."""
 
+_DETAIL = r"(?s)(?:: | \(|( duplicate| repetition| that) of ).*$"
+
 CompletionStatus = Literal["ok", "truncated", "refused", "too_long", "api_error"]
 JudgmentStatus = Literal[
     "ok", "not_applicable", "parse_error", "refused", "truncated", "too_long", "api_error"
 ]
 """`too_long`: the prompt does not fit the model's window, which no rerun changes; `api_error`: the
 engine failed, and another run may do better."""
+
+
+def reason_kinds(reasons: pa.Array) -> pa.Array:
+    """Return each reason without its detail, as they are counted.
+
+    Detail is what follows the first ": " or " (", and the row that follows "duplicate of",
+    "repetition of" or "that of".
+    """
+    return pc.replace_substring_regex(reasons, _DETAIL, r"\1")

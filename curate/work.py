@@ -21,12 +21,11 @@ from curate.arrays import Column, concat_lists, one_chunk, plain_type
 from curate.division import Piece, Space
 from curate.engines.contract import Engine
 from curate.errors import StageError
-from curate.schema import COLUMNS, DROP, FAIL
+from curate.schema import COLUMNS, DROP, FAIL, reason_kinds
 from curate.stage import Context, Result, Stage
 from curate.store import VECTORS, Record, Store, digest
 
 _MOST_MAPPED = 16_384  # files that one task keeps mapped
-_DETAIL = r"(?s)(?:: | \(|( duplicate| repetition| that) of ).*$"
 _COPIED_AT_ONCE = 64  # shards; a stack of their texts stays below the 2 GiB of Arrow's offsets
 
 
@@ -285,12 +284,9 @@ def outcome(columns: Mapping[str, pa.Array], rows: int) -> dict[str, Any]:
 
 
 def tally(reasons: pa.Array) -> dict[str, int]:
-    """Count reasons by kind: what follows a reason's first ": " or " (" is detail.
-
-    So is the row that follows "duplicate of", "repetition of" or "that of".
-    """
+    """Count reasons by kind, see `schema.reason_kinds`."""
     if reasons.null_count == len(reasons):
         return {}
-    kinds = pc.replace_substring_regex(reasons.drop_null(), _DETAIL, r"\1")
+    kinds = reason_kinds(reasons.drop_null())
     counts = {c["values"]: c["counts"] for c in pc.value_counts(kinds).to_pylist()}
     return dict(sorted(counts.items()))

@@ -62,7 +62,8 @@ def _show_dropped(root: Path, name: str, limit: int, readable: bool) -> None:
     found = history.manifest(root, name)
     counts = history.losses(found)
     rows = history.dropped(Store(root / "store"), history.with_losses(root, found), limit)
-    lost = sum(count["rows"] for count in counts if count["stage"] != "export")
+    rows += history.unexported(root, name, found, limit - len(rows))
+    lost = sum(count["rows"] for count in counts)
     if readable:
         table = [[f"{c['rows']:,}", c["stage"], _fate(c)] for c in counts]
         for line in table_lines([["rows", "stage", "why"], *table]):

@@ -36,13 +36,19 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     counts = lengths(table["pairs"])
     rows = owners(counts)
     position = places_of(counts)
-    chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
+    chosen, rejected = pair_sides(table)
     usable = true_where(pc.is_null(flat(table["pairs"], "drop"))) & (chosen != rejected)
     usable &= has_prompt(table)[rows]
     for side in (chosen, rejected):
         usable &= true_where(pc.is_valid(element(table["candidates"], rows, side, "text")))
         usable &= true_where(pc.is_null(element(table["candidates"], rows, side, "drop")))
     return UsablePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
+
+
+def pair_sides(table: pa.Table) -> tuple[Indexes, Indexes]:
+    """Return the flattened pairs' `chosen` and `rejected`, -1 where one is null."""
+    chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
+    return chosen, rejected
 
 
 def live_candidates(table: pa.Table) -> Mask:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from curate.arrays import flat, hashes, one_chunk
 from curate.canonical import canonical
 from curate.errors import ConfigError, StageError
-from curate.export.forms import NO_PROMPT, Form
-from curate.export.pairs import has_prompt, take
+from curate.export.forms import Form
+from curate.export.lost import why_lost
+from curate.export.pairs import take
 from curate.export.survey import Survey
 from curate.schema import COLUMNS
 
@@ -107,16 +108,19 @@ def reshape(
             kept, counts = np.unique(rows, return_counts=True)
             ids = one_chunk(part["id"]) if "id" in part.column_names else None
             tally.add(ids, kept, counts)
-            lost = np.ones(len(part), dtype=bool)
-            lost[kept] = False
-            unprompted = int((lost & ~has_prompt(part)).sum())
-            # A zero must not show up as a reason.
-            tally.rows_dropped += Counter(
-                {NO_PROMPT: unprompted, shape.reason: int(lost.sum()) - unprompted}
-                if shape.reason != NO_PROMPT
-                else {NO_PROMPT: int(lost.sum())}
-            )
+            reasons = why_lost(part, kept, shape, counted=True)
+            tally.rows_dropped.update(reasons.drop_null().to_pylist())
             yield _splits(part, rows), records
+
+
+def lost_rows(tables: Iterable[pa.Table], shape: Form) -> Iterator[tuple[str, str]]:
+    """Yield (id, why) of the rows that give no record, in source order; see `lost.why_lost`."""
+    for table in tables:
+        for start in range(0, len(table), SLICE_ROWS):
+            part = _solid(table.slice(start, SLICE_ROWS))
+            reasons = why_lost(part, shape.build(part).rows, shape)
+            ids = part["id"].filter(reasons.is_valid())
+            yield from zip(ids.to_pylist(), reasons.drop_null().to_pylist(), strict=True)
 
 
 def by_split(stream: Iterator[tuple[pa.Array, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:

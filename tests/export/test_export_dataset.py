@@ -83,7 +83,11 @@ def test_loads_from_disk_and_as_parquet(tmp_path):
     summary = export_dataset(iter([table(ROWS)]), out, form="preference", card=CARD)
     assert summary == (
         2,
-        {"export: no pair left": 2, "export: prompt empty or incomplete": 1},
+        {
+            "export: no pair left: rejected has no text": 1,
+            "export: no pair left: rejected was dropped, too long": 1,
+            "export: prompt empty or incomplete": 1,
+        },
         3,
         {"train": 2, "test": 1},
     )

@@ -1,0 +1,52 @@
+"""Why a row gave no record: the form's reason, and behind it that of the row's pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.arrays import flat, lengths, owners
+from curate.export.forms import NO_PROMPT, Form
+from curate.export.pairs import Indexes, Mask, element, has_prompt, pair_sides, true_where
+from curate.schema import reason_kinds
+
+
+def why_lost(table: pa.Table, rows: Indexes, shape: Form, *, counted: bool = False) -> pa.Array:
+    """Return (rows of `table`,) why a row is not among `rows`, which gave records; null if it is.
+
+    Such as "export: no pair left: rejected is null". What follows the form's own reason is that
+    of the row's first pair; it is left out where some pair of the row could have been used. To be
+    `counted` it is cut to its kind, as the reasons of stages are.
+    """
+    lost = np.ones(len(table), dtype=bool)
+    lost[rows] = False
+    reason = pa.repeat(pa.scalar(shape.reason), len(table))
+    if "pairs" in shape.needs:
+        detail = _of_first_pair(table)
+        detail = reason_kinds(detail) if counted else detail
+        longer = pc.binary_join_element_wise(reason, detail, ": ")
+        reason = pc.coalesce(longer, reason)
+    reason = pc.if_else(pa.array(has_prompt(table)), reason, pa.scalar(NO_PROMPT))
+    return pc.if_else(pa.array(lost), reason, pa.scalar(None, pa.string()))
+
+
+def _of_first_pair(table: pa.Table) -> pa.Array:
+    """Return the reason of each row's first pair; null where not every pair of it has one."""
+    counts = lengths(table["pairs"])
+    rows = owners(counts)
+    chosen, rejected = pair_sides(table)
+    found = flat(table["pairs"], "drop")
+    null = pa.scalar(None, pa.string())
+    one = pc.if_else(pa.array(chosen == rejected), "chosen and rejected are one answer", null)
+    found = pc.coalesce(found, one)
+    for side, index in (("chosen", chosen), ("rejected", rejected)):
+        drop = element(table["candidates"], rows, index, "drop")
+        text = element(table["candidates"], rows, index, "text")
+        gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
+        none = pc.if_else(text.is_null(), f"{side} has no text", null)
+        found = pc.coalesce(found, gone, none)
+    usable: Mask = true_where(found.is_null())
+    whole = (counts > 0) & (np.bincount(rows[usable], minlength=len(counts)) == 0)
+    first = np.where(whole, np.cumsum(counts) - counts, 0)
+    return found.take(pa.array(first, mask=~whole))

@@ -1,0 +1,90 @@
+"""Rows that an export leaves out, with the reason of their pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+from typer.testing import CliRunner
+
+import curate
+from curate.cli import app
+from curate.export.catalogue import form_named
+from curate.export.lost import why_lost
+from curate.export.pairs import usable_pairs
+from curate.export.records import lost_rows
+from curate.schema import COLUMNS
+
+PIPELINE = """\
+name: left
+source:
+  jsonl:
+    path: PATH
+    shard_rows: 2
+    columns: {id: id, prompt: prompt, chosen: chosen, rejected: rejected}
+stages:
+  - exact_dedup
+"""
+
+
+def rows(*pairs: list[tuple[int | None, int | None, str | None]]) -> pa.Table:
+    made = [
+        {
+            "id": f"r{number}",
+            "prompt": [{"role": "user", "content": "q"}],
+            "candidates": [{"text": "a"}, {"text": "b", "drop": "score below 3"}, {"text": None}],
+            "pairs": [{"chosen": c, "rejected": r, "drop": drop} for c, r, drop in of_row],
+        }
+        for number, of_row in enumerate(pairs)
+    ]
+    names = ("id", "prompt", "candidates", "pairs")
+    return pa.Table.from_pylist(made, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
+
+
+def test_a_rows_reason_is_that_of_its_first_pair() -> None:
+    table = rows(
+        [(0, 2, "rejected is null")], [(0, 1, None)], [(2, 0, None)], [(0, 0, None)], [],
+        [(0, 2, "exact duplicate of r0"), (0, 1, None)],
+    )  # fmt: skip
+    shape = form_named("preference")
+    live = usable_pairs(table).rows
+    why = [
+        "rejected is null", "rejected was dropped, score below 3", "chosen has no text",
+        "chosen and rejected are one answer", None, "exact duplicate of r0",
+    ]  # fmt: skip
+    said = ["export: no pair left" + (f": {text}" if text else "") for text in why]
+    assert why_lost(table, live, shape).to_pylist() == said
+    counted = why_lost(table, live, shape, counted=True).to_pylist()
+    assert counted == [*said[:-1], "export: no pair left: exact duplicate"]
+    assert list(lost_rows([table], shape)) == [(f"r{k}", said[k]) for k in range(6)]
+
+
+def test_a_usable_pair_leaves_the_forms_own_reason() -> None:
+    candidates = [{"text": "a"}, {"text": "b"}]
+    table = rows([(0, 2, "too close"), (0, 1, None)])
+    table = table.set_column(2, "candidates", pa.array([candidates], COLUMNS["candidates"]))
+    none = usable_pairs(table).rows[:0]  # a form may have more against a pair than most
+    assert why_lost(table, none, form_named("goals")).to_pylist() == [form_named("goals").reason]
+
+
+def test_show_names_the_rows_that_the_export_left_out(tmp_path: Path) -> None:
+    data = [
+        {"id": "whole", "prompt": "q1", "chosen": "yes", "rejected": "no"},
+        {"id": "null", "prompt": "q2", "chosen": "yes", "rejected": None},
+        {"id": "other", "prompt": "q3", "chosen": None, "rejected": "no"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in data))
+    ended = curate.run(curate.Pipeline.loads(PIPELINE.replace("PATH", str(path))), tmp_path)
+    lost = {"rejected is null": "null", "chosen is null": "other"}
+    assert ended.accounting["dropped"] == {f"export: no pair left: {why}": 1 for why in lost}
+    shown = CliRunner().invoke(app, ["show", "left", "--dropped", "--root", str(tmp_path)])
+    counts, *named = map(json.loads, shown.stdout.splitlines())
+    assert {entry["dropped"] for entry in counts["lost"]} == {f"no pair left: {w}" for w in lost}
+    assert {row["dropped"]: row["id"] for row in named} == {
+        f"no pair left: {why}": row_id for why, row_id in lost.items()
+    }
+    assert {row["stage"] for row in named} == {"export"}
+    few = ["show", "left", "--dropped", "--limit", "1", "--root", str(tmp_path)]
+    assert "1 of 2 rows shown; --limit 2 shows all" in CliRunner().invoke(app, few).output
