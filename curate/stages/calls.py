@@ -17,6 +17,7 @@ from curate.component import RuntimeMark
 from curate.engines.contract import Completions, Engine, Requests, Sampling
 from curate.errors import StageError
 from curate.methods.answers import Reading
+from curate.methods.judgments import true
 from curate.methods.verdicts import expected_score
 from curate.schema import DROP, FAIL
 from curate.stage import Context
@@ -186,7 +187,7 @@ def token_status(
     """
     called = pc.is_in(answers.status, pa.array(["ok", "truncated"]))
     enough = pa.array((mass >= min_mass) & (mass > 0.0))
-    lost = np.asarray(pc.invert(pc.and_(called, enough)).to_numpy(zero_copy_only=False), dtype=bool)
+    lost = true(pc.invert(pc.and_(called, enough)))
     return pc.if_else(called, pc.if_else(enough, "ok", "parse_error"), answers.status), lost
 
 

@@ -24,6 +24,7 @@ from curate.arrays import (
     structs,
 )
 from curate.engines.contract import Completions, Requests
+from curate.methods.judgments import true
 from curate.schema import CANDIDATE, DROP, FAIL
 from curate.stage import Context, EngineRole, Result, Stage
 from curate.stages.calls import (
@@ -164,7 +165,7 @@ def _columns(
     finish = pc.struct_field(values, "finish_reason")
 
     def how_many(reason: str) -> npt.NDArray[np.int64]:
-        found = pc.fill_null(pc.equal(finish, reason), False).to_numpy(zero_copy_only=False)
+        found = true(pc.equal(finish, reason))
         return np.bincount(row[found], minlength=len(there))
 
     failed, too_long = how_many("error"), how_many(TOO_LONG)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.arrays import flat, lengths, lists, map_distinct, owners
 from curate.errors import StageError
-from curate.methods.judgments import Floats
+from curate.methods.judgments import Floats, true
 from curate.stage import Context, Result, Stage
 
 _TOP, _HELD = 10.0, "{goal}"
@@ -71,7 +71,7 @@ class Goals(Stage, name="goals"):
         wanted = self._wanted(view)[owners(counts)] & ~np.isnan(value)
         if self.names:
             said = self._named(np.where(wanted, value, np.nan))
-            wanted = np.asarray(said.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+            wanted = true(said.is_valid())
         else:
             goal = np.round(1 + (_TOP - 1) * (value - self.low) / (self.high - self.low), 1)
             said = map_distinct(pa.array(goal, mask=~wanted), self._said, pa.string())

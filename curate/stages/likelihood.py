@@ -14,6 +14,7 @@ from pydantic import model_validator
 from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Message
 from curate.errors import StageError
+from curate.methods.judgments import true
 from curate.schema import JudgmentStatus
 from curate.stage import Context, EngineRole, Result, Stage
 from curate.stages.calls import ErrorRate, check_errors, tally
@@ -97,7 +98,7 @@ class Likelihood(Stage, name="likelihood"):
         """Return the new judgments. Raises StageError above `max_error_rate`."""
         live = live_candidates(view["candidates"])
         filled = pc.not_equal(pc.utf8_trim_whitespace(live.texts), "")
-        keep = np.asarray(filled.to_numpy(zero_copy_only=False), dtype=bool)
+        keep = true(filled)
         rows, texts = live.row[keep], live.texts.filter(filled).to_pylist()
         read = self._read(view["prompt"], rows, texts, self.engine, self.system, ctx)
         minus, status = np.zeros_like(read.logprob), read.status

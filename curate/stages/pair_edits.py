@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths, lists, owners, set_field, starts_of
 from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, Ints, floats
+from curate.methods.judgments import Bools, Floats, Ints, floats, true
 from curate.schema import DROP
 from curate.stage import Result
 
@@ -37,7 +37,7 @@ class Pairs:
     def live(self) -> Bools:
         """Return (pairs,) where nothing has dropped the pair yet."""
         dropped = pc.is_valid(pc.struct_field(self.values, "drop"))
-        return ~np.asarray(dropped.to_numpy(zero_copy_only=False), dtype=bool)
+        return ~true(dropped)
 
     def floats(self, name: str) -> Floats:
         """Return a field as float64, null as NaN."""
@@ -110,7 +110,7 @@ def all_dropped(
 
     The first of those in `late`, where a row has some.
     """
-    live = np.asarray(pc.is_null(reason).to_numpy(zero_copy_only=False), dtype=bool)
+    live = true(pc.is_null(reason))
     row = owners(sizes)
     left = np.bincount(row[live], minlength=len(sizes))
     first = starts_of(sizes)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from curate.arrays import Column, flat, lengths, lists, mix, owners, starts_of, structs
 from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, Ints
+from curate.methods.judgments import Bools, Floats, Ints, true
 from curate.methods.pairing import all_pairs, best_worst, largest, ranks
 from curate.schema import DROP, PAIR
 from curate.stage import Context, Result, Stage
@@ -40,7 +40,7 @@ def usable_scores(view: pa.Table) -> tuple[Ints, Floats, pa.Array]:
     scores = aligned_scores(view["scores"], counts)
     texts = flat(view["candidates"], "text")
     out = pc.or_(pc.is_valid(flat(view["candidates"], "drop")), pc.is_null(texts))
-    scores = np.where(np.asarray(out.to_numpy(zero_copy_only=False), dtype=bool), np.nan, scores)
+    scores = np.where(true(out), np.nan, scores)
     return counts, scores, texts
 
 
@@ -50,7 +50,7 @@ def same_text(texts: pa.Array, first: Ints, second: Ints) -> Bools:
     same: Bools = np.asarray(size[first] == size[second])
     at = np.flatnonzero(same)
     equal = pc.equal(texts.take(pa.array(first[at])), texts.take(pa.array(second[at])))
-    same[at] = np.asarray(pc.fill_null(equal, False).to_numpy(zero_copy_only=False), dtype=bool)
+    same[at] = true(equal)
     return same
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field, model_validator
 
 from curate.arrays import flat
+from curate.methods.judgments import true
 from curate.stage import Context, Result, Stage
 from curate.stages.live import judged, live_candidates
 
@@ -52,7 +53,7 @@ class RankModels(Stage, name="rank_models"):
         here = np.asarray(pc.is_null(flat(view["candidates"], "drop")))
         models = flat(view["candidates"], "model").filter(pa.array(here))
         place = pc.index_in(models, pa.array(self.order, models.type))
-        known = np.asarray(place.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+        known = true(place.is_valid())
         values = self.values or range(len(self.order) - 1, -1, -1)
         score = np.array(values, dtype=np.float32)[place.drop_null().to_numpy()]
         ctx.counts["answers of other models"] += int((~known).sum())

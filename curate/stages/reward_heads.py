@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, hashes, lengths, owners, starts_of, text_of
-from curate.errors import StageError
 from curate.methods.heads import RIDGE, cross_fitted_rewards
 from curate.methods.judgments import Floats, true
 from curate.methods.outcomes import folds_of
 from curate.stage import Context, Result, Stage
 from curate.stages.live import judged
 from curate.stages.pair_edits import Pairs, read_pairs
+from curate.stages.relevance import aligned_vectors
 
 
 class RewardHeads(Stage, name="reward_heads"):
@@ -69,20 +69,9 @@ class RewardHeads(Stage, name="reward_heads"):
         return {"judgments": self._judgments(pairs, rewards)}
 
     def _features(self, view: pa.Table) -> Floats:
-        counts, column = lengths(view["candidates"]), view[self.vectors]
-        kind = column.type
-        if not pa.types.is_list(kind) or not pa.types.is_fixed_size_list(kind.value_type):
-            raise StageError(
-                f"reward_heads: {self.vectors!r} holds no vector a candidate; write it with "
-                "`embed: {on: candidates, to: " + self.vectors + "}`"
-            )
-        if not np.array_equal(lengths(column), counts):
-            raise StageError(
-                f"reward_heads: {self.vectors!r} is not aligned with the candidates; run `embed` "
-                "after the stage that changed them"
-            )
-        vectors = flat(column)
-        width = kind.value_type.list_size
+        counts = lengths(view["candidates"])
+        vectors = aligned_vectors(view[self.vectors], counts, self.kind, self.vectors)
+        width = vectors.type.list_size
         values = vectors.values.slice(vectors.offset * width, len(vectors) * width)
         features = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
         features = features.reshape(len(vectors), width)

@@ -20,6 +20,7 @@ from curate.arrays import (
     starts_of,
     take_rows,
 )
+from curate.methods.judgments import true
 from curate.prompts import load_template
 from curate.stage import Context
 from curate.stages.live import candidate_texts, flat_place
@@ -58,7 +59,7 @@ def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.b
 
     both = pl.DataFrame({"text": texts, "code": hexadecimal(codes)})
     found = both.select(pl.col("text").str.contains(pl.col("code"), literal=True)).to_series()
-    return np.asarray(pc.fill_null(found.to_arrow(), False), dtype=bool)
+    return true(found.to_arrow())
 
 
 def shown_answers(

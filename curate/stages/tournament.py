@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from curate.arrays import concat_lists, flat, lengths, lists, mix, owners, starts_of, structs
 from curate.engines.contract import Capability
 from curate.methods.crowd import logistic
-from curate.methods.judgments import LOG_ODDS
+from curate.methods.judgments import LOG_ODDS, true
 from curate.methods.schedules import Game, Pair, Schedule, next_round
 from curate.schema import JUDGMENTS, PAIR
 from curate.stage import Context, Result, Stage
@@ -102,7 +102,7 @@ class Tournament(Stage, name="tournament"):
             return [None] * len(players)
         counts = lengths(view["candidates"])
         mine = pc.equal(flat(view["candidates"], "model"), self.baseline)
-        is_own = pc.fill_null(mine, False).to_numpy(zero_copy_only=False)
+        is_own = true(mine)
         starts = starts_of(counts).tolist()
         return [
             min((place for place in row if is_own[start + place]), default=None)

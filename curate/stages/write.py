@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
 from curate.engines.contract import Requests
+from curate.methods.judgments import true
 from curate.methods.labels import read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
@@ -95,7 +95,7 @@ class Write(Asking, name="write"):
         found = [self._read(text, status) for text, status in said]
         kind = pa.list_(pa.string()) if self.form == "list" else pa.string()
         column = pa.array(found, kind)
-        lost = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+        lost = true(column.is_null())
         ctx.counts[f"rows without {self.to}"] += int(lost.sum())
         if not self.required:
             return {self.to: column}
