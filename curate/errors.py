@@ -11,6 +11,8 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 
+INTERNAL = 70  # the exit code of a bug (EX_SOFTWARE of sysexits.h); 1 is a check that failed
+
 
 class CurateError(Exception):
     """Anything that stops a run for a reason the user can act on."""
@@ -28,6 +30,14 @@ class InputError(CurateError):
     """The source's data is malformed; the message names file, row and column."""
 
     exit_code = 2
+
+
+class RepeatedId(InputError):
+    """Two rows of the source that differ have one id, which is `row_id` where it is known."""
+
+    def __init__(self, message: str, row_id: str | None = None) -> None:
+        super().__init__(message)
+        self.row_id = row_id
 
 
 class MissingExtra(ConfigError):

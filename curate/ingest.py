@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.arrays import one_chunk
+from curate.errors import RepeatedId
 from curate.schema import DROP
 from curate.sources import Source, Unit
+from curate.stages.unique_id import REMEDY
 from curate.store import Record, Store, digest
 from curate.work import Shard, outcome
 
@@ -41,6 +47,47 @@ def ingest(
             if rows == limit:
                 return _shards(records)
     return _shards(records)
+
+
+@contextmanager
+def saying_where(source: Source, store: Store, shards: Sequence[Shard]) -> Iterator[None]:
+    """Let a RepeatedId say in which files the rows of that id are, and by which column.
+
+    Stages see only rows that are alive, and no files; the source's parts hold every row. Rows are
+    counted as the source counts its own, from 1 in each file: blank lines are none, and where rows
+    are grouped a group is one.
+    """
+    try:
+        yield
+    except RepeatedId as error:
+        if error.row_id is None:
+            raise
+        places = _places(store, shards, error.row_id)
+        shown = ", ".join(places[:4]) + (f" and {len(places) - 4} more" * (len(places) > 4))
+        what = "group" if source.columns.group else "row, blank lines not counted"
+        of = f" (column {source.columns.id!r})" if source.columns.id is not None else ""
+        raise RepeatedId(
+            f"rows that differ share the id {error.row_id!r}{of}: {shown} (file:{what}); {REMEDY}",
+            error.row_id,
+        ) from None
+
+
+def _places(store: Store, shards: Sequence[Shard], row_id: str) -> list[str]:
+    """Return "file:number" of each row of the id; those that the source drops count as numbers."""
+    found, before = [], Counter[tuple[int, str]]()
+    file = 0  # two files of different folders may have one name
+    for shard in shards:
+        part = shard.parts[0]
+        unit = (file, str(part.info["unit"]))
+        columns = store.read(part, ["id", DROP])
+        hits = pc.equal(columns["id"], row_id)
+        if DROP in columns:
+            hits = pc.and_(hits, columns[DROP].is_null())
+        at = np.flatnonzero(hits.to_numpy(zero_copy_only=False)) + before[unit] + 1
+        found += [f"{unit[1]}:{number}" for number in at.tolist()]
+        before[unit] += part.rows_in
+        file += bool(part.info.get("last"))
+    return found
 
 
 def _shards(records: list[Record]) -> list[Shard]:

@@ -25,7 +25,7 @@ from curate.export import Again, ExportSummary, Tally, Versions, export_dataset
 from curate.export.catalogue import form_identity
 from curate.export.files import restore
 from curate.guard import Stop, close_run, draining, in_turn, locked, open_run
-from curate.ingest import ingest
+from curate.ingest import ingest, saying_where
 from curate.manifest import write_manifest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
@@ -45,7 +45,7 @@ class Outcome:
 
     `finished` says that every stage is done and the dataset, if one is asked for, is written; a
     run that was stopped, a share of one, and one that went `until` a stage before the last are
-    not. `signal` is the number of the signal that stopped it.
+    not. `signal` is the number of the signal that stopped it, before its last stage was done.
 
     `accounting` holds the books: `rows_in`; `rows_exported` and `records`, or `rows_alive` where
     nothing was exported; `dropped` and `failed`, each {"stage: reason": rows}; and `stages`, how
@@ -191,7 +191,8 @@ class _Loop:
         for stage in all_stages(self.pipeline)[: last + 1]:
             if self.stop():
                 break
-            self.shards, complete = self._stage(stage, self.shards)
+            with saying_where(self.pipeline.source, self.store, self.shards):
+                self.shards, complete = self._stage(stage, self.shards)
             if not complete:
                 break
             self.done.append(stage)
@@ -202,7 +203,8 @@ class _Loop:
         accounting = account(self.shards, len(self.done), summary)
         write_manifest(folder, self.pipeline, self.done, self.shards, accounting, finished=finished)
         self.events.add("end", finished=finished, **accounting)
-        return Outcome(folder, finished, accounting, self.stop.signal)
+        stopped = len(self.done) <= last  # a signal that comes after the last stage stops nothing
+        return Outcome(folder, finished, accounting, self.stop.signal if stopped else None)
 
     def _say_how_far(self, folder: Path, error: Exception) -> None:
         """Leave a manifest of a run that ends on an error, which goes on whatever happens here.

@@ -15,16 +15,18 @@ import xxhash
 
 from curate.arrays import hashes, one_chunk
 from curate.division import Division, Piece, Space
-from curate.errors import InputError
+from curate.errors import RepeatedId
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
+
+REMEDY = "map another column as id, or none to have ids made from the rows' content"
 
 
 class UniqueId(Stage, name="unique_id"):
     """Drop a row that repeats an earlier row whole; refuse two different rows with one id.
 
-    Every run starts with this stage. Raises InputError naming the id and both row numbers
-    (counted over all files in order, from 1).
+    Every run starts with this stage. Raises RepeatedId naming the id; the run, which knows the
+    source's files, says in which both rows are.
     """
 
     scope = "dataset"
@@ -44,7 +46,7 @@ class UniqueId(Stage, name="unique_id"):
         repeated = np.flatnonzero(origin != np.arange(len(ids)))
         for row in repeated:
             if _row(view, int(row)) != _row(view, int(origin[row])):
-                raise _differ(int(origin[row]), int(row), ids[int(row)].as_py())
+                raise _differ(ids[int(row)].as_py())
         mask = np.zeros(len(ids), dtype=bool)
         mask[repeated] = True
         return _dropped(ids, mask)
@@ -71,8 +73,7 @@ class RepeatedIds(Division):
             content[np.searchsorted(look, again)] != content[np.searchsorted(look, origin[again])]
         )
         for row in again[differ.any(axis=1)][:1].tolist():
-            ids = space.texts("id")
-            raise _differ(int(origin[row]), row, ids[row].as_py())
+            raise _differ(space.texts("id")[row].as_py())
         space.save("again", 0, again)
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
@@ -102,10 +103,10 @@ def _dropped(ids: pa.Array, mask: npt.NDArray[np.bool_]) -> Result:
     return {DROP: pc.if_else(pa.array(mask), reason, pa.scalar(None, pa.string()))}
 
 
-def _differ(first: int, second: int, name: str) -> InputError:
-    return InputError(
-        f"rows {first + 1} and {second + 1} of the source share the id {name!r} but differ; map "
-        "another column as id, or none to have ids made from the rows' content"
+def _differ(name: str) -> RepeatedId:
+    return RepeatedId(
+        f"two rows that differ share the id {name!r} (look for it in the source's files); {REMEDY}",
+        name,
     )
 
 

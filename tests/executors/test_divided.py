@@ -162,7 +162,7 @@ def test_rows_of_one_id_that_differ_are_named(tmp_path):
     with pytest.raises(InputError) as pieces:
         in_spans(UniqueId(), table, (4, 8), tmp_path)
     assert str(pieces.value) == str(one_piece.value)
-    assert "rows 3 and 10 of the source share the id 'r2'" in str(pieces.value)
+    assert "two rows that differ share the id 'r2'" in str(pieces.value)
 
 
 PIPELINE = """
