@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from curate.commands.gc import gc
 from curate.commands.library import doctor, init, recipes, stages
 from curate.commands.results import report, show
 from curate.commands.runs import plan, run, status, validate
-from curate.errors import CurateError
+from curate.errors import INTERNAL, CurateError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,8 +65,10 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # for `module:Class`; last, so that it can hide nothing
     try:
         app()
-    except CurateError as error:
-        if os.environ.get("CURATE_DEBUG"):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        code = error.exit_code if isinstance(error, CurateError) else INTERNAL
+        if code == INTERNAL or os.environ.get("CURATE_DEBUG"):
+            traceback.print_exc()
+        else:
+            typer.echo(f"error: {error}", err=True)
+        sys.exit(code)

@@ -77,7 +77,7 @@ def test_systemd_units() -> None:
     assert service["Service"]["Type"] == "oneshot"
     assert service["Service"]["Restart"] == "on-failure"  # the only choice of a oneshot but no
     assert service["Service"]["SuccessExitStatus"] == "75"
-    assert service["Service"]["RestartPreventExitStatus"] == "1 2"
+    assert service["Service"]["RestartPreventExitStatus"] == "1 2 70"
     assert set(timer) - {"DEFAULT"} == {"Unit", "Timer", "Install"}
     assert timer["Timer"]["Unit"] == "curate.service"
 

@@ -52,8 +52,9 @@ def test_the_quickstart_asked_to_stop_at_a_step(
 ) -> None:
     ended = runs(tmp_path, "--workers", "2", at=at, what=what)
     if at > 20:
-        assert ended.code == code, ended.said
-        assert "the same command resumes" in ended.said
+        late = any("dataset" in step for step in ended.steps)  # all stages were done by then
+        assert ended.code == (0 if late else code), ended.said
+        assert late or "the same command resumes" in ended.said
     else:  # while the lock is taken there is nothing to drain, and the signal ends the process
         assert ended.code in (code, 128 - code)
     resumes(tmp_path)
