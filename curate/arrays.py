@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 import xxhash
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 def one_chunk(column: Column) -> pa.Array:

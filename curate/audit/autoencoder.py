@@ -9,14 +9,13 @@ preferred.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.errors import MissingExtra
-
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 _CHECKED = 50  # batches after which an unused feature starts afresh
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import lengths
+from curate.arrays import Floats, Ints, lengths
 from curate.methods.games import cycles, win_tables
-from curate.methods.judgments import Floats, Ints, of_view
+from curate.methods.judgments import of_view
 
 MOST = 100  # answers of one prompt; more are left out, for a table grows with their square
 

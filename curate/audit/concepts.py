@@ -16,16 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.audit.autoencoder import train
-from curate.audit.properties import (
-    PROPERTIES,
-    Floats,
-    clustered_fit,
-    holm,
-    interval,
-    share_more,
-    two_sided,
-)
+from curate.audit.properties import PROPERTIES, clustered_fit, holm, interval, share_more, two_sided
 
 FEWEST = 200  # distinct pairs; with fewer, features are noise
 FEATURES, ACTIVE = 32, 4

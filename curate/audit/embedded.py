@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from curate.arrays import Floats, Ints
 from curate.audit.concepts import FEWEST
-from curate.audit.pairs import Drawn, Ints, Pairs, Texts
-from curate.audit.properties import Floats
+from curate.audit.pairs import Drawn, Pairs, Texts
 from curate.encoders import load_encoder
 
 ENCODER = "packaged:minilm"

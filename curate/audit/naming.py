@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import join_texts, large, mix
-from curate.audit.properties import Floats
+from curate.arrays import Floats, join_texts, large, mix
 from curate.engines.contract import Completions, Engine, Requests
 from curate.methods.verdicts import pair_verdict, without_reasoning
 from curate.printable import printable

@@ -13,12 +13,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, hashes, lengths, mix, one_chunk, owners, starts_of, text_of
+from curate.arrays import (
+    Column,
+    Floats,
+    Ints,
+    flat,
+    hashes,
+    lengths,
+    mix,
+    one_chunk,
+    owners,
+    starts_of,
+    text_of,
+)
 from curate.audit.circles import added, verdict_circles
-from curate.audit.properties import Floats, text_properties
+from curate.audit.properties import text_properties
 from curate.methods.vectors import vectors_of
 
-Ints: TypeAlias = npt.NDArray[np.int64]
 Texts: TypeAlias = tuple[str, str, str]  # prompt, chosen, rejected
 
 

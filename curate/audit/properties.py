@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import erfc, sqrt
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column
+from curate.arrays import Column, Floats
 from curate.methods.crowd import logistic
 from curate.methods.order import Z95, wilson
 from curate.methods.style import fit_logistic, text_style
-
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 _COUNTED: Mapping[str, str] = {
     "code": r"(?m)^\s*```",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.evaluation.resampling import Resampled
 from curate.methods.crowd import Interval
 from curate.methods.evidence import Votes
 from curate.methods.verdicts import swap_consistent
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 def lean(judge: Floats, human: Floats, side: Floats, sample: Resampled) -> dict[str, Any]:

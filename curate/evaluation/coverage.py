@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Bools, Floats
 from curate.evaluation.bias import interval_dict
 from curate.evaluation.resampling import Resampled
 from curate.methods.crowd import Interval
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
 
 POINTS = 10  # thresholds tried on a signal with many values
 

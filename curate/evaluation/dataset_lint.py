@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import join_texts
+from curate.arrays import Bools, Ints, join_texts
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.evaluation.datasets import open_set, raw_tables, splits
 from curate.evaluation.shapes import shape_of, views
 from curate.evaluation.transcripts import read_answers, read_prompt, split_transcript
-from curate.methods.evidence import VERDICTS, Bools, Ints
+from curate.methods.evidence import VERDICTS
 from curate.methods.judgments import true
 from curate.methods.lint_checks import ERRORS, Facts, PairTexts, facts, findings
 from curate.sources import Columns, Source

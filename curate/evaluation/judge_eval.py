@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat
+from curate.arrays import Bools, Floats, flat
 from curate.errors import ConfigError
 from curate.evaluation.agreement import confusion, krippendorff_alpha
 from curate.evaluation.bias import interval_dict, lean, position_bias
@@ -23,9 +23,7 @@ from curate.methods.concord import cohen_kappa
 from curate.methods.crowd import Interval
 from curate.methods.evidence import (
     VERDICTS,
-    Bools,
     Comparisons,
-    Floats,
     Truth,
     chunks,
     comparisons,

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.arrays import Bools, Floats
 from curate.evaluation.calibration import random_orientation
 from curate.evaluation.resampling import Resampled
-from curate.methods.evidence import Bools, Comparisons, Floats, Votes, groups_of
+from curate.methods.evidence import Comparisons, Votes, groups_of
 
 
 @dataclass(frozen=True)

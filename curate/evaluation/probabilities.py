@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Bools, Floats
 from curate.evaluation.calibration import brier, calibration_error, chance_error, temperature
 from curate.evaluation.labelled import Labelled
 from curate.methods.crowd import logistic
-from curate.methods.evidence import Bools, Floats, Votes
+from curate.methods.evidence import Votes
 from curate.methods.outcomes import Outcomes, folds_of
 
 MIN_LABELS = 100  # below this nothing is fitted

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.methods.crowd import Interval
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Totals: TypeAlias = Mapping[str, Floats]
 
 LEVEL = 0.95

@@ -10,14 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, join_texts, large, lengths, lists, owners, take_rows
+from curate.arrays import Ints, flat, join_texts, large, lengths, lists, owners, take_rows
 from curate.errors import InputError
 from curate.evaluation.transcripts import is_conversation, read_answers, read_prompt
 from curate.methods.evidence import comparisons
 from curate.methods.judgments import true
 from curate.methods.lint_checks import PairTexts
 
-Ints: TypeAlias = npt.NDArray[np.int64]
 Held: TypeAlias = Literal["answer", "whole", "steps", "pair", "ranked", "candidates", "samples", ""]
 
 

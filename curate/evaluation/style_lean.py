@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.methods.crowd import logistic
 from curate.methods.style import fit_logistic
-
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 FEATURES = ("length", "headers", "lists", "bold")  # the columns of `style_difference`, "density"
 RIDGE = 1e-3

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from curate.arrays import Floats
 from curate.evaluation.bias import interval_dict
 from curate.evaluation.coverage import against, filters, share, verdict
 from curate.evaluation.labelled import Labelled
 from curate.evaluation.probabilities import MIN_LABELS, outcome_calibration
 from curate.evaluation.resampling import Resampled
-from curate.methods.evidence import Floats
 from curate.stages.calibrate import label_probabilities
 
 

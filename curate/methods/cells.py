@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from curate.arrays import places_of
+from curate.arrays import Floats, Ints, places_of
 from curate.methods.ensemble import Pool, closest, deviation, divided, group, pool, standardise
-from curate.methods.judgments import Floats, Ints, Judgments
+from curate.methods.judgments import Judgments
 
 Scale: TypeAlias = Literal["none", "prompt", "dataset", "centre", "deviation", "variance"]
 

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from curate.arrays import Bools, Floats, Ints
 from curate.methods.answers import json_object, unfenced
-from curate.methods.judgments import Bools, Floats, Ints
 from curate.methods.verdicts import is_refusal, without_reasoning
 from curate.schema import JudgmentStatus
 

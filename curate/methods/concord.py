@@ -6,16 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of, starts_of
+from curate.arrays import Floats, Ints, places_of, starts_of
 from curate.methods.evidence import Comparisons
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
 
 MOST_JUDGES = 12  # the rest, by name, are left out of comparisons of every two
 _MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of
+from curate.arrays import Floats, Ints, places_of
 from curate.methods.neighbours import DIGITS, Graph
-from curate.methods.similarity import Floats, Ints, Mask
+from curate.methods.similarity import Mask
 from curate.methods.tiles import half_square_norms
 
 Matrix = npt.NDArray[Any]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from curate.arrays import Floats
 
 HIGHEST = 0.99
 """No judge counts as more accurate than this."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats
 from curate.errors import ConfigError, StageError
 from curate.methods.neighbours import DIGITS, Graph
-from curate.methods.similarity import Floats
 
 Matrix = npt.NDArray[Any]
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+from curate.arrays import Floats, Ints
+
 Pool: TypeAlias = Literal[
     "mean", "sum", "median", "min", "mean_std", "mean_var", "robust", "closest", "loudest"
 ]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats, Ints
 from curate.methods.coverage import Quota, first_of, greedy
-from curate.methods.similarity import Floats, Ints
 
 Matrix = npt.NDArray[Any]
 

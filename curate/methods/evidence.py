@@ -11,14 +11,22 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, lengths, one_chunk, owners, places_of, starts_of, text_of
+from curate.arrays import (
+    Bools,
+    Column,
+    Floats,
+    Ints,
+    flat,
+    lengths,
+    one_chunk,
+    owners,
+    places_of,
+    starts_of,
+    text_of,
+)
 from curate.errors import ConfigError, StageError, did_you_mean
 from curate.methods.judgments import named, read_judgments, true
 from curate.methods.votes import pair_votes
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
 
 Truth: TypeAlias = Literal["majority", "mean"]
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import starts_of
+from curate.arrays import Bools, Floats, Ints, starts_of
 from curate.errors import StageError
 from curate.methods.crowd import logistic
-from curate.methods.judgments import Bools, Floats, Ints, Judgments
+from curate.methods.judgments import Judgments
 
 BATCH = 1 << 21
 """Numbers in one batch of tables."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import mix
-from curate.methods.judgments import Bools, Floats, Ints
+from curate.arrays import Bools, Floats, Ints, mix
 
 RIDGE = 20.0  # holds a weight at 0 about as firmly as so many pairs could
 DIGITS = 4  # what the search leaves undecided, and processors round differently, lies below

@@ -7,16 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, flat, lengths, owners, starts_of
+from curate.arrays import Bools, Column, Floats, Ints, flat, lengths, owners, starts_of
 from curate.errors import StageError
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
 Own: TypeAlias = Literal["prompt", "answer"]
 Committee: TypeAlias = Literal["judges", "samples", "aspects"]
 

@@ -14,12 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import hashes, mix
+from curate.arrays import Bools, Floats, hashes, mix
 from curate.methods.judgments import true
 
-Bools: TypeAlias = npt.NDArray[np.bool_]
 Codes: TypeAlias = npt.NDArray[np.uint64]
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 FINDINGS: Mapping[str, str] = {
     "empty_response": "chosen or rejected is null or blank",

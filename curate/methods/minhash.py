@@ -7,13 +7,11 @@ deduplicated so. What it finds is still counted in full: it adds nothing that is
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from curate.arrays import Floats, Ints
 from curate.errors import MissingExtra
-from curate.methods.pieces import Ints
 from curate.methods.shingles import ShingleSets
 
-Floats = npt.NDArray[np.float64]
 PERMUTATIONS = 128
 
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.similarity import Floats, Ints, Mask
+from curate.arrays import Floats, Ints
+from curate.methods.similarity import Mask
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
 from curate.methods.vectors import load_faiss
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of
+from curate.arrays import Bools, Floats, Ints, places_of
 from curate.methods.crowd import row_sums
-from curate.methods.judgments import Bools, Floats, Ints
 
 LN2 = float(np.log(2.0))
 

@@ -9,14 +9,13 @@ swapping a and b swaps P(a) and P(b), and no order of presentation can leak into
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+from curate.arrays import Floats, Ints
 
 RIDGE = 10.0  # holds a weight at 0 about as firmly as ten comparisons could
 

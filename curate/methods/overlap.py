@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import Column, one_chunk, owners, places_of
+from curate.arrays import Column, Floats, Ints, one_chunk, owners, places_of
 from curate.methods.operators import calculates, kernel
 
 if TYPE_CHECKING:
     import polars as pl
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 BLOCK = 1 << 14  # rows looked up at a time
 CHUNK = 1 << 22  # occurrences of rows' n-grams in items held at a time

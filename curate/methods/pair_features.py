@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import flat, text_of
-from curate.methods.evidence import Comparisons, Floats, Votes, chunks
+from curate.arrays import Floats, flat, text_of
+from curate.methods.evidence import Comparisons, Votes, chunks
 
 _WORD = re.compile(r"\w+")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.arrays import owners, places_of, starts_of
-from curate.methods.judgments import Floats, Ints
+from curate.arrays import Floats, Ints, owners, places_of, starts_of
 
 TOLERANCE = 1e-5
 """Share of a threshold within which a margin counts as equal to it. Scores are float32 means:

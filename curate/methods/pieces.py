@@ -11,7 +11,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Ints: TypeAlias = npt.NDArray[np.int64]
+from curate.arrays import Ints
+
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Item = TypeVar("Item")
 Value = TypeVar("Value")

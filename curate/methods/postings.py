@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of, starts_of
-from curate.methods.pieces import Hashes, Ints, Pile, in_threads, slices
+from curate.arrays import Ints, places_of, starts_of
+from curate.methods.pieces import Hashes, Pile, in_threads, slices
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
 
 EPSILON = 1e-9  # lets a bound such as 0.55 * 20 = 11.000000000000002 round to 11

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of
+from curate.arrays import Floats, Ints, places_of
 from curate.methods.coverage import Quota
 from curate.methods.neighbours import DIGITS
-from curate.methods.similarity import Floats, Ints, Mask
+from curate.methods.similarity import Mask
 from curate.methods.vectors import load_faiss
 
 Matrix = npt.NDArray[Any]

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import owners, places_of, starts_of
+from curate.arrays import Bools, Floats, Ints, owners, places_of, starts_of
 from curate.methods.crowd import logistic
 from curate.methods.games import win_tables
-from curate.methods.judgments import Bools, Floats, Ints
 
 
 class Strengths(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate.methods.judgments import Floats
+from curate.arrays import Floats
 
 _TOKEN = re.compile(r"\w+|[^\w\s]+")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.judgments import Ints
+from curate.arrays import Ints
 
 BLOCK = 1024  # rows compared with all labelled ones at a time
 DIGITS = 6  # cosines are compared to so many decimals: ties do not depend on how rows are cut

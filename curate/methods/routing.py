@@ -8,12 +8,11 @@ of an instance's coefficients is then what its own label by people is expected t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+from curate.arrays import Floats
 
 LEVELS = ("low", "middle", "high")
 CUTS: Mapping[str, tuple[float, float]] = {

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.judgments import Floats
+from curate.arrays import Floats
 
 How: TypeAlias = Literal["product", "sum"]
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Column, hashes, mix, owners, starts_of
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
+from curate.arrays import Bools, Column, Floats, Ints, hashes, mix, owners, starts_of
 
 
 def drawn(texts: Column, share: float) -> Bools:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Ints
 from curate.errors import ConfigError
-from curate.methods.similarity import Ints
 from curate.methods.vectors import unit
 
 Matrix = npt.NDArray[Any]

@@ -16,12 +16,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import places_of
-from curate.methods.pieces import Ints, in_threads, slices
+from curate.arrays import Floats, Ints, places_of
+from curate.methods.pieces import in_threads, slices
 from curate.methods.postings import Groups, GroupSearch, group_sets, overlap
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ROUND = 1 << 25  # comparisons in a round from which groups wait for decisions

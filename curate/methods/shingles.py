@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, one_chunk, starts_of
-from curate.methods.pieces import BATCH_BITS, Hashes, Ints, Pile, in_threads, slices
+from curate.arrays import Column, Ints, one_chunk, starts_of
+from curate.methods.pieces import BATCH_BITS, Hashes, Pile, in_threads, slices
 
 WIDTH = 3  # words a shingle, unless told otherwise
 BATCH_BYTES = 1 << 21  # a batch stays within the processor's cache, unless one text is longer

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats as Floats
+from curate.arrays import Ints as Ints
 from curate.arrays import owners
 from curate.methods.set_join import Pairs, link
 from curate.methods.vectors import load_faiss, unit
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 BLOCK = 1024  # rows looked up at a time

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from curate.arrays import Column
+from curate.arrays import Column, Floats
 from curate.methods.crowd import logistic
-from curate.methods.judgments import Floats
 
 Form: TypeAlias = Literal["length", "share", "density"]
 

@@ -11,13 +11,10 @@ import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from curate.arrays import places_of, starts_of
+from curate.arrays import Ints, places_of, starts_of
 from curate.methods.answers import json_object, unfenced
 from curate.schema import JudgmentStatus
-
-Ints = npt.NDArray[np.int64]
 
 LONGEST = 80  # characters; what is longer is a sentence and no tag
 _APART = re.compile(r"[^\w+#]+|_+")  # C++ and C# are not C

@@ -16,8 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import starts_of
-from curate.methods.similarity import Floats, Ints
+from curate.arrays import Floats, Ints, starts_of
 
 Matrix = npt.NDArray[Any]
 Singles: TypeAlias = npt.NDArray[np.float32]

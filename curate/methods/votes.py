@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from curate.arrays import Bools, Floats, Ints
 from curate.methods.cells import judge_cells
 from curate.methods.crowd import logistic, row_sums
 from curate.methods.ensemble import group
-from curate.methods.judgments import Bools, Floats, Ints, Judgments, named, select
+from curate.methods.judgments import Judgments, named, select
 
 EQUAL = 1e-9
 """Scores nearer than this are equal: means of the same marks can differ in the last bit."""

@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import flat
+from curate.arrays import Floats, flat
 from curate.errors import ConfigError
 from curate.evaluation.calibration import brier, calibration_error, chance_error, reliability
-from curate.methods.evidence import (
-    VERDICTS,
-    Floats,
-    comparisons,
-    truth_of,
-    voters_of,
-    votes,
-)
+from curate.methods.evidence import VERDICTS, comparisons, truth_of, voters_of, votes
 from curate.methods.judgments import floats
 from curate.methods.order import wilson
 

@@ -22,8 +22,6 @@ from curate.report.duels import Duels
 from curate.store import Store
 from curate.work import Shard, view
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass
 class Spread:

@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import Ints, flat, lengths, owners
 from curate.schema import DROP, FAIL
 from curate.store import Record, Store
 from curate.work import Shard, tally
 
 COLUMNS: Mapping[str, str] = {"candidates": "answers", "pairs": "pairs"}
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass

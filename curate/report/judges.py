@@ -11,23 +11,19 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths
+from curate.arrays import Floats, Ints, flat, lengths
 from curate.methods.concord import MOST_JUDGES, Agreement, spread_pairs
 from curate.methods.evidence import judge_names, judge_votes
 from curate.methods.order import Z95, wilson
 from curate.methods.sampling import drawn
 from curate.store import Store
 from curate.work import Shard
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
 
 MOST_ROWS = 100_000  # drawn by a hash of their ids; more hardly narrow the intervals
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 1 << 27  # a column of texts stays below 2 GiB

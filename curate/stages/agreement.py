@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from curate.arrays import Floats
 from curate.methods.cells import judge_cells, of_judge
 from curate.methods.crowd import row_sums
-from curate.methods.judgments import Committee, Floats, Judgments, as_committee, of_view
+from curate.methods.judgments import Committee, Judgments, as_committee, of_view
 from curate.methods.noise import agreed, bald, label_doubt, rank_agreement
 from curate.methods.votes import by_name, order_consistency, pair_votes
 from curate.stage import Context, Result, Stage

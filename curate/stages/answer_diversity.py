@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import Ints, flat, lengths, owners
 from curate.methods.vectors import unit, vectors_of
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.filters import below
 from curate.stages.relevance import aligned_vectors
-
-Ints: TypeAlias = npt.NDArray[np.int64]
 
 
 def mean_distance(

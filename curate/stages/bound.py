@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import Column, flat, lengths, one_chunk, owners, text_of
+from curate.arrays import Bools, Column, Floats, flat, lengths, one_chunk, owners, text_of
 from curate.errors import StageError
 from curate.methods.columns import base_column, column_of
-from curate.methods.judgments import Bools, Floats, floats
+from curate.methods.judgments import floats
 from curate.schema import DROP
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.budget import Keep, rows_to_keep

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
-from curate.arrays import Column, one_chunk
+from curate.arrays import Column, Floats, Ints, one_chunk
 from curate.errors import StageError
 from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, shares
 from curate.methods.selection_report import selection_report
-from curate.methods.similarity import Floats, Ints, Mask
+from curate.methods.similarity import Mask
 from curate.methods.vectors import best_of, unit_rows
 from curate.stage import Context
 

@@ -6,12 +6,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lists
+from curate.arrays import Floats, lists
 from curate.errors import ConfigError, StageError
 from curate.methods.evidence import (
     VERDICTS,
     Comparisons,
-    Floats,
     Truth,
     Votes,
     comparisons,

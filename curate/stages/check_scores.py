@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import flat, lengths, lists, owners, set_field, starts_of
+from curate.arrays import Bools, Floats, flat, lengths, lists, owners, set_field, starts_of
 from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, floats, true
+from curate.methods.judgments import floats, true
 from curate.methods.pairing import TOLERANCE
 from curate.stage import Context, Result, Stage
 

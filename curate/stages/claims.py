@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, lists, mix, owners, starts_of, structs
+from curate.arrays import Floats, Ints, flat, lengths, lists, mix, owners, starts_of, structs
 from curate.engines.contract import Requests
 from curate.errors import StageError
 from curate.methods.claims import Claim, claim_score, read_claims
-from curate.methods.judgments import Floats, Ints, floats, true
+from curate.methods.judgments import floats, true
 from curate.prompts import load_template
 from curate.stage import Context, Result
 from curate.stages.judging import AskingInForm

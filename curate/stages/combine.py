@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lengths, lists, owners
+from curate.arrays import Ints, lengths, lists, owners
 from curate.errors import StageError
 from curate.methods.cells import (
     Cells,
@@ -30,7 +30,7 @@ from curate.methods.ensemble import (
     log_sigmoid,
     vote_score,
 )
-from curate.methods.judgments import Committee, Ints, Own, as_committee, of_view, torn_as_ties
+from curate.methods.judgments import Committee, Own, as_committee, of_view, torn_as_ties
 from curate.stage import Context, Result, Scope, Stage
 
 Transform: TypeAlias = Literal["none", "log_odds", "log_sigmoid", "votes"]

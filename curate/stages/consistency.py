@@ -10,10 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import hashes, mix
+from curate.arrays import Floats, Ints, hashes, mix
 from curate.engines.contract import Requests
 from curate.methods.claims import Measure, agreement, answer_groups, certainty, short_form
-from curate.methods.judgments import Floats, Ints
 from curate.prompts import load_template
 from curate.stage import Context, EngineRole, Result
 from curate.stages.calls import (

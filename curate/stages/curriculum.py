@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lists
-from curate.methods.judgments import Floats, Ints
+from curate.arrays import Floats, Ints, lists
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.pair_edits import read_pairs
 

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import Column, flat, large, lengths, owners, text_of
+from curate.arrays import Column, Floats, Ints, flat, large, lengths, owners, text_of
 from curate.division import Division, Piece, Space
 from curate.encoders import Precision, load_encoder
 from curate.errors import ConfigError, CurateError, InputError, StageError
 from curate.methods.benchmark_list import Benchmark, resolve
 from curate.methods.benchmarks import Items, Texts, load
-from curate.methods.overlap import Floats, Ints, Matches, OverlapIndex, words_of
+from curate.methods.overlap import Matches, OverlapIndex, words_of
 from curate.methods.vectors import nearest, unit, vectors_of
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage

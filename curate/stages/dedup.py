@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import hashes, join_texts, mix
+from curate.arrays import Floats, Ints, hashes, join_texts, mix
 from curate.component import Runtime
 from curate.division import Division
 from curate.methods.minhash import minhash_greedily
 from curate.methods.pieces import Hashes
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import WIDTH, number_equal, shingle_sets
-from curate.methods.similarity import COSINE_SLACK, CosineSearch, Floats, Ints, keep_greedily
+from curate.methods.similarity import COSINE_SLACK, CosineSearch, keep_greedily
 from curate.methods.vectors import vectors_of
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.dedup_items import (

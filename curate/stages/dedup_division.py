@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import join_texts
+from curate.arrays import Floats, Ints, join_texts
 from curate.division import Division, Piece, Space, pick
-from curate.methods.pieces import Ints, Pile, in_threads, slices
+from curate.methods.pieces import Pile, in_threads, slices
 from curate.methods.postings import (
     BATCH_TOKENS,
     Groups,
@@ -44,7 +44,6 @@ from curate.methods.shingles import ShingleSets, count_shingles, distinct, numbe
 from curate.stage import Result
 from curate.stages.dedup import first_of, percent, salt_of, text_marks, text_twins
 from curate.stages.dedup_items import (
-    Floats,
     Items,
     best_first,
     drop_items,

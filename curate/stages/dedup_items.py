@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from curate.arrays import (
     Column,
+    Floats,
+    Ints,
     flat,
     hashes,
     join_texts,
@@ -25,7 +27,7 @@ from curate.arrays import (
 )
 from curate.errors import StageError
 from curate.methods.columns import OWN, base_column, column_of
-from curate.methods.pieces import Hashes, Ints
+from curate.methods.pieces import Hashes
 from curate.methods.shingles import BORDER
 from curate.methods.vectors import PAIR_NUMBERS, best_of
 from curate.schema import DROP
@@ -33,7 +35,6 @@ from curate.stage import Result
 from curate.stages.pair_edits import all_dropped, read_pairs
 from curate.stages.pairing import aligned_scores
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 On: TypeAlias = Literal["prompt", "last_turn", "conversation", "response", "pair"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import Column
+from curate.arrays import Column, Ints
 from curate.errors import StageError
 from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, facility_location, farthest_first, first_of, mmr
@@ -17,7 +17,6 @@ from curate.methods.entropy import entropy_greedy
 from curate.methods.neighbours import Graph, exact_graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
 from curate.methods.row_scores import to_unit_interval
-from curate.methods.similarity import Ints
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import (

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import Bools, Floats, flat, lengths, owners
 from curate.methods.cells import judge_cells
-from curate.methods.judgments import Bools, Floats, Judgments, of_view, select, true
+from curate.methods.judgments import Judgments, of_view, select, true
 from curate.methods.pairing import TOLERANCE
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.arrays import flat, lengths, lists, map_distinct, owners
+from curate.arrays import Floats, flat, lengths, lists, map_distinct, owners
 from curate.errors import StageError
-from curate.methods.judgments import Floats, true
+from curate.methods.judgments import true
 from curate.stage import Context, Result, Stage
 
 _TOP, _HELD = 10.0, "{goal}"

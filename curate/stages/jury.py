@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from curate.arrays import Floats, Ints
 from curate.methods.crowd import dawid_skene, posterior, vote_share
-from curate.methods.judgments import Floats, Ints, Judgments, Own, of_view
+from curate.methods.judgments import Judgments, Own, of_view
 from curate.methods.votes import pair_votes, unselected
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
 
-from curate.arrays import messages_of
+from curate.arrays import Floats, messages_of
 from curate.engines.contract import Continuation, Message
 from curate.errors import StageError
 from curate.methods.judgments import true
@@ -19,8 +19,6 @@ from curate.schema import JudgmentStatus
 from curate.stage import Context, EngineRole, Result, Stage
 from curate.stages.calls import ErrorRate, check_errors, tally
 from curate.stages.live import judged, live_candidates
-
-Floats = npt.NDArray[np.float64]
 
 
 class Read(NamedTuple):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator
 
-from curate.arrays import flat, large, lengths, lists, owners, set_field, starts_of, text_of
+from curate.arrays import Bools, flat, large, lengths, lists, owners, set_field, starts_of, text_of
 from curate.errors import did_you_mean
-from curate.methods.evidence import Bools, Comparisons, comparisons
+from curate.methods.evidence import Comparisons, comparisons
 from curate.methods.judgments import true
 from curate.methods.lint_checks import (
     ERRORS,

@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Column, flat, lengths, lists, map_distinct, one_chunk, owners
+from curate.arrays import Column, Ints, flat, lengths, lists, map_distinct, one_chunk, owners
 from curate.encoders import Precision, check_encoder, load_encoder
 from curate.errors import StageError
 from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.tags import associated, folded, once_each, rows_of
 from curate.stage import Context, Result, Stage
-
-Ints = npt.NDArray[np.int64]
 
 
 class MergeTags(Stage, name="merge_tags"):

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, owners, set_field, starts_of
+from curate.arrays import Bools, Floats, Ints, flat, lengths, lists, owners, set_field, starts_of
 from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, Ints, floats, true
+from curate.methods.judgments import floats, true
 from curate.schema import DROP
 from curate.stage import Result
 

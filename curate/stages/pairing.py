@@ -9,9 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Column, flat, lengths, lists, mix, owners, starts_of, structs
+from curate.arrays import (
+    Bools,
+    Column,
+    Floats,
+    Ints,
+    flat,
+    lengths,
+    lists,
+    mix,
+    owners,
+    starts_of,
+    structs,
+)
 from curate.errors import StageError
-from curate.methods.judgments import Bools, Floats, Ints, true
+from curate.methods.judgments import true
 from curate.methods.pairing import all_pairs, best_worst, largest, ranks
 from curate.schema import DROP, PAIR
 from curate.stage import Context, Result, Stage

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import lengths
+from curate.arrays import Floats, Ints, lengths
 from curate.methods.cells import judge_cells
 from curate.methods.games import games_of
-from curate.methods.judgments import Floats, Ints, Judgments, of_view, select
+from curate.methods.judgments import Judgments, of_view, select
 from curate.methods.ranking import bradley_terry, games_of_scores, largest_component, ranked_pairs
 from curate.stage import Context, Result, Stage
 from curate.stages.combine import score_lists

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, lengths, one_chunk, owners, places_of
+from curate.arrays import Floats, Ints, flat, lengths, one_chunk, owners, places_of
 from curate.errors import StageError
-from curate.methods.judgments import Floats, Ints, true
+from curate.methods.judgments import true
 from curate.methods.relevance import distinct_share, relevance, tokens
 from curate.methods.vectors import unit, vectors_of
 from curate.stage import Context, Result, Stage

@@ -9,14 +9,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, hashes, join_texts, large, lists, mix, places_of, set_field
+from curate.arrays import (
+    Floats,
+    Ints,
+    flat,
+    hashes,
+    join_texts,
+    large,
+    lists,
+    mix,
+    places_of,
+    set_field,
+)
 from curate.methods.judgments import floats
-from curate.methods.pieces import Hashes, Ints
+from curate.methods.pieces import Hashes
 from curate.methods.shingles import WIDTH, number_equal, word_counts
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import near_text, percent, text_marks
 from curate.stages.dedup_items import (
-    Floats,
     drop_items,
     item_order,
     item_texts,

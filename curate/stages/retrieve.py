@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, large, lengths, mix, take_rows, text_of
+from curate.arrays import Floats, Ints, flat, large, lengths, mix, take_rows, text_of
 from curate.errors import ConfigError, StageError
 from curate.methods.crowd import logistic
 from curate.methods.evidence import VERDICTS, Comparisons, Truth, comparisons, label_of
-from curate.methods.judgments import Floats, Ints, of_view
+from curate.methods.judgments import of_view
 from curate.methods.retrieval import most_alike, neighbour_count
 from curate.methods.vectors import unit, vectors_of
 from curate.methods.votes import by_name, pair_votes

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, hashes, lengths, owners, starts_of, text_of
+from curate.arrays import Floats, flat, hashes, lengths, owners, starts_of, text_of
 from curate.methods.heads import RIDGE, cross_fitted_rewards
-from curate.methods.judgments import Floats, true
+from curate.methods.judgments import true
 from curate.methods.outcomes import folds_of
 from curate.stage import Context, Result, Stage
 from curate.stages.live import judged

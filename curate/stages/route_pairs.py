@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.arrays import flat, large, lists, mix, one_chunk, starts_of
+from curate.arrays import Floats, Ints, flat, large, lists, mix, one_chunk, starts_of
 from curate.errors import did_you_mean
-from curate.methods.judgments import Floats, Ints
 from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
 from curate.stage import Context, Result, Stage
 from curate.stages.budget import Keep, rows_to_keep

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.arrays import Floats
 from curate.methods.crowd import label_reliability, logistic, vote_share
-from curate.methods.judgments import Floats, codes, of_view
+from curate.methods.judgments import codes, of_view
 from curate.methods.noise import smoothing_threshold, strength_bands
 from curate.methods.votes import pair_votes
 from curate.stage import Context, Result, Scope, Stage

@@ -15,9 +15,8 @@ import pyarrow as pa
 import xxhash
 from pydantic import Field, field_validator
 
-from curate.arrays import Column, flat, hashes, large, lengths, owners
+from curate.arrays import Column, Ints, flat, hashes, large, lengths, owners
 from curate.methods.columns import base_column, values_of
-from curate.methods.pieces import Ints
 from curate.methods.set_join import JaccardJoin, link
 from curate.methods.shingles import shingle_sets, word_counts
 from curate.methods.similarity import CosineSearch, components

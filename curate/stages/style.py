@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import flat
+from curate.arrays import Floats, flat
 from curate.division import Division, Piece, Space
-from curate.methods.judgments import Floats
 from curate.methods.style import Form, style_difference, style_effect, text_style
 from curate.stage import Context, Result, Stage
 from curate.stages.pair_edits import edited, read_pairs, set_floats

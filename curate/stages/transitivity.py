@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import lengths, starts_of
+from curate.arrays import Bools, Ints, lengths, starts_of
 from curate.methods.games import cycles, games_of, hodge_rank, margins_of, win_tables
-from curate.methods.judgments import Bools, Ints, of_view
+from curate.methods.judgments import of_view
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage, reasons
 from curate.stages.pair_edits import Pairs, edited, read_pairs

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.methods.judgments import Floats
+from curate.arrays import Floats
 from curate.stage import Context, Result, Stage
 from curate.stages.pair_edits import edited, read_pairs, set_floats
 
