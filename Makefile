@@ -42,10 +42,11 @@ test-ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e '.[ray]'
 	$(BIN)/python -m pytest -q -m ray
 
-# The reference of stages, from the classes, the table of recipes, and the export forms; tests hold
-# them to those.
+# The reference of stages and sources, from the classes, the table of recipes, and the export forms;
+# tests hold them to those.
 docs: $(STAMP)
 	$(BIN)/python -m curate.reference docs/stages
+	$(BIN)/python -m curate.reference docs/sources.md
 	$(BIN)/python -m curate.recipes docs/recipes.md
 	$(BIN)/python -m curate.methods.benchmark_list docs/benchmarks.md
 	$(BIN)/python -m curate.export.reference docs/exports.md

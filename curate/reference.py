@@ -1,4 +1,4 @@
-"""The reference of stages, from the classes: docs/stages/ and `curate stages`."""
+"""The reference of stages and sources, from the classes: docs/, and `curate stages`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,43 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
+from curate.component import Component
+from curate.sources import Columns, source_registry
 from curate.stage import EngineRole, Stage, stage_registry
 
 _HEAD = "<!-- Written by `make docs` from the classes; edit those. -->\n"
+
+
+_SOURCES = """\
+    Where rows come from: `source: {KIND: {path: ..., columns: {...}}}`. What is stored depends on
+    the content of the files and never on their names, so a file that is moved is not read again.
+    Files are read in the order of their paths.
+"""
 
 
 def stage_page(kind: str) -> str:
     """Return one stage's page as Markdown. Raises ConfigError for an unknown stage."""
     stage = stage_registry.get(kind)
     text = [f"# {kind}", inspect.cleandoc(stage.__doc__ or ""), _columns(stage)]
+    text.append(_fields(stage))
+    return "\n\n".join(filter(None, text)) + "\n"
+
+
+def sources_page() -> str:
+    """Return the page of sources and of what their columns mean, as Markdown."""
+    text = [_HEAD + "# Sources", inspect.cleandoc(_SOURCES)]
+    kinds = [k for k in source_registry.names() if _is_ours(source_registry.get(k), "sources")]
+    for kind in kinds:
+        source = source_registry.get(kind)
+        text += [f"## {kind}", inspect.cleandoc(source.__doc__ or ""), _fields(source)]
+    text += ["## columns", inspect.cleandoc(Columns.__doc__ or ""), _fields(Columns)]
+    return "\n\n".join(text) + "\n"
+
+
+def _fields(stage: type[BaseModel]) -> str:
+    """Return a table of a component's fields; empty where it has none."""
     said = field_meanings(stage)
     rows = []
     own = inspect.get_annotations(stage)
@@ -34,9 +61,8 @@ def stage_page(kind: str) -> str:
             else f"`{_shown(info.get_default(call_default_factory=True))}`"
         )
         rows.append(f"| `{name}` | {_type(info.annotation)} | {default} | {said.get(name, '')} |")
-    if rows:
-        text.append("\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows]))
-    return "\n\n".join(text) + "\n"
+    head = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 def pages() -> dict[str, str]:
@@ -50,15 +76,19 @@ def pages() -> dict[str, str]:
 def built_in() -> list[str]:
     """Return the names of the package's own stages; a user's may be registered beside them."""
     names = stage_registry.names()
-    return [k for k in names if stage_registry.get(k).__module__.startswith("curate.stages.")]
+    return [k for k in names if _is_ours(stage_registry.get(k), "stages")]
 
 
-def field_meanings(stage: type[Stage]) -> dict[str, str]:
+def _is_ours(component: type, package: str) -> bool:
+    return component.__module__.startswith(f"curate.{package}.")
+
+
+def field_meanings(stage: type[BaseModel]) -> dict[str, str]:
     """Return what each field means, on one line: its description, or what stands under it."""
     described = {n: i.description for n, i in stage.model_fields.items() if i.description}
     found = {name: _cell(text[0].upper() + text[1:]) for name, text in described.items()}
     for cls in reversed(stage.__mro__):
-        if not (issubclass(cls, Stage) and cls is not Stage):
+        if cls in (Stage, Component, BaseModel) or not issubclass(cls, BaseModel):
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
         statements = getattr(body, "body", [])
@@ -140,4 +170,7 @@ def _cell(text: str) -> str:
 if __name__ == "__main__":
     import sys
 
-    write(Path(sys.argv[1]))
+    if Path(sys.argv[1]).suffix == ".md":
+        Path(sys.argv[1]).write_text(sources_page(), encoding="utf-8")
+    else:
+        write(Path(sys.argv[1]))

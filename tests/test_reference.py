@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import curate.stages  # noqa: F401 - registers the stages
-from curate.reference import built_in, field_meanings, pages
+from curate.reference import built_in, field_meanings, pages, sources_page
+from curate.sources import Columns, source_registry
 from curate.stage import Stage, stage_registry
 
 DOCS = Path(__file__).parents[1] / "docs/stages"
@@ -29,3 +30,12 @@ def test_every_stage_and_every_field_is_explained():
         assert stage.__doc__, kind
         missing = sorted(set(stage.model_fields) - set(field_meanings(stage)))
         assert not missing, f"{kind}: {missing}"
+
+
+def test_the_page_of_sources_is_that_of_the_classes_and_explains_every_field():
+    page = sources_page()
+    assert (DOCS.parent / "sources.md").read_text(encoding="utf-8") == page, "run `make docs`"
+    for cls in (Columns, *map(source_registry.get, ("arrow", "hf", "jsonl", "parquet"))):
+        assert set(cls.model_fields) == set(field_meanings(cls)), cls
+    for said in ("relative to the directory", "held in memory", "is the checkpoint"):
+        assert said in page

@@ -17,26 +17,44 @@ class Columns(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prompt: str | None = "prompt"  # text or messages; None: what chosen and rejected share
-    input: str | None = None  # text put after the prompt's, a blank line between
-    id: str | None = None  # text or integer; None: a hash of the row's content
-    system: str | None = None  # text that becomes a first system message
+    prompt: str | None = "prompt"
+    """Text, or messages of {role, content}; null: what `chosen` and `rejected` both begin with."""
+    input: str | None = None
+    """Text that is put after the prompt's, a blank line between."""
+    id: str | None = None
+    """Text or whole numbers, no two alike; null: a hash of the row's content."""
+    system: str | None = None
+    """Text that becomes a first message of the system."""
     reference: str | None = None
-    candidates: str | None = None  # a list of texts or of {text or response, model, ...}
+    """The right answer, as text."""
+    candidates: str | None = None
+    """A list of texts, or of {text or response, model, ...}."""
     response: str | None = None
-    model: str | None = None  # who wrote `response`
+    """The text of one candidate a row."""
+    model: str | None = None
+    """Who wrote `response`."""
     group: tuple[str, ...] = ()
-    varies: tuple[str, ...] = ()  # may differ in a group: the first row's counts, all go to meta
-    scores: tuple[str, ...] = ()  # each becomes a judge of that name
-    # A list aligned with `candidates`, 1 = best, or a list of such lists: one ranking a person; or
-    # a field of each candidate.
+    """Rows that agree in these columns are one prompt with a candidate each. Rows of a group may
+    lie far apart, so all rows of all files are held in memory."""
+    varies: tuple[str, ...] = ()
+    """Columns that may differ within a group: the first row's value counts, all go to `meta`."""
+    scores: tuple[str, ...] = ()
+    """Numbers, higher is better; each becomes a judge of that name. Beside `candidates` a list as
+    long as theirs, or a field of each."""
     ranks: str | None = None
+    """A list as long as `candidates`, 1 = best, or a list of such lists, one ranking a person; or a
+    field of each candidate."""
     chosen: str | None = None
+    """The better answer: text, or messages that end with it."""
     rejected: str | None = None
-    margin: str | None = None  # number: how much better chosen is than rejected
-    # A list of such numbers, one a person who compared the two: each becomes a judge, "margins#0".
+    """The worse answer, as `chosen`."""
+    margin: str | None = None
+    """A number: how much better chosen is than rejected."""
     margins: str | None = None
-    label_source: str = Field(default="label", min_length=1)  # `source` of the pairs
+    """A list of such numbers, one a person who compared the two: each becomes a judge, such as
+    "margins#0"."""
+    label_source: str = Field(default="label", min_length=1)
+    """What the pairs have as their `source`."""
 
     @field_validator("group", "varies", "scores", mode="before")
     @classmethod

@@ -42,7 +42,10 @@ class Source(Component):
     registry: ClassVar[Registry[Any] | None] = source_registry
 
     columns: Columns = Field(default_factory=Columns)
+    """Which column means what, see below; what is not named is kept as JSON in `meta`."""
     shard_rows: int = Field(512, ge=1)
+    """Rows a shard. A shard is the checkpoint: a killed run loses at most those in flight. It is a
+    part of every key too, so another number reads the source and does all stages anew."""
 
     @abstractmethod
     def parts(self) -> list[Unit]:

@@ -34,7 +34,10 @@ _BLOCK = 1 << 20  # bytes read at once
 class Files(Source):
     """Files by name or pattern. Content, not path, decides what a stored result depends on."""
 
-    path: Runtime[str | Paths] = Field(description="a file, a pattern such as data/*.jsonl, a list")
+    path: Runtime[str | Paths] = Field(
+        description="a file, a pattern such as data/*.jsonl, or a list of these, relative to the "
+        "directory in which the command runs (not to the pipeline's file)"
+    )
 
     @field_validator("path")
     @classmethod

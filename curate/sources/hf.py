@@ -27,9 +27,13 @@ class HuggingFace(Source, name="hf"):
     """
 
     path: str = Field(min_length=1)
-    name: str | None = None  # the hub dataset's configuration
+    """A directory, relative to the one in which the command runs, or a name on the Hub."""
+    name: str | None = None
+    """The Hub dataset's configuration."""
     split: str = "train"
+    """The split to read."""
     revision: str | None = None
+    """The Hub commit to read; required for a dataset of the Hub."""
 
     def parts(self) -> list[Unit]:
         """Return the one unit that this split is; its digest covers the Arrow files' content."""
