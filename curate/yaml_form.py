@@ -158,7 +158,10 @@ def _apply(data: dict[str, Any], names: list[str], new: Any) -> None:
             raise ConfigError("`stages` must be a list")
         place = stage_place(head, [[_name(form)] for form in stages])
         if not rest:
-            raise ConfigError(f"`{head}` is a stage; name one of its fields, {head}.field=value")
+            fields = _fields(stages, place)
+            alike = [name for name, value in fields.items() if type(value) is type(new)]
+            field = alike[0] if len(alike) == 1 else "FIELD"
+            raise ConfigError(f"`{head}` is a stage; name a field: {head}.{field}={new}")
         target = _fields(stages, place)
     for name in rest[:-1]:
         target[name] = target = mapping(target.get(name), name)

@@ -160,3 +160,14 @@ def test_the_public_names_are_the_same_to_python_and_to_a_type_checker() -> None
     code = f"import sys, curate; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_run_that_fails_ends_its_events_with_the_error(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"id": "a", "prompt": 3}\n')
+    failed = curate("run", scripted_pipeline, "--json", "--root", tmp_path)
+    assert failed.returncode == 2
+    last = json.loads(failed.stdout.splitlines()[-1])
+    assert (last["event"], last["kind"]) == ("error", "InputError")
+    assert failed.stderr == f"error: {last['error']}\n"

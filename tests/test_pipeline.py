@@ -121,7 +121,7 @@ engines: {gen: }
         (SMALL_TEXT, "seed.x=2", "`seed` has no fields"),
         (SMALL_TEXT, "margin=2", "several stages are named 'margin'; use the number of one: 1, 2"),
         (SMALL_TEXT, "margin.at_least=2", "several stages are named 'margin'; use the number of "),
-        (SMALL_TEXT, "2=3", "`2` is a stage; name one of its fields, 2.field=value"),
+        (SMALL_TEXT, "2=3", "`2` is a stage; name a field: 2.at_least=3"),
         (SMALL_TEXT, "2.at_least.x=3", "`at_least` must be a mapping"),
         ("name: x", "source.path=3", "`source` is not written as `name` or `name: {"),
         ("name: x\nsource: {a: 1, b: 2}", "source.path=3", "`source` is not written as"),
@@ -161,9 +161,7 @@ def test_a_seed_beyond_64_bits_is_refused_from_python_too(scripted_pipeline: Pat
 def test_the_export_needs_its_columns(scripted_pipeline: Path) -> None:
     text = scripted_pipeline.read_text()
     short = text.partition("  - best_worst")[0]
-    with pytest.raises(
-        ConfigError, match=r"as 'preference' needs `pairs`.*best_worst"
-    ):
+    with pytest.raises(ConfigError, match=r"as 'preference' needs `pairs`.*best_worst"):
         Pipeline.loads(short).check()
     Pipeline.loads(short + "export: scored\n").check()
     Pipeline.loads(short + "export: null\n").check()

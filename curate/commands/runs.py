@@ -44,9 +44,9 @@ def run(
     from curate.portion import Portion
     from curate.progress import listener
 
-    checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
-    place = _executor(executor, workers)
-    with _leaving_at_once(), listener(json, quiet) as tell:
+    with _leaving_at_once(), listener(json, quiet) as tell, _ending_in_an_event(json):
+        checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
+        place = _executor(executor, workers)
         try:
             ended = run_pipeline(
                 checked, root, executor=place, until=until or None, portion=portion,
@@ -149,6 +149,18 @@ def _beside_estimate(root: Path, name: str) -> list[str]:
     from curate.estimate import against, comparison_rows
 
     return table_lines(comparison_rows(against(root, name)))
+
+
+@contextmanager
+def _ending_in_an_event(json: bool) -> Iterator[None]:
+    """Where events go to stdout, let an error be the last of them; it is said on stderr too."""
+    try:
+        yield
+    except Exception as error:
+        if json:
+            event = {"event": "error", "kind": type(error).__name__, "error": str(error)}
+            heard(print_json, event)
+        raise
 
 
 @contextmanager
