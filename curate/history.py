@@ -124,12 +124,19 @@ def losses(found: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def dropped(store: Store, all_shards: Iterable[Shard], most: int = 1000) -> list[dict[str, str]]:
-    """Return up to `most` rows that were dropped or failed: id, stage, outcome and reason."""
+def dropped(
+    store: Store, all_shards: Iterable[Shard], most: int = 1000, stage: str = ""
+) -> list[dict[str, str]]:
+    """Return up to `most` rows that were dropped or failed: id, stage, outcome and reason.
+
+    Of one kind of `stage` alone, where it is given.
+    """
     rows: list[dict[str, str]] = []
     for shard in all_shards:
         for depth, record in enumerate(shard.parts):
             if record.rows_in == record.rows_out or len(rows) >= most:
+                continue
+            if stage and record.stage != stage:
                 continue
             before = earlier(shard, depth)
             ids = view(store, before, ["id"])["id"] if depth else store.read(record, ["id"])["id"]

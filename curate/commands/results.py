@@ -17,6 +17,7 @@ def show(
     dropped: Annotated[
         bool, typer.Option("--dropped", help="How many rows each stage lost and why, and which.")
     ] = False,
+    stage: Annotated[str, typer.Option(help="Only what this kind of stage did.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Of --dropped: rows by name.")] = 1000,
     text: Annotated[
         bool | None,
@@ -31,12 +32,12 @@ def show(
     readable = sys.stdout.isatty() if text is None else text
     _say_if_earlier(root, name)
     if not row:
-        _show_dropped(root, name, limit, readable)
+        _show_dropped(root, name, stage, limit, readable)
         return
     from curate.commands.rows import history_lines
     from curate.replay import show_row
 
-    steps = show_row(root, name, row)
+    steps = [s for s in show_row(root, name, row) if stage in ("", s["stage"])]
     for line in history_lines(steps) if readable else ():
         typer.echo(line)
     for step in steps if not readable else ():
@@ -54,15 +55,16 @@ def _say_if_earlier(root: Path, name: str) -> None:
         say("what is shown is of an earlier attempt, perhaps with another pipeline")
 
 
-def _show_dropped(root: Path, name: str, limit: int, readable: bool) -> None:
+def _show_dropped(root: Path, name: str, stage: str, limit: int, readable: bool) -> None:
     """Say the counts, and then up to `limit` of the rows themselves."""
     from curate import history
     from curate.store import Store
 
     found = history.manifest(root, name)
-    counts = history.losses(found)
-    rows = history.dropped(Store(root / "store"), history.with_losses(root, found), limit)
-    rows += history.unexported(root, name, found, limit - len(rows))
+    counts = [c for c in history.losses(found) if stage in ("", c["stage"])]
+    rows = history.dropped(Store(root / "store"), history.with_losses(root, found), limit, stage)
+    if stage in ("", "export"):
+        rows += history.unexported(root, name, found, limit - len(rows))
     lost = sum(count["rows"] for count in counts)
     if readable:
         table = [[f"{c['rows']:,}", c["stage"], _fate(c)] for c in counts]

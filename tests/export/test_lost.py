@@ -88,3 +88,6 @@ def test_show_names_the_rows_that_the_export_left_out(tmp_path: Path) -> None:
     assert {row["stage"] for row in named} == {"export"}
     few = ["show", "left", "--dropped", "--limit", "1", "--root", str(tmp_path)]
     assert "1 of 2 rows shown; --limit 2 shows all" in CliRunner().invoke(app, few).output
+    for stage, shown in (("export", 3), ("exact_dedup", 1)):
+        only = ["show", "left", "--dropped", "--stage", stage, "--root", str(tmp_path)]
+        assert len(CliRunner().invoke(app, only).stdout.splitlines()) == shown
