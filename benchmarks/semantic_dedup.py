@@ -26,9 +26,10 @@ import pyarrow as pa
 from diversity import rows_of
 
 from curate.encoders import load_encoder
+from curate.methods.threshold_sweep import greedy, similar_pairs
 from curate.methods.vectors import unit
 from curate.stage import Context
-from curate.stages.semantic_dedup import SemanticDedup, greedy, similar_pairs
+from curate.stages.semantic_dedup import SemanticDedup
 
 
 def texts(originals: str, column: str, rephrased: str) -> tuple[list[str], list[str]]:

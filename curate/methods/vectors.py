@@ -108,14 +108,15 @@ def nearest(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (row, item, cosine) of every pair whose cosine is `least` or more.
 
-    `rows` (n, d) and `items` (m, d) hold unit vectors, or zeros, which are near nothing.
+    `rows` (n, d) and `items` (m, d) hold unit vectors, or zeros, which are near nothing. In order
+    of row and item; 64 MB of cosines are held at a time.
     """
-    found: list[tuple[npt.NDArray[Any], ...]] = []
-    for start in range(0, len(rows) if len(items) else 0, 1024):
-        cosine = rows[start : start + 1024] @ items.T
-        row, item = np.nonzero(cosine >= least - 1e-6)  # equal vectors can have 0.9999999
-        found.append((row + start, item, cosine[row, item]))
-    if not found:
-        found.append((np.zeros(0), np.zeros(0), np.zeros(0)))
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0), np.zeros(0), np.zeros(0))]
+    for start in range(0, len(rows), 1024):
+        for first in range(0, len(items), 1 << 14):
+            cosine = rows[start : start + 1024] @ items[first : first + (1 << 14)].T
+            row, item = np.nonzero(cosine >= least - 1e-6)  # equal vectors can have 0.9999999
+            found.append((row + start, item + first, cosine[row, item]))
     row, item, value = (np.concatenate(part) for part in zip(*found, strict=True))
-    return row.astype(np.int64), item.astype(np.int64), value.astype(np.float64)
+    order = np.lexsort((item, row))
+    return row[order].astype(np.int64), item[order].astype(np.int64), value[order].astype(float)

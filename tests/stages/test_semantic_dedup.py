@@ -9,18 +9,13 @@ from pydantic import ValidationError
 
 pytest.importorskip("faiss")
 
+from curate.errors import StageError
+from curate.methods.clustered import centroid_order, centroids, sampled_recall
 from curate.methods.similarity import CosineSearch, keep_greedily
-from curate.methods.vectors import unit
+from curate.methods.threshold_sweep import greedy, similar_pairs, threshold_sweep
+from curate.methods.vectors import nearest, unit
 from curate.stage import Context
-from curate.stages.semantic_dedup import (
-    SemanticDedup,
-    centroid_order,
-    centroids,
-    greedy,
-    sampled_recall,
-    similar_pairs,
-    threshold_sweep,
-)
+from curate.stages.semantic_dedup import SemanticDedup
 
 
 def view(vectors, **columns) -> pa.Table:
@@ -138,3 +133,39 @@ def test_the_same_again():
     vectors = clouds(5, groups=40, each=5, spread=0.2)
     first, second = (centroid_order(vectors, 14, "farthest") for _ in range(2))
     assert (first == second).all()
+
+
+def test_the_stage_counts_other_thresholds():
+    vectors = clouds(3, groups=30, each=3, spread=0.06)
+    expected = {row.threshold: row.kept for row in threshold_sweep(vectors, [0.7, 0.95])}
+    for fields in ({}, {"exact_up_to": 0, "probes": 8}):
+        ctx = Context()
+        plain = reasons(SemanticDedup(threshold=0.9, **fields), view(vectors))
+        swept = SemanticDedup(threshold=0.9, sweep=(0.7, 0.95), **fields)
+        assert reasons(swept, view(vectors), ctx) == plain
+        assert {t: ctx.counts[f"rows kept at {t:g}"] for t in (0.7, 0.95)} == expected
+    with pytest.raises(ValidationError):
+        SemanticDedup(sweep=(1.5,))
+
+
+def test_clusters_that_miss_too_much_stop_the_stage():
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(400, 3)))
+    loose = {"threshold": 0.95, "exact_up_to": 0, "clusters": 40, "probes": 1}
+    with pytest.raises(StageError, match=r"less than min_recall 0\.95; raise `probes`"):
+        reasons(SemanticDedup(**loose), view(vectors))
+    assert None in reasons(SemanticDedup(**loose, min_recall=0.0), view(vectors))
+
+
+def test_nearest_in_blocks_equals_one_product():
+    rng = np.random.default_rng(1)
+    rows, items = unit(rng.normal(size=(1100, 4))), unit(rng.normal(size=(17_000, 4)))
+    row, item, value = nearest(rows, items, 0.999)
+    cosine = rows @ items.T
+    sure = {tuple(pair) for pair in np.argwhere(cosine >= 0.999 + 1e-5).tolist()}
+    may = {tuple(pair) for pair in np.argwhere(cosine >= 0.999 - 1e-5).tolist()}
+    found = list(zip(row.tolist(), item.tolist(), strict=True))
+    assert sure <= set(found) <= may
+    assert found == sorted(found)
+    assert value == pytest.approx(cosine[row, item], abs=1e-5)
+    assert [len(part) for part in nearest(rows[:0], items, 0.5)] == [0, 0, 0]
