@@ -147,7 +147,7 @@ COMMANDS = {
     "audit rows.jsonl": "rows.jsonl, from row 1: no column 'chosen'; known: id, prompt; name it with --map chosen=COLUMN",
     "plan p.yaml --prices none.yaml": "cannot read prices none.yaml: No such file or directory",
     "lint nowhere.parquet": "no file matches 'nowhere.parquet' in HERE; check `path`",
-    "lint rows.jsonl": "rows.jsonl, from row 1: no column 'chosen'; known: id, prompt; name it with --map chosen=COLUMN",
+    "lint rows.jsonl --map prompt=prompt": "rows.jsonl, from row 1: no column 'chosen'; known: id, prompt; name it with --map chosen=COLUMN",
     "lint rows.jsonl --map promt=x": "--map: unknown meaning 'promt'; did you mean 'prompt'?",
 }  # fmt: skip
 

@@ -9,6 +9,8 @@ preferred.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,27 +78,39 @@ def train(
     adam = torch.optim.Adam([encoder, decoder], lr=rate)
     prefixes = sorted({min(8, features), features})
     used, smallest = np.zeros(features, dtype=bool), list[float]()
-    for step in range(1, max(steps, 50 * len(x) // batch) + 1):
-        some = torch.from_numpy(x[draws.integers(len(x), size=batch)])
-        z = some @ encoder
-        kept = torch.from_numpy(batch_top_k(z.detach().numpy(), k) != 0)
-        z = torch.where(kept, z, 0.0)  # what is left out has no gradient
-        used |= kept.any(dim=0).numpy()
-        smallest.append(float(z[kept].detach().abs().min()) if bool(kept.any()) else np.inf)
-        missing = sum(((z[:, :m] @ decoder[:m] - some) ** 2).sum() for m in prefixes) / batch
-        adam.zero_grad()
-        missing.backward()
-        torch.nn.utils.clip_grad_norm_([encoder, decoder], 1.0)
-        adam.step()
-        with torch.no_grad():
-            decoder /= decoder.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        if step % _CHECKED == 0:
-            _restart(x, adam, np.flatnonzero(~used), k)
-            used[:] = False
+    with _one_thread(torch):
+        for step in range(1, max(steps, 50 * len(x) // batch) + 1):
+            some = torch.from_numpy(x[draws.integers(len(x), size=batch)])
+            z = some @ encoder
+            kept = torch.from_numpy(batch_top_k(z.detach().numpy(), k) != 0)
+            z = torch.where(kept, z, 0.0)  # what is left out has no gradient
+            used |= kept.any(dim=0).numpy()
+            smallest.append(float(z[kept].detach().abs().min()) if bool(kept.any()) else np.inf)
+            missing = sum(((z[:, :m] @ decoder[:m] - some) ** 2).sum() for m in prefixes) / batch
+            adam.zero_grad()
+            missing.backward()
+            torch.nn.utils.clip_grad_norm_([encoder, decoder], 1.0)
+            adam.step()
+            with torch.no_grad():
+                decoder /= decoder.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            if step % _CHECKED == 0:
+                _restart(x, adam, np.flatnonzero(~used), k)
+                used[:] = False
     weights = [w.detach().numpy() for w in (encoder, decoder)]
     error = ((batch_top_k(x @ weights[0], k) @ weights[1] - x) ** 2).sum() / (x**2).sum()
     threshold = float(np.mean(smallest[-_CHECKED:]))
     return Autoencoder(weights[0] / scale, weights[1], threshold, 1.0 - float(error))
+
+
+@contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """Compute on one thread: with matrices this small, threads wait for each other alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _restart(x: Floats, adam: Any, dead: npt.NDArray[np.int64], k: int) -> None:
