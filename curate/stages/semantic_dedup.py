@@ -50,7 +50,6 @@ class SemanticDedup(Stage, name="semantic_dedup"):
     """
 
     version = 2
-
     scope = "dataset"
     needs = ("id",)
     embedding: str = "embedding"
