@@ -74,7 +74,9 @@ def page() -> str:
         "",
         "Published methods as pipelines to start from: `curate init --recipe NAME` writes one to a "
         "file,",
-        "`curate recipes NAME` says where it comes from and what its source leaves open.",
+        "`curate recipes NAME` says where it comes from and what its source leaves open. What each",
+        "gave on a few rows with a small real model, and what it called, stands in",
+        "[benchmarks/recipes.md](../benchmarks/recipes.md).",
         "",
         f"| recipe | what it does | {' | '.join(shown)} |",
         "|---" * (len(shown) + 2) + "|",
