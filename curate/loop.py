@@ -94,8 +94,9 @@ def run(
 
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
-    rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `export` (form,
-    records, changes), `end` (finished, and the books) and, in its place, `error` (why).
+    rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting` and
+    `trouble` (why), `export` (form, records, changes), `end` (finished, and the books) and, in its
+    place, `error` (why).
 
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
     for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a
