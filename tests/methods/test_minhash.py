@@ -1,16 +1,42 @@
+import importlib.util
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.methods.minhash import minhash_greedily
+from curate.methods.minhash import bands_for, lsh_knee, lsh_probability, minhash_greedily
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import shingle_sets
+from curate.schema import PROMPT
+from curate.stage import Context
+from curate.stages.dedup import NearDedup
 
-pytest.importorskip("datasketch", reason="needs the extra `minhash`")
 WORDS = [f"w{i}" for i in range(400)]
 
 
-def test_it_finds_most_of_what_the_exact_join_finds_and_nothing_else():
+needs_datasketch = pytest.mark.skipif(
+    importlib.util.find_spec("datasketch") is None, reason="needs the extra `minhash`"
+)
+
+
+def test_worked_numbers_of_the_bands():
+    assert lsh_knee(14, 8) == pytest.approx(0.7190, abs=5e-5)
+    assert lsh_probability(0.8, 14, 8) == pytest.approx(0.9235, abs=5e-5)
+    assert lsh_probability(0.7, 14, 8) == pytest.approx(0.5645, abs=5e-5)
+    assert lsh_knee(20, 13) == pytest.approx(0.7942, abs=5e-5)
+    assert lsh_probability(0.8, 20, 13) == pytest.approx(0.6773, abs=5e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
+def test_bands_are_the_strictest_that_find_what_is_similar(threshold):
+    bands, rows = bands_for(threshold)
+    assert bands * rows <= 128
+    assert lsh_probability(threshold, bands, rows) >= 0.95
+    if rows < 128:
+        assert lsh_probability(threshold, 128 // (rows + 1), rows + 1) < 0.95
+
+
+def copies() -> list[str]:
     rng = np.random.default_rng(0)
     texts = []
     for _ in range(150):
@@ -18,6 +44,27 @@ def test_it_finds_most_of_what_the_exact_join_finds_and_nothing_else():
         texts.append(" ".join(words))
         words[int(rng.integers(40))] = "changed"
         texts.append(" ".join(words))
+    return texts
+
+
+@needs_datasketch
+def test_the_stage_counts_what_is_missed():
+    turns = [[{"role": "user", "content": text}] for text in copies()]
+    ids = [str(i) for i in range(len(turns))]
+    view = pa.table({"id": ids, "prompt": pa.array(turns, PROMPT)})
+    ctx = Context()
+    found = NearDedup(method="minhash", threshold=0.85).apply(view, ctx)["drop"]
+    exact = NearDedup(threshold=0.85).apply(view, Context())["drop"]
+    there = len(exact) - exact.null_count
+    assert ctx.counts["near-copies by the exact join"] == there > 50
+    both = sum(a is not None and b is not None for a, b in zip(found, exact, strict=True))
+    assert ctx.counts["near-copies by the exact join that minhash finds"] >= 0.9 * there
+    assert both >= 0.9 * there
+
+
+@needs_datasketch
+def test_it_finds_most_of_what_the_exact_join_finds_and_nothing_else():
+    texts = copies()
     _, sets = shingle_sets([pa.array(texts, pa.large_string())])
     exact, _ = JaccardJoin(sets, 0.7).keep_greedily()
     twin, similarity = minhash_greedily(sets, 0.7)
