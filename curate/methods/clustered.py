@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from curate.methods.similarity import BLOCK, COSINE_SLACK, CosineSearch, Ints
+from curate.arrays import Ints
+from curate.methods.similarity import BLOCK, COSINE_SLACK, CosineSearch
 from curate.methods.vectors import load_faiss, nearest
 
 SAMPLE = 1000  # rows of which the approximate search's recall is measured

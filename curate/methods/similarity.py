@@ -13,9 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats as Floats
-from curate.arrays import Ints as Ints
-from curate.arrays import owners
+from curate.arrays import Floats, Ints, owners
 from curate.methods.set_join import Pairs, link
 from curate.methods.vectors import load_faiss, unit
 

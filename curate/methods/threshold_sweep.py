@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curate.arrays import Floats, Ints
 from curate.methods.set_join import Pairs, join_pairs
-from curate.methods.similarity import BLOCK, CosineSearch, Floats, Ints, Mask
+from curate.methods.similarity import BLOCK, CosineSearch, Mask
 
 
 def similar_pairs(vectors: npt.NDArray[Any], threshold: float) -> Pairs:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import join_texts
+from curate.arrays import Ints, join_texts
 from curate.errors import StageError
 from curate.methods.clustered import ClusteredSearch, centroid_order, centroids, sampled_recall
-from curate.methods.similarity import CosineSearch, Ints, keep_greedily
+from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import percent, reorder
