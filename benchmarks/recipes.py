@@ -7,7 +7,8 @@ so rewards are a hash of the text. A recipe thus runs to its end on what a model
 shows what it calls and how much of so weak a model's output it lets through; it says nothing about
 the data that a model of use would give. Where a recipe compares two models (cdr, cream, delta,
 scir, spa), both are this one, so that nothing differs and no pair is right. Results are added to
-OUT.json; `--page OUT.json` writes this page. 2 cores shared with other work, November 2026.
+OUT.json; `--page OUT.json` writes this page. 2 cores shared with other work, November
+2026; the rows were measured over one afternoon's commits, some with a copy of the model a role.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def measure(name: str, rows: int) -> dict[str, Any]:
     try:
         pipeline = with_small_models(Pipeline.load(FOLDER / f"{name}.yaml"), root)
         ended = run(pipeline, root, executor=executor, portion=Portion(limit=rows), listener=listen)
+        if not ended.finished:
+            return {"error": "it was stopped"}
         books = ended.accounting
         lost = Counter(books["dropped"]) + Counter(books["failed"])
         found = {
