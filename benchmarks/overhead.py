@@ -1,8 +1,8 @@
 """Framework overhead: generate, judge, filter over many rows with the scripted engine.
 
-Run `python benchmarks/overhead.py [rows] [workers] [rows a shard]`. The alternative in the same
-run is a bare loop that writes the same rows as 1,000-row Arrow shards with fsync and rename: what
-the disk allows.
+Run `python benchmarks/overhead.py [rows] [workers] [rows a shard] [arrow|jsonl]`. The alternative
+in the same run is a bare loop that writes the same rows as 1,000-row Arrow shards with fsync and
+rename: what the disk allows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from curate.pipeline import Pipeline
 
 PIPELINE = """\
 name: overhead
-source: {arrow: {path: ROWS, shard_rows: ROWS_A_SHARD, columns: {id: id, prompt: prompt}}}
+source: {FORM: {path: ROWS, shard_rows: ROWS_A_SHARD, columns: {id: id, prompt: prompt}}}
 engines:
   fast: {scripted: {}}
 stages:
@@ -47,6 +47,15 @@ def write_rows(path: Path, count: int) -> None:
             rows = range(start, min(start + 5000, count))
             columns = [[f"r{i}" for i in rows], [f"{i} {text}" for i in rows]]
             writer.write_batch(pa.record_batch([pa.array(c) for c in columns], schema=schema))
+
+
+def write_lines(rows: Path, path: Path) -> None:
+    """Write the same rows as lines of JSON."""
+    with pa.memory_map(str(rows)) as mapped, path.open("w") as file:
+        reader = pa.ipc.open_file(mapped)
+        for index in range(reader.num_record_batches):
+            for row in reader.get_batch(index).to_pylist():
+                file.write(json.dumps(row) + "\n")
 
 
 def bare_loop(source: Path, folder: Path) -> float:
@@ -85,6 +94,7 @@ class Memory(threading.Thread):
 def measure(rows: Path, workers: int, shard_rows: str) -> None:
     """Run the pipeline five times on fresh folders; print seconds and peak memory as JSON."""
     text = PIPELINE.replace("ROWS_A_SHARD", shard_rows).replace("ROWS", str(rows))
+    text = text.replace("FORM", rows.suffix[1:])
     pipeline = Pipeline.loads(text)
     seconds, memory = [], Memory()
     memory.start()
@@ -108,16 +118,21 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     shard_rows = sys.argv[3] if len(sys.argv) > 3 else "12500"
+    form = sys.argv[4] if len(sys.argv) > 4 else "arrow"
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     try:
         rows = folder / "rows.arrow"
         write_rows(rows, count)
         bare = bare_loop(rows, folder)
+        if form == "jsonl":
+            write_lines(rows, rows.with_suffix(".jsonl"))
+        rows = rows.with_suffix(f".{form}")
         command = [sys.executable, __file__, "--measure", str(rows), str(workers), shard_rows]
         found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         median = sorted(found["seconds"])[2]
         result = {
             "rows": count,
+            "source": form,
             "workers": workers,
             "rows_a_shard": int(shard_rows),
             "curate_rows_per_s": round(count / median),
