@@ -17,6 +17,7 @@ from curate.export.forms import (
     NO_REFERENCE,
     NO_SCORE,
     NO_STEPS,
+    PAIRS_VERSION,
     Form,
 )
 
@@ -43,7 +44,9 @@ FORMS: dict[str, Form] = {
     ),
     "unpaired": Form("TRL unpaired (KTO, BCO)", _PAIRED, NO_PAIR, trl.unpaired),
     "prompt-only": Form("TRL prompt-only", ("id", "prompt"), NO_PROMPT, trl.prompt_only),
-    "ranked": Form("Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked),
+    "ranked": Form(
+        "Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked, version=2
+    ),
     "best": Form("TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer),
     "scored": Form(
         "TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored, version=2
@@ -112,5 +115,6 @@ def form_named(name: str) -> Form:
 
 def form_identity(name: str) -> str:
     """Return what tells a form's records from those of other forms, and of its own versions."""
-    version = form_named(name).version
-    return name if version == 1 else f"{name} {version}"
+    form = form_named(name)
+    own = name if form.version == 1 else f"{name} {form.version}"
+    return f"{own}, pairs {PAIRS_VERSION}" if "pairs" in form.needs else own

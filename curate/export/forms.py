@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from curate.export.pairs import Indexes, UsablePairs, element, take, usable_pairs
+from curate.schema import COLUMNS
+
+PAIRS_VERSION = 2
+"""Raised when other pairs come to be usable, which changes the records of every form of pairs."""
 
 NO_PROMPT = "export: prompt empty or incomplete"
 NO_PAIR = "export: no pair left"
 NO_CANDIDATE = "export: no candidate left"
 NO_PROMPTS = "export: no other prompt, or no candidate left"
 NO_GOALS = "export: no pair left whose goals differ"
-NO_RANKING = "export: fewer than two scored candidates left"
+NO_RANKING = "export: fewer than two different scored candidates left"
 NO_SCORE = "export: no scored candidate left"
 NO_STEPS = "export: no labelled step left"
 NO_REFERENCE = "export: no reference answer"

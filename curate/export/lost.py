@@ -8,7 +8,15 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths, owners
 from curate.export.forms import NO_PROMPT, Form
-from curate.export.pairs import Indexes, Mask, element, has_prompt, pair_sides, true_where
+from curate.export.pairs import (
+    Indexes,
+    Mask,
+    element,
+    has_prompt,
+    pair_sides,
+    same_text,
+    true_where,
+)
 from curate.schema import reason_kinds
 
 
@@ -40,12 +48,14 @@ def _of_first_pair(table: pa.Table) -> pa.Array:
     null = pa.scalar(None, pa.string())
     one = pc.if_else(pa.array(chosen == rejected), "chosen and rejected are one answer", null)
     found = pc.coalesce(found, one)
-    for side, index in (("chosen", chosen), ("rejected", rejected)):
+    texts = [element(table["candidates"], rows, side, "text") for side in (chosen, rejected)]
+    for side, index, text in zip(("chosen", "rejected"), (chosen, rejected), texts, strict=True):
         drop = element(table["candidates"], rows, index, "drop")
-        text = element(table["candidates"], rows, index, "text")
         gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
         none = pc.if_else(text.is_null(), f"{side} has no text", null)
         found = pc.coalesce(found, gone, none)
+    same = pc.if_else(pa.array(same_text(*texts)), "chosen and rejected are the same text", null)
+    found = pc.coalesce(found, same)
     usable: Mask = true_where(found.is_null())
     whole = (counts > 0) & (np.bincount(rows[usable], minlength=len(counts)) == 0)
     first = np.where(whole, np.cumsum(counts) - counts, 0)

@@ -31,7 +31,8 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     """Find the pairs that may be exported.
 
     A pair counts where it is not dropped, names two different candidates of its row, both
-    have a text and neither is dropped; and where the row's prompt is complete.
+    have a text and neither is dropped, and the texts differ; and where the row's prompt is
+    complete.
     """
     counts = lengths(table["pairs"])
     rows = owners(counts)
@@ -39,9 +40,11 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     chosen, rejected = pair_sides(table)
     usable = true_where(pc.is_null(flat(table["pairs"], "drop"))) & (chosen != rejected)
     usable &= has_prompt(table)[rows]
-    for side in (chosen, rejected):
-        usable &= true_where(pc.is_valid(element(table["candidates"], rows, side, "text")))
+    texts = [element(table["candidates"], rows, side, "text") for side in (chosen, rejected)]
+    for side, text in zip((chosen, rejected), texts, strict=True):
+        usable &= true_where(pc.is_valid(text))
         usable &= true_where(pc.is_null(element(table["candidates"], rows, side, "drop")))
+    usable &= ~same_text(*texts)
     return UsablePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
 
 
@@ -49,6 +52,16 @@ def pair_sides(table: pa.Table) -> tuple[Indexes, Indexes]:
     """Return the flattened pairs' `chosen` and `rejected`, -1 where one is null."""
     chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
     return chosen, rejected
+
+
+def same_text(one: pa.Array, two: pa.Array) -> Mask:
+    """Return where both texts are the same, not counting the white space around them.
+
+    A trainer learns nothing from such a pair, and one that takes the difference of two rewards
+    gets a label that is wrong whichever side it names. A null is the same as no text.
+    """
+    trimmed = [pc.utf8_trim_whitespace(text) for text in (one, two)]
+    return true_where(pc.fill_null(pc.equal(*trimmed), False))
 
 
 def live_candidates(table: pa.Table) -> Mask:

@@ -172,11 +172,14 @@ def _by_score(table: pa.Table) -> tuple[Indexes, Indexes, npt.NDArray[np.float64
 def ranked(table: pa.Table) -> Records:
     """Nectar's shape: answers by falling score, rank 1 best; equal scores share a rank.
 
-    Candidates without a finite score are left out: an unknown score is not the worst one.
+    Candidates without a finite score are left out: an unknown score is not the worst one. A text
+    stands in the list once, with its best score: at two ranks it would be better than itself.
     """
     row, local, value = _by_score(table)
     several = np.bincount(row, minlength=len(table))[row] >= 2
     row, local, value = row[several], local[several], value[several]
+    first = _once(table, row, local)
+    row, local, value = row[first], local[first], value[first]
     each = np.bincount(row, minlength=len(table))
     place = np.arange(len(row)) - starts_of(each)[row]
     fresh = np.ones(len(row), dtype=bool)
@@ -198,6 +201,14 @@ def ranked(table: pa.Table) -> Records:
 
 def candidates(table: pa.Table) -> Records:
     """The rows as they are, every column but `split`; dropped candidates keep their reasons."""
+def _once(table: pa.Table, row: Indexes, local: Indexes) -> Indexes:
+    """Return the places of each row's first candidate of every text, blanks around it left out."""
+    text = pc.utf8_trim_whitespace(element(table["candidates"], row, local, "text"))
+    codes = text.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    _, first = np.unique(row * len(row) + codes, return_index=True)
+    return np.sort(first)
+
+
     counts = lengths(table["candidates"])
     live = np.zeros(len(counts), dtype=bool)
     live[owners(counts)[live_candidates(table)]] = True

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 import curate
 from curate.cli import app
-from curate.export.catalogue import form_named
+from curate.export.catalogue import FORMS, form_identity, form_named
+from curate.export.forms import PAIRS_VERSION
 from curate.export.lost import why_lost
 from curate.export.pairs import usable_pairs
 from curate.export.records import lost_rows
@@ -66,6 +67,71 @@ def test_a_usable_pair_leaves_the_forms_own_reason() -> None:
     table = table.set_column(2, "candidates", pa.array([candidates], COLUMNS["candidates"]))
     none = usable_pairs(table).rows[:0]  # a form may have more against a pair than most
     assert why_lost(table, none, form_named("goals")).to_pylist() == [form_named("goals").reason]
+
+
+def test_a_pair_of_one_text_gives_no_record_of_any_form() -> None:
+    made = {
+        "id": "r", "prompt": [{"role": "user", "content": "q"}], "scores": [3.0, 2.0, 1.0],
+        "candidates": [{"text": "Yes.", "drop": None}, {"text": "\n Yes.\t"}, {"text": "yes."}],
+        "pairs": [{"chosen": 0, "rejected": 1}], "goals": ["worth 3", "worth 2", "worth 1"],
+        "step_pairs": [{"chosen": "Yes.", "rejected": "No."}], "steps": [],
+        "other_prompt": [{"role": "user", "content": "p"}], "reference": "Yes.",
+    }  # fmt: skip
+    names = [name for name in COLUMNS if name in made]
+    schema = pa.schema([(name, COLUMNS[name]) for name in names])
+    table = pa.Table.from_pylist([made], schema=schema)
+    paired = [name for name, form in FORMS.items() if "pairs" in form.needs]
+    assert len(paired) > 15
+    for name in paired:
+        form = form_named(name)
+        assert len(form.build(table).table) == 0, name
+        why = why_lost(table, form.build(table).rows, form).to_pylist()
+        assert why == [f"{form.reason}: chosen and rejected are the same text"], name
+    # A second pair of the row, of texts that differ, is exported as ever.
+    both = [{"chosen": 0, "rejected": 1}, {"chosen": 0, "rejected": 2}]
+    table = pa.Table.from_pylist([made | {"pairs": both}], schema=schema)
+    record = form_named("preference-text").build(table).table.to_pylist()
+    assert [(one["chosen"], one["rejected"]) for one in record] == [("Yes.", "yes.")]
+
+
+def test_a_text_stands_in_a_ranked_list_once() -> None:
+    names = ("id", "prompt", "candidates", "scores")
+    rows = [
+        {
+            "id": key,
+            "prompt": [{"role": "user", "content": "q"}],
+            "candidates": [{"text": text} for text in texts],
+            "scores": [1.0, 3.0, 2.0],
+        }
+        for key, texts in (("a", ["x ", "x", "y"]), ("b", ["x", " x", "x\n"]))
+    ]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
+    form = form_named("ranked")
+    built = form.build(table)
+    answers = [{"answer": "x", "rank": 1}, {"answer": "y", "rank": 2}]
+    assert built.table["answers"].to_pylist() == [answers]
+    why = [None, "export: fewer than two different scored candidates left"]
+    assert why_lost(table, built.rows, form).to_pylist() == why
+    assert len(form.build(table.slice(0, 0)).table) == 0
+
+
+def test_the_books_count_pairs_of_one_text(tmp_path: Path) -> None:
+    data = [
+        {"id": "whole", "prompt": "q1", "chosen": "yes", "rejected": "no"},
+        {"id": "same", "prompt": "q2", "chosen": "yes", "rejected": "yes\n"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in data))
+    ended = curate.run(curate.Pipeline.loads(PIPELINE.replace("PATH", str(path))), tmp_path)
+    why = "export: no pair left: chosen and rejected are the same text"
+    assert ended.accounting["dropped"] == {why: 1}
+    assert ended.accounting["records"] == 1
+    assert why in (ended.folder / "dataset" / "README.md").read_text()
+
+
+def test_a_rule_about_pairs_makes_the_datasets_of_every_form_of_pairs_anew() -> None:
+    assert form_identity("preference-text").endswith(f", pairs {PAIRS_VERSION}")
+    assert form_identity("prompt-only") == "prompt-only"
 
 
 def test_show_names_the_rows_that_the_export_left_out(tmp_path: Path) -> None:
