@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -13,7 +12,7 @@ from curate.errors import StageError
 from curate.methods.bleu import sentence_bleu
 from curate.methods.columns import base_column, values_of
 from curate.stage import Context, Result, Stage
-from curate.stages.live import judged, live_candidates
+from curate.stages.live import judged_by
 
 
 class Bleu(Stage, name="bleu"):
@@ -39,24 +38,11 @@ class Bleu(Stage, name="bleu"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises StageError for references that are no texts."""
-        live = live_candidates(view["candidates"])
         columns = [_texts(values_of(view, name), name) for name in self.references]
         references = [list(chain.from_iterable(row)) for row in zip(*columns, strict=True)]
-        live = live.of_rows(np.array([bool(texts) for texts in references], dtype=bool))
-        row, texts = live.row, live.texts.to_pylist()
-        scores = [
-            sentence_bleu(text, references[i]) for text, i in zip(texts, row.tolist(), strict=True)
-        ]
         return {
-            "judgments": judged(
-                len(view),
-                row,
-                judge=self.name,
-                aspect="reference",
-                a=pa.array(live.place),
-                score=pa.array(scores, pa.float32()),
-                status="ok",
-                text="",
+            "judgments": judged_by(
+                sentence_bleu, references, view["candidates"], judge=self.name, aspect="reference"
             )
         }
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from curate.arrays import one_chunk
 from curate.methods.solutions import final_answer, number_of, same_answer
 from curate.stage import Context, Result, Stage
-from curate.stages.live import judged, live_candidates
+from curate.stages.live import judged_by
 
 
 class CheckAnswer(Stage, name="check_answer"):
@@ -29,23 +28,12 @@ class CheckAnswer(Stage, name="check_answer"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments."""
-        live = live_candidates(view["candidates"])
-        wanted = reference_answers(view)
-        live = live.of_rows(np.array([text is not None for text in wanted], dtype=bool))
-        row, texts = live.row, live.texts.to_pylist()
-        scores = [ends_right(text, wanted[i]) for text, i in zip(texts, row.tolist(), strict=True)]
         return {
-            "judgments": judged(
-                len(view),
-                row,
-                judge=self.name,
-                aspect="correct",
-                a=pa.array(live.place),
-                score=pa.array([None if s is None else float(s) for s in scores], pa.float32()),
-                status=["parse_error" if s is None else "ok" for s in scores],
-                text="",
+            "judgments": judged_by(
+                ends_right, reference_answers(view), view["candidates"],
+                judge=self.name, aspect="correct",
             )
-        }
+        }  # fmt: skip
 
 
 def reference_answers(view: pa.Table) -> list[str | None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
@@ -15,7 +15,7 @@ from curate.errors import StageError, did_you_mean
 from curate.methods.constraints import KINDS, drawn, satisfaction, worded
 from curate.schema import PROMPT
 from curate.stage import Context, Result, Stage
-from curate.stages.live import judged, live_candidates
+from curate.stages.live import judged_by
 
 DRAWN = tuple(name for name, kind in KINDS.items() if kind.group)
 
@@ -81,29 +81,15 @@ class CheckConstraints(Stage, name="check_constraints"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises StageError for constraints that cannot be read."""
-        live = live_candidates(view["candidates"])
         asked = [read_constraints(row) for row in one_chunk(view["constraints"]).to_pylist()]
-        live = live.of_rows(np.array([bool(some) for some in asked], dtype=bool))
-        row, texts = live.row, live.texts.to_pylist()
         try:
-            scores = [
-                satisfaction(text, asked[i], loose=self.loose)
-                for text, i in zip(texts, row.tolist(), strict=True)
-            ]
+            found = judged_by(
+                partial(satisfaction, loose=self.loose), asked, view["candidates"],
+                judge=self.name, aspect="satisfaction",
+            )  # fmt: skip
         except ValueError as error:
             raise StageError(f"check_constraints: {error}") from None
-        return {
-            "judgments": judged(
-                len(view),
-                row,
-                judge=self.name,
-                aspect="satisfaction",
-                a=pa.array(live.place),
-                score=pa.array(scores, pa.float32()),
-                status="ok",
-                text="",
-            )
-        }
+        return {"judgments": found}
 
 
 def read_constraints(row: Sequence[str | None] | None) -> list[list[Any]]:

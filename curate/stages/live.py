@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,3 +104,32 @@ def judged(rows: int, row: npt.NDArray[np.int64], **fields: Any) -> pa.Array:
     `row` ascends. A field is an array, a sequence or one value for all; see JUDGMENT.
     """
     return lists(np.bincount(row, minlength=rows), structs(JUDGMENT, len(row), **fields))
+
+
+def judged_by(
+    reading: Callable[[str, Any], float | None],
+    given: Sequence[Any],
+    candidates: Column,
+    *,
+    judge: str,
+    aspect: str,
+) -> pa.Array:
+    """Return the judgments of a program, which reads each live candidate's text.
+
+    `reading` gets a text and what its row was `given`, and returns its score, or None where
+    the text cannot be read (a `parse_error`). A row that was given nothing (None, or no items)
+    gets no judgment.
+    """
+    live = live_candidates(candidates).of_rows(np.array([bool(g) for g in given], dtype=bool))
+    texts = zip(live.texts.to_pylist(), live.row.tolist(), strict=True)
+    scores = [reading(text, given[row]) for text, row in texts]
+    return judged(
+        len(given),
+        live.row,
+        judge=judge,
+        aspect=aspect,
+        a=pa.array(live.place),
+        score=pa.array([None if s is None else float(s) for s in scores], pa.float32()),
+        status=["parse_error" if s is None else "ok" for s in scores],
+        text="",
+    )
