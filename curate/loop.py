@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from curate.books import account
-from curate.engines.contract import EngineSpec
 from curate.errors import ConfigError, CurateError
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
@@ -33,7 +32,8 @@ from curate.provenance import card_facts
 from curate.stage import Stage, check_ready
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
-from curate.work import Shard, Task, live_tables, view_columns
+from curate.tasks import task_keys, unfinished
+from curate.work import Shard, Task, live_tables
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -281,30 +281,3 @@ class _Loop:
             changes = versions.finish(state, summary, tally)
             self.events.add("export", form=form, records=summary.records, changes=changes)
         return summary
-
-
-def unfinished(
-    stage: Stage, shards: Sequence[Shard], keys: Sequence[str], found: Sequence[Record | None]
-) -> list[Task]:
-    """Return the tasks that are left: one a shard, or one for all where the stage sees all."""
-    if all(found):
-        return []
-    if stage.view_scope() == "dataset":
-        return [Task(tuple(shards), tuple(keys))]
-    lacking = zip(shards, keys, found, strict=True)
-    return [Task((shard,), (key,)) for shard, key, record in lacking if record is None]
-
-
-def task_keys(stage: Stage, shards: Sequence[Shard], pipeline: Pipeline) -> list[str]:
-    """Return the key of the stage's part for each shard: all that its content depends on."""
-    engines: dict[str, EngineSpec] = dict(pipeline.engines)
-    identity = [
-        stage.identity(),
-        {role: engines[role].identity() for role, _ in stage.engine_roles()},
-        pipeline.seed if stage.seeded else None,
-    ]
-    inputs = [[s.alive, {c: s.columns[c] for c in view_columns(stage, s)}] for s in shards]
-    if stage.view_scope() == "shard":
-        return [digest([identity, value]) for value in inputs]
-    everything = digest([identity, inputs])
-    return [digest([everything, index]) for index in range(len(shards))]
