@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import one_chunk
+from curate.arrays import Column, one_chunk
 from curate.disk import writing
 from curate.errors import StoreError
 
@@ -47,11 +47,13 @@ class Piece:
 class Space:
     """Where the pieces of one stage meet: a folder that every worker sees, and the spans of rows.
 
-    `first` holds the number of each span's first row among all, and then that of all rows.
+    `first` holds the number of each span's first row among all, and then that of all rows. `seed`
+    is the run's.
     """
 
     folder: Path
     first: tuple[int, ...]
+    seed: int = 0
 
     @property
     def spans(self) -> int:
@@ -109,26 +111,39 @@ class Space:
                 (self.folder / f"{name}-{number}.npy").unlink(missing_ok=True)
         return self.load(name)
 
+    def text(self, name: str, number: int = 0) -> pa.Array:
+        """Return an Arrow array as it was kept, mapped from its file."""
+        path = self.folder / f"{name}-{number}.arrow"
+        try:
+            with pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source.read_buffer()).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+        return one_chunk(table["values"])
+
     def texts(self, name: str) -> pa.ChunkedArray:
         """Return the Arrow arrays of every span, one chunk each, mapped from their files."""
-        chunks = []
-        for number in range(self.spans):
-            path = self.folder / f"{name}-{number}.arrow"
-            try:
-                with pa.memory_map(str(path)) as source:
-                    table = pa.ipc.open_file(source.read_buffer()).read_all()
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(f"cannot read {path}: {error}") from error
-            chunks.append(one_chunk(table["values"]))
-        return pa.chunked_array(chunks)
+        return pa.chunked_array([self.text(name, number) for number in range(self.spans)])
+
+    def either(self, name: str, number: int) -> npt.NDArray[Any] | pa.Array:
+        """Return what was kept under the name and number, of either kind."""
+        there = (self.folder / f"{name}-{number}.arrow").exists()
+        return self.text(name, number) if there else self.load(name, number)
+
+    def gathered(self, name: str) -> npt.NDArray[Any] | pa.ChunkedArray:
+        """Return what every span has kept under the name, joined, of either kind."""
+        there = (self.folder / f"{name}-0.arrow").exists()
+        return self.texts(name) if there else self.all_of(name, self.spans)
 
     def _path(self, name: str, number: int, values: object) -> Path:
         ending = "npy" if isinstance(values, np.ndarray) else "arrow"
         return self.folder / f"{name}-{number}.{ending}"
 
 
-def pick(column: pa.ChunkedArray, index: npt.NDArray[np.int64]) -> pa.Array:
+def pick(column: Column, index: npt.NDArray[np.int64]) -> pa.Array:
     """Return the values at `index` (n); Arrow's own `take` would join all chunks first."""
+    if isinstance(column, pa.Array):
+        return column.take(pa.array(index))
     order = np.argsort(index, kind="stable")
     ends = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
     cuts = np.searchsorted(index[order], ends)

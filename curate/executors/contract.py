@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -68,10 +69,9 @@ class Executor(Component):
         if division is None or rows < self.divide_from:
             yield from self.each(job, tasks)
             return
+        each = partial(self.each, job)
         for task in tasks:
-            yield from in_pieces(
-                lambda pieces: self.each(job, pieces), division, job.store, task, 4 * self.workers
-            )
+            yield from in_pieces(each, division, job.store, task, 4 * self.workers, job.seed)
 
     @abstractmethod
     def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:

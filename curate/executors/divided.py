@@ -30,6 +30,7 @@ def in_pieces(
     store: Store,
     task: Task,
     spans: int,
+    seed: int,
 ) -> Answers:
     """Do the work of `task`, over all shards, by `each`, in about `spans` spans of shards.
 
@@ -38,7 +39,7 @@ def in_pieces(
     cuts = cut(task.shards, spans)
     first = np.cumsum([0, *(shard.rows for shard in task.shards)])
     with _folder(store) as folder:
-        space = Space(folder, tuple(first[list(cuts)].tolist()))
+        space = Space(folder, tuple(first[list(cuts)].tolist()), seed)
 
         def part(piece: Piece) -> Task:
             shards = task.shards[cuts[piece.number] : cuts[piece.number + 1]] if piece.reads else ()

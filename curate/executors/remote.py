@@ -35,7 +35,7 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "engines": {role: _form(spec) for role, spec in job.engines.items()},
         "keys": task.keys,
         "shards": [asdict(shard) for shard in task.shards],
-        "space": task.space and {"folder": str(task.space.folder), "first": task.space.first},
+        "space": task.space and asdict(task.space) | {"folder": str(task.space.folder)},
         "span": task.span,
         "piece": task.piece and asdict(task.piece),
     }
@@ -118,7 +118,7 @@ def answer_here(request: bytes) -> bytes:
 
 
 def _space(data: dict[str, Any] | None) -> Space | None:
-    return Space(Path(data["folder"]), tuple(data["first"])) if data else None
+    return Space(Path(data["folder"]), tuple(data["first"]), data["seed"]) if data else None
 
 
 def _piece(data: dict[str, Any] | None) -> Piece | None:

@@ -1,64 +1,65 @@
-"""Cosine search by clusters: centroids, a search in the nearest few, and what it misses."""
+"""Cosine search by clusters: centroids, each vector's nearest few, and what looking there misses.
+
+Two vectors are looked at where the one that comes first lies in a cluster that is among the nearest
+ones of the other. Which those are is settled in float64 where float32 leaves a doubt, so that it
+does not depend on how many vectors are looked at together.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Ints
+from curate.methods.set_join import Pairs
 from curate.methods.similarity import BLOCK, COSINE_SLACK, CosineSearch
-from curate.methods.vectors import load_faiss, nearest
+from curate.methods.vectors import DIGITS, cosines, load_faiss, nearest, rounding
+
+Singles: TypeAlias = npt.NDArray[np.float32]
+Cells: TypeAlias = npt.NDArray[np.int32]
 
 SAMPLE = 1000  # rows of which the approximate search's recall is measured
 
 
 class ClusteredSearch(CosineSearch):
-    """A cosine search that looks only into the `probes` clusters whose centroids are nearest.
+    """A cosine search that looks only into some clusters; see the module's docstring.
 
-    `vectors` is (n, d) and needs no unit length, `middle` (clusters, d) holds the centroids.
-    Raises MissingExtra without faiss.
+    `vectors` is (n, d) and needs no unit length, `clusters` the number of clusters, and `cells`
+    (n, probes) are those of `cells_of`. Raises MissingExtra without faiss.
     """
 
     def __init__(
-        self,
-        vectors: npt.NDArray[Any],
-        threshold: float,
-        middle: npt.NDArray[np.float32],
-        probes: int,
+        self, vectors: npt.NDArray[Any], threshold: float, clusters: int, cells: Cells
     ) -> None:
         super().__init__(vectors, threshold)
-        self._index = ClusteredIndex(middle, probes)
-
-
-class ClusteredIndex:
-    """The part of a faiss index that CosineSearch uses, in clusters."""
-
-    def __init__(self, middle: npt.NDArray[np.float32], probes: int) -> None:
-        faiss = load_faiss()
-        clusters, dimension = middle.shape
-        self._middle = faiss.IndexFlatIP(dimension)  # the other index holds a bare pointer to it
-        self._middle.add(middle)
-        self._index = faiss.IndexIVFFlat(
-            self._middle, dimension, clusters, faiss.METRIC_INNER_PRODUCT
-        )
-        self._index.nprobe = min(probes, clusters)
+        faiss, width = load_faiss(), self._unit.shape[1]
+        self._cells = cells.astype(np.int64)
+        self._none = faiss.IndexFlatIP(width)  # the other index holds a bare pointer to it
+        self._index = faiss.IndexIVFFlat(self._none, width, clusters, faiss.METRIC_INNER_PRODUCT)
+        self._index.nprobe = cells.shape[1]
         self._index.is_trained = True
 
-    def add(self, vectors: npt.NDArray[np.float32]) -> None:
-        """Put each of the vectors (n, d) into the cluster of its nearest centroid."""
-        self._index.add(vectors)
+    def _add(self, new: Ints) -> None:
+        from faiss.contrib.ivf_tools import add_preassigned
 
-    def range_search(
-        self, vectors: npt.NDArray[np.float32], radius: float
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], Ints]:
-        """Return (limits, cosines, found) of those above `radius`, as faiss does."""
-        limits, cosine, found = self._index.range_search(vectors, radius)
-        return limits, cosine, found
+        own = np.ascontiguousarray(self._cells[new, 0])
+        add_preassigned(self._index, np.ascontiguousarray(self._unit[new]), own)
+
+    def _look_up(self, start: int, block: Singles) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        from faiss.contrib.ivf_tools import range_search_preassigned
+
+        cells = np.ascontiguousarray(self._cells[start : start + len(block)])
+        limits, _, found = range_search_preassigned(self._index, block, self._radius, cells)
+        return limits, found
+
+    def _measured(self, later: Ints, earlier: Ints) -> Pairs:
+        seen = (self._cells[later] == self._cells[earlier, :1]).any(axis=1)
+        return super()._measured(later[seen], earlier[seen])
 
 
-def centroids(vectors: npt.NDArray[np.float32], clusters: int) -> npt.NDArray[np.float32]:
+def centroids(vectors: Singles, clusters: int) -> Singles:
     """Return the unit centroids (clusters, d) of spherical k-means on unit vectors (n, d).
 
     Seeded; on a sample of 256 vectors a cluster where there are more. n >= clusters >= 1.
@@ -70,9 +71,37 @@ def centroids(vectors: npt.NDArray[np.float32], clusters: int) -> npt.NDArray[np
     return np.asarray(means.centroids, dtype=np.float32)
 
 
-def centroid_order(
-    vectors: npt.NDArray[np.float32], clusters: int, keep: Literal["farthest", "nearest"]
-) -> Ints:
+def cells_of(vectors: Singles, middle: Singles, probes: int) -> Cells:
+    """Return the `probes` clusters nearest to each of the unit vectors (n, d), the nearest first.
+
+    `middle` (clusters, d) holds the unit centroids. (n, min(probes, clusters)); the others in the
+    order of their numbers. Of equally near clusters the first count; a zero vector has those too.
+    """
+    clusters, width = middle.shape
+    probes = min(probes, clusters)
+    cells = np.empty((len(vectors), probes), dtype=np.int32)
+    wide = middle.astype(np.float64)
+    doubt = 2 * rounding(width)
+    for start in range(0, len(vectors), BLOCK):
+        block = np.asarray(vectors[start : start + BLOCK])
+        cosine = block @ middle.T
+        held = min(probes + 1, clusters)  # one more: is it clearly farther?
+        found = np.argpartition(-cosine, held - 1, axis=1)[:, :held]
+        near = np.take_along_axis(cosine, found, axis=1)
+        order = np.argsort(-near, axis=1, kind="stable")
+        found = np.take_along_axis(found, order, axis=1)
+        near = np.take_along_axis(near, order, axis=1)
+        gap = near[:, :-1] - near[:, 1:]
+        unsure = (gap[:, [*{0, probes - 1} & set(range(held - 1))]] <= doubt).any(axis=1)
+        exact = np.round(block[unsure].astype(np.float64) @ wide.T, DIGITS)
+        found[unsure] = np.argsort(-exact, axis=1, kind="stable")[:, :held]
+        found = found[:, :probes]
+        found[:, 1:].sort(axis=1)
+        cells[start : start + BLOCK] = found
+    return cells
+
+
+def centroid_order(vectors: Singles, clusters: int, keep: Literal["farthest", "nearest"]) -> Ints:
     """Return the rows of unit vectors (n, d) in the order in which they should be kept.
 
     By their cosine to the centroid of their own cluster; equal ones in order.
@@ -86,21 +115,26 @@ def centroid_order(
     return np.argsort(own if keep == "farthest" else -own, kind="stable")
 
 
-def sampled_recall(
-    vectors: npt.NDArray[np.float32],
-    threshold: float,
-    middle: npt.NDArray[np.float32],
-    probes: int,
-) -> tuple[int, int]:
-    """Return how many rows are similar to 1,000 sampled ones, and how many of these are found.
+def sample_of(size: int) -> Ints:
+    """Return the rows of which the recall is measured, spread evenly over `size` rows."""
+    return np.unique(np.linspace(0, max(size - 1, 0), SAMPLE).astype(np.int64))[:size]
 
-    Similar means a cosine of `threshold` or more; found, in the `probes` clusters of `middle`
-    (clusters, d) nearest the sampled row. The sample is spread evenly over unit `vectors` (n, d).
+
+def sampled_recall(
+    vectors: Singles, threshold: float, middle: Singles, probes: int, among: slice = slice(None)
+) -> tuple[int, int]:
+    """Return how many rows are similar to sampled ones, and how many of these are found.
+
+    Similar means a cosine of `threshold` or more; found, in one of the `probes` clusters of
+    `middle` (clusters, d) that are nearest the sampled row. The sample is `sample_of` all rows of
+    the unit vectors (n, d); looked for are the rows `among` them.
     """
-    sample = np.unique(np.linspace(0, max(len(vectors) - 1, 0), SAMPLE).astype(np.int64))
-    rows = np.ascontiguousarray(vectors[sample[: len(vectors)]])
-    index = ClusteredIndex(middle, probes)
-    index.add(np.ascontiguousarray(vectors))
-    there = len(nearest(rows, vectors, threshold)[0])
-    found = len(index.range_search(rows, threshold - COSINE_SLACK)[1])
-    return there - len(rows), found - len(rows)  # each finds itself
+    sample, (start, _, _) = sample_of(len(vectors)), among.indices(len(vectors))
+    rows, others = np.asarray(vectors[sample]), np.asarray(vectors[among])
+    row, item, _ = nearest(rows, others, threshold - rounding(vectors.shape[1]))
+    similar = cosines(vectors, sample[row], item + start) >= threshold - COSINE_SLACK
+    similar &= sample[row] != item + start
+    row, item = row[similar], item[similar]
+    own = cells_of(others, middle, 1)[item]
+    found = (cells_of(rows, middle, probes)[row] == own).any(axis=1)
+    return len(row), int(found.sum())

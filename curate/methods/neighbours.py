@@ -17,10 +17,10 @@ import numpy.typing as npt
 from curate.arrays import Floats, Ints
 from curate.methods.similarity import Mask
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
+from curate.methods.vectors import DIGITS as DIGITS
 from curate.methods.vectors import load_faiss
 
 MOST_AGAIN = 0.1  # share of rows searched once more; above, all are, with finer products
-DIGITS = 12  # squared distances are compared to so many decimals: ties do not depend on BLAS
 
 
 class Graph(NamedTuple):

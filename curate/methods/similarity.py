@@ -2,7 +2,8 @@
 
 The search answers, block by block: which pairs (later, earlier) reach the threshold, with the
 earlier one still alive. A greedy pass that drops rows therefore looks each row up among the kept
-ones alone, and a cluster of n near-copies costs n look-ups, not n².
+ones alone, and a cluster of n near-copies costs n look-ups, not n². What float32 products find is
+measured in float64, so which pairs are similar does not depend on the blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, owners
 from curate.methods.set_join import Pairs, link
-from curate.methods.vectors import load_faiss, unit
+from curate.methods.vectors import cosines, load_faiss, rounding, unit
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -32,7 +33,8 @@ class CosineSearch:
 
     def __init__(self, vectors: npt.NDArray[Any], threshold: float) -> None:
         self._unit, self._nonzero = _unit_and_nonzero(vectors)
-        self._radius = threshold - COSINE_SLACK
+        self._least = threshold - COSINE_SLACK
+        self._radius = self._least - rounding(self._unit.shape[1])
         self._index = load_faiss().IndexFlatIP(self._unit.shape[1])
         self._indexed = np.zeros(0, dtype=np.int64)  # the item behind each indexed vector
         self._done = 0
@@ -50,20 +52,34 @@ class CosineSearch:
         """
         nonzero = self._nonzero
         new = self._done + np.flatnonzero((alive & nonzero)[self._done : start])
-        self._index.add(np.ascontiguousarray(self._unit[new]))
+        self._add(new)
         self._indexed = np.concatenate([self._indexed, new])
         self._done = start
         block = np.ascontiguousarray(self._unit[start:stop])
         if len(self._indexed):
-            limits, cosine, found = self._index.range_search(block, float(self._radius))
+            limits, found = self._look_up(start, block)
             row = start + owners(np.diff(limits.astype(np.int64)))
             keep = nonzero[row]
-            yield Pairs(row[keep], self._indexed[found[keep]], cosine[keep].astype(np.float64))
+            yield self._measured(row[keep], self._indexed[found[keep]])
         inside = np.tril(block @ block.T >= self._radius, -1)
         inside &= nonzero[start:stop, None] & nonzero[None, start:stop]
         later, earlier = np.nonzero(inside)
-        cosines = np.einsum("ij,ij->i", block[later], block[earlier]).astype(np.float64)
-        yield Pairs(later + start, earlier + start, cosines)
+        yield self._measured(later + start, earlier + start)
+
+    def _add(self, new: Ints) -> None:
+        self._index.add(np.ascontiguousarray(self._unit[new]))
+
+    def _look_up(
+        self, start: int, block: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return which indexed vectors may be similar to those of the block, as faiss does."""
+        limits, _, found = self._index.range_search(block, float(self._radius))
+        return limits, found
+
+    def _measured(self, later: Ints, earlier: Ints) -> Pairs:
+        cosine = cosines(self._unit, later, earlier)
+        good = cosine >= self._least
+        return Pairs(later[good], earlier[good], cosine[good])
 
 
 def _unit_and_nonzero(vectors: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], Mask]:

@@ -12,6 +12,8 @@ from curate.arrays import Column, flat, lengths, one_chunk, owners
 from curate.errors import MissingExtra, StageError
 from curate.methods.columns import column_of
 
+DIGITS = 12  # cosines and squared distances are compared to so many decimals: BLAS sums differ
+
 PAIR_NUMBERS = ("margin", "p_correct", "weight")
 """Names that rank rows by a number of their pairs."""
 
@@ -30,6 +32,26 @@ def unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     wide = np.asarray(vectors, dtype=np.float32)
     norm = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.asarray(wide / np.where(norm > 0, norm, np.float32(1)), dtype=np.float32)
+
+
+def cosines(
+    vectors: npt.NDArray[np.float32], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the cosine (n) of each two of the unit `vectors`, the rows first[i] and second[i].
+
+    Measured in float64, pair by pair, so that it does not depend on what else is looked at.
+    """
+    found = np.empty(len(first))
+    for start in range(0, len(first), 8192):
+        at = slice(start, start + 8192)
+        one, two = (vectors[side[at]].astype(np.float64) for side in (first, second))
+        found[at] = np.einsum("ij,ij->i", one, two)
+    return np.round(found, DIGITS)
+
+
+def rounding(width: int) -> float:
+    """Return how far a float32 product of unit vectors of `width` numbers can be off."""
+    return (width + 16) * 2.0**-23
 
 
 def vectors_of(column: Column, first: int = 0) -> npt.NDArray[np.float32]:

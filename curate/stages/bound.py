@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,18 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import Bools, Column, Floats, flat, lengths, one_chunk, owners, text_of
+from curate.arrays import Bools, Column, Floats, Ints, flat, lengths, one_chunk, owners, text_of
 from curate.errors import StageError
 from curate.methods.columns import base_column, column_of
 from curate.methods.judgments import floats
 from curate.schema import DROP
-from curate.stage import Context, Result, Scope, Stage
+from curate.stage import Context, Result, Scope
 from curate.stages.budget import Keep, rows_to_keep
 from curate.stages.filters import above, below
 from curate.stages.new_column import NewColumn
+from curate.stages.reduced import Reduced, Values
 
 
-class Bound(Stage, name="bound"):
+class Bound(Reduced, name="bound"):
     """Drop rows whose number in `column` is below `at_least`, above `at_most`, or missing.
 
     A text counts its characters (a prompt those of its turns), a list what it holds (of candidates
@@ -76,22 +78,40 @@ class Bound(Stage, name="bound"):
     def _ranks(self) -> bool:
         return self.lowest is not None or self.highest is not None
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the reason for each row that is out of bounds, and the numbers if asked for."""
-        value, what = numbers(column_of(view, self.column), self.column, self.of_list), self.column
-        if self.of_list != "size":
-            what = f"{self.of_list} of {what}"
-        if self.mean_by is not None:
-            value = group_means(value, column_of(view, self.mean_by))
-            what = f"mean {what} by {self.mean_by}"
-        masks = [(np.isnan(value), f"no {what}")]
-        if self.at_least is not None:
-            masks.append((below(value, self.at_least), f"{what} below {self.at_least:g}"))
-        if self.at_most is not None:
-            masks.append((above(value, self.at_most), f"{what} above {self.at_most:g}"))
+    def named(self) -> tuple[str, ...]:
+        """Return the column, and that of the groups."""
+        return tuple(filter(None, (self.column, self.mean_by)))
+
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the rows' numbers, and their ids and groups where those count."""
+        value = numbers(column_of(view, self.column), self.column, self.of_list)
+        found: dict[str, Values] = {"value": value}
         if self._ranks():
-            inside = ~np.logical_or.reduce([mask for mask, _ in masks])
-            masks.insert(0, self._beyond(value, inside, what, view))
+            found["id"] = view["id"]
+        if self.mean_by is not None:
+            found["group"] = column_of(view, self.mean_by)
+        return found
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the rows' numbers, and of those beyond the rank how many are within it, else 0."""
+        value = np.asarray(found["value"])
+        if self.mean_by is not None:
+            value = group_means(value, found["group"])
+        beyond = np.zeros(len(value), dtype=np.int64)
+        if self._ranks():
+            inside = ~np.logical_or.reduce([mask for mask, _ in self._out(value)])
+            rows, kept = self._beyond(value, inside, found["id"])
+            beyond[rows] = kept
+        return {"value": value, "beyond": beyond}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the reason for each row that is out of bounds, and the numbers if asked for."""
+        value, beyond = (np.asarray(decided[name]) for name in ("value", "beyond"))
+        masks = self._out(value)
+        if self._ranks():
+            which = "lowest" if self.lowest else "highest"
+            why = f"not among the {beyond.max(initial=0)} of {which} {self._what()}"
+            masks.insert(0, (beyond > 0, why))
         reason = pa.nulls(len(view), pa.string())
         for mask, why in masks:
             reason = pc.if_else(pa.array(mask), pa.scalar(why), reason)
@@ -99,17 +119,28 @@ class Bound(Stage, name="bound"):
             return {DROP: reason}
         return {DROP: reason, self.to: pa.array(value, pa.float32(), from_pandas=True)}
 
-    def _beyond(self, value: Floats, inside: Bools, what: str, view: pa.Table) -> tuple[Bools, str]:
-        """Return which rows (n) inside the bounds are not among those of `lowest` or `highest`."""
-        which, keep = ("lowest", self.lowest) if self.lowest else ("highest", self.highest)
+    def _what(self) -> str:
+        """Say what the number is."""
+        what = self.column if self.of_list == "size" else f"{self.of_list} of {self.column}"
+        return what if self.mean_by is None else f"mean {what} by {self.mean_by}"
+
+    def _out(self, value: Floats) -> list[tuple[Bools, str]]:
+        """Return which rows are out of bounds, bound by bound, with the reason."""
+        what = self._what()
+        masks = [(np.isnan(value), f"no {what}")]
+        if self.at_least is not None:
+            masks.append((below(value, self.at_least), f"{what} below {self.at_least:g}"))
+        if self.at_most is not None:
+            masks.append((above(value, self.at_most), f"{what} above {self.at_most:g}"))
+        return masks
+
+    def _beyond(self, value: Floats, inside: Bools, ids: Column) -> tuple[Ints, int]:
+        """Return the rows inside the bounds but not of `lowest` or `highest`, and how many are."""
         rows = np.flatnonzero(inside)
-        ids = np.array(view["id"].to_pylist(), dtype=object)[rows]
-        rows = rows[np.argsort(ids, kind="stable")]
-        number = value[rows] if which == "lowest" else -value[rows]
-        kept = rows_to_keep(keep or 1, len(rows))
-        beyond = np.zeros(len(value), dtype=bool)
-        beyond[rows[np.argsort(number, kind="stable")][kept:]] = True
-        return beyond, f"not among the {kept} of {which} {what}"
+        rows = rows[np.argsort(np.array(ids.to_pylist(), dtype=object)[rows], kind="stable")]
+        number = value[rows] if self.lowest else -value[rows]
+        kept = rows_to_keep(self.lowest or self.highest or 1, len(rows))
+        return rows[np.argsort(number, kind="stable")][kept:], kept
 
 
 def numbers(column: Column, name: str, of_list: str = "size") -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import Floats, Ints, lists
-from curate.stage import Context, Result, Scope, Stage
+from curate.arrays import Floats, Ints, lengths, lists, owners
+from curate.stage import Context, Result, Scope
 from curate.stages.pair_edits import read_pairs
+from curate.stages.reduced import Reduced, Values
 
 NOISY = 0
 """The step of pairs whose margin says that the rejected answer is the better one."""
@@ -47,7 +49,7 @@ def steps_over_all(margin: Floats, steps: int) -> Ints:
     return step
 
 
-class Curriculum(Stage, name="curriculum"):
+class Curriculum(Reduced, name="curriculum"):
     """Write `curriculum`: the step at which each pair comes into training, easiest first.
 
     Within a "prompt" the steps are the places of its pairs by falling margin, 1 the widest
@@ -70,17 +72,26 @@ class Curriculum(Stage, name="curriculum"):
         """See every shard where the dataset is divided."""
         return "shard" if self.within == "prompt" else "dataset"
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the steps, aligned with the pairs."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the pairs' margins and how many each row has."""
         pairs = read_pairs(view)
         margin = np.where(pairs.live, pairs.floats("margin"), np.nan)
+        return {"margin": margin, "sizes": pairs.sizes}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the pairs' steps."""
+        margin, sizes = np.asarray(found["margin"]), np.asarray(found["sizes"])
         if self.within == "prompt":
-            step = steps_within(pairs.row, margin)
+            step = steps_within(owners(sizes), margin)
         else:
             step = steps_over_all(margin, self.steps)
         for number, size in zip(*np.unique(step[step >= 0], return_counts=True), strict=True):
             ctx.counts[f"pairs of step {number}"] += int(size)
-        return {"curriculum": lists(pairs.sizes, _steps(step))}
+        return {"step": step}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the steps, aligned with the pairs."""
+        return {"curriculum": lists(lengths(view["pairs"]), _steps(np.asarray(decided["step"])))}
 
 
 def _steps(step: npt.NDArray[np.int64]) -> pa.Array:

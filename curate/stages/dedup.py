@@ -22,7 +22,7 @@ from curate.methods.pieces import Hashes
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import WIDTH, number_equal, shingle_sets
 from curate.methods.similarity import COSINE_SLACK, CosineSearch, keep_greedily
-from curate.methods.vectors import vectors_of
+from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Scope, Stage
 from curate.stages.dedup_items import (
     LISTED,
@@ -162,8 +162,8 @@ class NearDedup(Stage, name="near_dedup"):
         items = items_of(view, self.on)
         order = item_order(view, self.on, items, self.keep_by)
         if self.on == "embedding":
-            vectors = vectors_of(view[self.embedding])
-            local, close = keep_greedily(CosineSearch(vectors[order], self.threshold))
+            vectors = unit_rows(view[self.embedding], order)
+            local, close = keep_greedily(CosineSearch(vectors, self.threshold))
             twin, similarity = reorder(local, close, order)
         else:
             with spilled(len(order) >= self.spill_from) as spill:

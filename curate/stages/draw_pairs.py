@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import mix, starts_of
+from curate.arrays import Floats, mix, starts_of
 from curate.methods.sampling import weighted_sample
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import Keep, rows_to_keep
-from curate.stages.pair_edits import edited, read_pairs, set_floats
+from curate.stages.pair_edits import Pairs, edited, read_pairs, set_floats
+from curate.stages.reduced import Reduced, Values
 
 
-class DrawPairs(Stage, name="draw_pairs"):
+class DrawPairs(Reduced, name="draw_pairs"):
     """Keep a number or share of the live pairs, drawn without replacement by one of their numbers.
 
     After `consensus: {weigh: true}` this is the reliable sampling of UPO (Wang et al. 2024):
@@ -34,15 +36,26 @@ class DrawPairs(Stage, name="draw_pairs"):
     by: Literal["weight", "p_correct", "margin"] = "weight"
     """The number that the chance of a pair is proportional to."""
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs with their reasons."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return each pair's number and the key that it is drawn by."""
         pairs = read_pairs(view)
-        value = np.where(pairs.live, pairs.floats(self.by), np.nan)
         place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
         keys = mix(ctx.row_seeds(view["id"], self.kind)[pairs.row], place)
-        drawn = weighted_sample(value, keys, rows_to_keep(self.keep, int(pairs.live.sum())))
+        return {"value": self._value(pairs), "key": keys, "live": pairs.live}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return which pairs are drawn."""
+        value, key, live = (np.asarray(found[name]) for name in ("value", "key", "live"))
+        return {"drawn": weighted_sample(value, key, rows_to_keep(self.keep, int(live.sum())))}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs with their reasons."""
+        pairs, drawn = read_pairs(view), np.asarray(decided["drawn"])
+        value, values = self._value(pairs), pairs.values
         masks = [(~(value > 0), f"no {self.by} to be drawn by"), (~drawn, "not drawn")]
-        values = pairs.values
         if self.by == "weight":
             values = set_floats(values, "weight", np.full(len(value), np.nan), drawn)
         return edited(pairs, values, masks)
+
+    def _value(self, pairs: Pairs) -> Floats:
+        return np.where(pairs.live, pairs.floats(self.by), np.nan)

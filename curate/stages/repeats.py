@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,15 +22,18 @@ from curate.arrays import (
     places_of,
     set_field,
 )
-from curate.methods.judgments import floats
+from curate.division import pick
 from curate.methods.pieces import Hashes
 from curate.methods.shingles import WIDTH, number_equal, word_counts
+from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import near_text, percent, text_marks
 from curate.stages.dedup_items import (
+    best_first,
     drop_items,
     item_order,
     item_texts,
+    item_value,
     items_of,
     names_of,
     normal,
@@ -37,7 +41,8 @@ from curate.stages.dedup_items import (
     system_marks,
     with_ranking,
 )
-from curate.stages.pair_edits import edited, read_pairs, set_floats
+from curate.stages.pair_edits import all_dropped, read_pairs, set_floats
+from curate.stages.reduced import Reduced, Values
 
 SAME = "chosen and rejected are the same text"
 
@@ -68,7 +73,7 @@ def count_votes(key: Hashes, chosen: Hashes, weight: Floats, order: Ints) -> Vot
     return Votes(total[side], total[side ^ 1], first[side], first[side ^ 1])
 
 
-class MergePairs(Stage, name="merge_pairs"):
+class MergePairs(Reduced, name="merge_pairs"):
     """Make one pair of those that have the same prompt and the same two answers.
 
     Where all agree on which is better, the first pair (or the best by `keep_by`) stays and its
@@ -79,7 +84,7 @@ class MergePairs(Stage, name="merge_pairs"):
     whose answers are the same text is dropped. `counts`: "contradicted" and "merged" pairs.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("pairs", "conflict")
@@ -92,20 +97,35 @@ class MergePairs(Stage, name="merge_pairs"):
         """Need the ranking column too."""
         return with_ranking(self.needs, self.keep_by)
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs with their merged weights, and each one's conflict."""
+    def named(self) -> tuple[str, ...]:
+        """Return the ranking column."""
+        return () if self.keep_by is None else (self.keep_by,)
+
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the live pairs' texts as hashes, their weights, names, and what ranks them."""
         pairs, items = read_pairs(view), items_of(view, "pair")
         text = hashes(normal(pc.fill_null(large(flat(view["candidates"], "text")), "")))
-        live = np.flatnonzero(pairs.live)
-        chosen, rejected = text[pairs.chosen[live]], text[pairs.rejected[live]]
+        chosen, rejected = text[pairs.chosen[pairs.live]], text[pairs.rejected[pairs.live]]
         prompt = text_marks(item_texts(view, "prompt", seal=True))[0][:, items.row]
         low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
-        key = np.stack([mix(part, low, high) for part in prompt])
-        own = floats(pc.struct_field(pairs.values, "weight")).copy()
-        weight = np.nan_to_num(own[live], nan=1.0)
-        order = item_order(view, "pair", items, self.keep_by)
-        votes = count_votes(key, chosen, weight, order)
-        same = chosen == rejected
+        found: dict[str, Values] = {
+            "key": np.stack([mix(part, low, high) for part in prompt]),
+            "chosen": chosen,
+            "same": chosen == rejected,
+            "weight": np.nan_to_num(pairs.floats("weight")[pairs.live], nan=1.0),
+            "name": names_of(view, "pair", items, np.arange(len(items.row))),
+        }
+        if self.keep_by is not None:
+            found["value"] = item_value(view, "pair", self.keep_by)
+        return found
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return each live pair's new weight and conflict, and why it goes, where it does."""
+        chosen, same, weight = (np.asarray(found[n]) for n in ("chosen", "same", "weight"))
+        order = np.arange(len(same))
+        if self.keep_by is not None:
+            order = best_first(np.asarray(found["value"]), self.keep_by)
+        votes = count_votes(np.asarray(found["key"]), chosen, weight, order)
         lost = ~same & (votes.opposite >= 0)
         ctx.counts["contradicted"] += int(lost.sum())
         total = votes.agree
@@ -114,28 +134,41 @@ class MergePairs(Stage, name="merge_pairs"):
             total = votes.agree - votes.against
         elif self.contradiction == "keep":
             lost &= False
-        stays = ~same & ~lost & (votes.first == np.arange(len(live)))
+        stays = ~same & ~lost & (votes.first == np.arange(len(same)))
         merged = ~same & ~lost & ~stays
         ctx.counts["merged"] += int(merged.sum())
-        changed = stays & (total != weight)
-        own[live[changed]] = total[changed]
-        values = set_floats(pairs.values, "weight", own, np.isfinite(own))
-        reason = pc.struct_field(values, "drop")
         # The reasons name the pair that stays, or the first that says otherwise.
+        why = pa.nulls(len(same), pa.string())
         for mask, twin, what in (
             (merged, votes.first, "merged (with "),
             (lost, votes.opposite, "contradicted (by "),
         ):
-            why = join_texts(what, names_of(view, "pair", items, twin[mask]), ")")
-            reason = pc.coalesce(reason, spread(len(values), live[mask], why))
-        share = np.full(len(own), np.nan)
+            texts = join_texts(what, pick(found["name"], twin[mask]), ")")
+            why = pc.coalesce(why, spread(len(same), np.flatnonzero(mask), texts))
+        why = pc.if_else(pa.array(same), pa.scalar(SAME), why)
         with np.errstate(invalid="ignore"):  # weights may add up to nothing
-            share[live] = votes.against / (votes.agree + votes.against)
-        equal = np.zeros(len(own), dtype=bool)
-        equal[live[same]] = True
-        result = edited(pairs, set_field(values, "drop", reason), [(equal, SAME)])
+            share = votes.against / (votes.agree + votes.against)
+        changed = stays & (total != weight)
+        return {"weight": np.where(changed, total, np.nan), "share": share, "why": why}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs with their merged weights, and each one's conflict."""
+        pairs = read_pairs(view)
+        live, size = np.flatnonzero(pairs.live), len(pairs.row)
+        own, share = pairs.floats("weight").copy(), np.full(size, np.nan)
+        new = np.asarray(decided["weight"])
+        own[live[~np.isnan(new)]] = new[~np.isnan(new)]
+        share[live] = decided["share"]
+        values = set_floats(pairs.values, "weight", own, np.isfinite(own))
+        why = spread(size, live, decided["why"])
+        reason = pc.coalesce(pc.struct_field(values, "drop"), why)
+        gone = all_dropped(pairs.sizes, reason, "no pair", late=pc.is_valid(why))
         conflict = pa.array(share.astype(np.float32), mask=np.isnan(share))
-        return {**result, "conflict": lists(pairs.sizes, conflict)}
+        return {
+            "pairs": lists(pairs.sizes, set_field(values, "drop", reason)),
+            DROP: gone,
+            "conflict": lists(pairs.sizes, conflict),
+        }
 
 
 class CapPairs(Stage, name="cap_pairs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
@@ -9,16 +10,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.arrays import Floats, Ints, flat, large, lists, mix, one_chunk, starts_of
+from curate.arrays import (
+    Bools,
+    Floats,
+    flat,
+    large,
+    lengths,
+    lists,
+    mix,
+    one_chunk,
+    owners,
+    starts_of,
+)
 from curate.errors import did_you_mean
 from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import Keep, rows_to_keep
 from curate.stages.pair_edits import Pairs, read_pairs
+from curate.stages.reduced import Reduced, Values
 from curate.stages.shown import transcripts
 
 
-class RoutePairs(Stage, name="route_pairs"):
+class RoutePairs(Reduced, name="route_pairs"):
     """Mark the pairs whose labels by people are worth the most, as many as the `budget` says.
 
     A pair's features are its row's tags (from `tag`) and what its texts measure (`prompt_words`,
@@ -75,37 +88,53 @@ class RoutePairs(Stage, name="route_pairs"):
         more = self.tags if self.coefficients else self.group
         return self.needs if more is None else (*self.needs, more)
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return each pair's gain and whether it is for people."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return what the pairs' gains come from, and the keys that decide between equals."""
         pairs = read_pairs(view)
-        live = np.flatnonzero(pairs.live)
-        gains = np.full(len(pairs.row), np.nan)
-        gains[live] = self._gains(view, pairs, live, ctx)
         seeds = ctx.row_seeds(view["id"], self.kind)[pairs.row]
         place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
-        size = rows_to_keep(self.budget, len(live))
-        chosen = within_budget(gains, size, mix(seeds, place))
-        ctx.counts["pairs for people"] = int(chosen.sum())
-        ctx.counts["pairs for models"] = len(live) - int(chosen.sum())
-        column = pa.array(gains.astype(np.float32), mask=np.isnan(gains))
-        return {
-            "gain": lists(pairs.sizes, column),
-            "for_people": lists(pairs.sizes, pa.array(chosen)),
-        }
-
-    def _gains(self, view: pa.Table, pairs: Pairs, live: Ints, ctx: Context) -> Floats:
-        """Return what each of the live pairs has to gain, NaN where that is not known."""
+        found: dict[str, Values] = {"key": mix(seeds, place), "live": pairs.live}
         if not self.coefficients:
-            group = None
             if self.group is not None:
-                kinds = one_chunk(view[self.group]).dictionary_encode(null_encoding="encode")
-                group = np.asarray(kinds.indices)[pairs.row[live]]
-            return doubt(pairs.floats("p_correct")[live], group)
-        every = self._features(view, pairs)
-        features = [every[k] for k in live.tolist()]
-        met = {name for names in features for name in names}
-        ctx.counts["coefficients that no pair meets"] = len(self.coefficients.keys() - met)
-        return np.array([gain(names, self.coefficients) for names in features], dtype=np.float64)
+                found |= {"sizes": pairs.sizes, "group": view[self.group]}
+            return found | {"p": pairs.floats("p_correct")}
+        features, live = self._features(view, pairs), np.flatnonzero(pairs.live)
+        gains = np.full(len(pairs.row), np.nan)
+        gains[live] = [gain(features[k], self.coefficients) for k in live.tolist()]
+        met = {name for k in live.tolist() for name in features[k]}
+        return found | {"gain": gains, "met": np.array([n in met for n in self.coefficients])}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return each pair's gain, NaN where that is not known, and whether it is for people."""
+        live = np.asarray(found["live"])
+        if self.coefficients:
+            gains = np.asarray(found["gain"])
+            met = np.asarray(found["met"]).reshape(-1, len(self.coefficients)).any(axis=0)
+            ctx.counts["coefficients that no pair meets"] = int((~met).sum())
+        else:
+            gains = self._doubts(found, live)
+        chosen = within_budget(
+            gains, rows_to_keep(self.budget, int(live.sum())), np.asarray(found["key"])
+        )
+        ctx.counts["pairs for people"] = int(chosen.sum())
+        ctx.counts["pairs for models"] = int(live.sum()) - int(chosen.sum())
+        return {"gain": gains, "chosen": chosen}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return each pair's gain and whether it is for people."""
+        gains, sizes = np.asarray(decided["gain"]), lengths(view["pairs"])
+        column = pa.array(gains.astype(np.float32), mask=np.isnan(gains))
+        chosen = pa.array(np.asarray(decided["chosen"]))
+        return {"gain": lists(sizes, column), "for_people": lists(sizes, chosen)}
+
+    def _doubts(self, found: Mapping[str, Values], live: Bools) -> Floats:
+        group = None
+        if self.group is not None:
+            kinds = one_chunk(found["group"]).dictionary_encode(null_encoding="encode")
+            group = np.asarray(kinds.indices)[owners(np.asarray(found["sizes"]))][live]
+        gains = np.full(len(live), np.nan)
+        gains[live] = doubt(np.asarray(found["p"])[live], group)
+        return gains
 
     def _features(self, view: pa.Table, pairs: Pairs) -> list[list[str]]:
         """Return the names of each pair's features."""

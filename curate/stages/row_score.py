@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
@@ -10,12 +11,13 @@ from pydantic import Field, model_validator
 
 from curate.methods.row_scores import How, row_scores
 from curate.methods.vectors import best_of
-from curate.stage import Context, Result, Scope, Stage
+from curate.stage import Context, Result, Scope
 from curate.stages.dedup_items import with_ranking
 from curate.stages.new_column import NewColumn
+from curate.stages.reduced import Reduced, Values
 
 
-class RowScore(Stage, name="row_score"):
+class RowScore(Reduced, name="row_score"):
     """Write to `to` one number made of several numbers of the row, for other stages to rank by.
 
     Their product (DEITA ranks by complexity times quality, Liu et al. 2024), or their weighted
@@ -56,11 +58,23 @@ class RowScore(Stage, name="row_score"):
         """See every row where the set sets the scale."""
         return "dataset" if self.standardise else "shard"
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the column. Raises StageError for a column of something else."""
+    def named(self) -> tuple[str, ...]:
+        """Return the columns that the numbers are read from."""
+        return self.of
+
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the rows' numbers (names, rows). Raises StageError where they are none."""
         numbers = np.stack([best_of(view, name) for name in self.of])
-        weights = [self.weights.get(name, 1.0) for name in self.of]
         numbers[np.isinf(numbers)] = np.nan
-        score = row_scores(numbers, self.how, weights, self.standardise)
+        return {"numbers": numbers}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the rows' scores."""
+        weights = [self.weights.get(name, 1.0) for name in self.of]
+        score = row_scores(np.asarray(found["numbers"]), self.how, weights, self.standardise)
         ctx.counts["rows without a score"] += int(np.isnan(score).sum())
-        return {self.to: pa.array(score, pa.float64(), from_pandas=True)}
+        return {"score": score}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the column."""
+        return {self.to: pa.array(np.asarray(decided["score"]), pa.float64(), from_pandas=True)}

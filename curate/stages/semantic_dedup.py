@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +12,14 @@ from pydantic import Field, model_validator
 
 from curate.arrays import Ints, join_texts
 from curate.errors import StageError
-from curate.methods.clustered import ClusteredSearch, centroid_order, centroids, sampled_recall
+from curate.methods.clustered import (
+    Cells,
+    ClusteredSearch,
+    cells_of,
+    centroid_order,
+    centroids,
+    sampled_recall,
+)
 from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
@@ -27,11 +35,15 @@ from curate.stages.dedup_items import (
 
 
 class Ranked(NamedTuple):
-    """The rows from best to worst: their unit vectors, their order, and the clusters if used."""
+    """The rows from best to worst: their unit vectors, their order, and their clusters if used.
+
+    `clusters` counts those.
+    """
 
     vectors: npt.NDArray[np.float32]
     order: Ints
-    middle: npt.NDArray[np.float32] | None
+    cells: Cells | None = None
+    clusters: int = 0
 
 
 class SemanticDedup(Stage, name="semantic_dedup"):
@@ -49,7 +61,7 @@ class SemanticDedup(Stage, name="semantic_dedup"):
     thresholds would keep ("rows kept at 0.9"), and `curate.methods.threshold_sweep` shows pairs.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id",)
     embedding: str = "embedding"
@@ -100,26 +112,36 @@ class SemanticDedup(Stage, name="semantic_dedup"):
         order = item_order(view, "prompt", items, self.keep_by)
         vectors = unit_rows(view[self.embedding], order)
         if self.keep != "first":
-            inner = centroid_order(vectors, self._count(len(view)), self.keep)
+            inner = centroid_order(vectors, self.cluster_count(len(view)), self.keep)
             vectors, order = vectors[inner], order[inner]
         if len(view) <= self.exact_up_to or not len(view):
-            return Ranked(vectors, order, None)
-        middle = centroids(vectors, self._count(len(view)))
-        loosest = min(self.threshold, *self.sweep) if self.sweep else self.threshold
-        there, found = sampled_recall(vectors, loosest, middle, self.probes)
-        ctx.counts["similar pairs of sampled rows"] = there
-        ctx.counts["similar pairs of sampled rows that clusters find"] = found
+            return Ranked(vectors, order)
+        clusters = self.cluster_count(len(view))
+        middle = centroids(vectors, clusters)
+        self.enough(sampled_recall(vectors, self.loosest, middle, self.probes), ctx.counts)
+        return Ranked(vectors, order, cells_of(vectors, middle, self.probes), clusters)
+
+    def _search(self, ranked: Ranked, threshold: float) -> CosineSearch:
+        if ranked.cells is None:
+            return CosineSearch(ranked.vectors, threshold)
+        return ClusteredSearch(ranked.vectors, threshold, ranked.clusters, ranked.cells)
+
+    @property
+    def loosest(self) -> float:
+        """The lowest cosine that is looked for."""
+        return min(self.threshold, *self.sweep) if self.sweep else self.threshold
+
+    def cluster_count(self, rows: int) -> int:
+        """Return how many clusters so many rows get."""
+        return min(self.clusters or max(1, round(rows**0.5)), max(rows, 1))
+
+    def enough(self, recall: tuple[int, int], counts: Counter[str]) -> None:
+        """Count what `sampled_recall` found. Raises StageError where clusters find too little."""
+        there, found = recall
+        counts["similar pairs of sampled rows"] = there
+        counts["similar pairs of sampled rows that clusters find"] = found
         if found < self.min_recall * there:
             raise StageError(
                 f"the clusters found {found} of {there} similar pairs of a sample, less than "
                 f"min_recall {self.min_recall:g}; raise `probes` or `exact_up_to`"
             )
-        return Ranked(vectors, order, middle)
-
-    def _search(self, ranked: Ranked, threshold: float) -> CosineSearch:
-        if ranked.middle is None:
-            return CosineSearch(ranked.vectors, threshold)
-        return ClusteredSearch(ranked.vectors, threshold, ranked.middle, self.probes)
-
-    def _count(self, rows: int) -> int:
-        return min(self.clusters or max(1, round(rows**0.5)), max(rows, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,16 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Floats
+from curate.arrays import Floats, one_chunk
 from curate.methods.crowd import label_reliability, logistic, vote_share
 from curate.methods.judgments import codes, of_view
 from curate.methods.noise import smoothing_threshold, strength_bands
 from curate.methods.votes import pair_votes
 from curate.stage import Context, Result, Scope, Stage
-from curate.stages.pair_edits import Pairs, edited, flip, read_pairs, set_floats
+from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
+from curate.stages.reduced import Reduced, Values
 
 
-class SoftLabel(Stage, name="soft_label"):
+class SoftLabel(Reduced, name="soft_label"):
     """Write `p_correct` into the pairs from their margins.
 
     "logistic": the probability of a Bradley-Terry model, s(margin / temperature).
@@ -50,24 +52,37 @@ class SoftLabel(Stage, name="soft_label"):
         """See every shard where the set itself sets the scale."""
         return "shard" if self.method == "logistic" else "dataset"
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs with p_correct."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the pairs' margins, what they have for a p_correct, and their sources."""
         pairs = read_pairs(view)
-        margin = np.where(pairs.live, pairs.floats("margin"), np.nan)
+        return {
+            "margin": np.where(pairs.live, pairs.floats("margin"), np.nan),
+            "p": pairs.floats("p_correct"),
+            "source": pc.struct_field(pairs.values, "source"),
+        }
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the p_correct of each pair that gets one, NaN for the others."""
+        margin = np.asarray(found["margin"])
         known = ~np.isnan(margin)
         if self.method == "logistic":
             p = logistic(margin / self.temperature)
         elif self.method == "reliability":
-            p = self._reliability(pairs, margin / self.temperature, ctx)
+            p = self._reliability(one_chunk(found["source"]), margin / self.temperature, ctx)
         else:
             soft = margin < smoothing_threshold(margin, self.share)
-            known &= soft | np.isnan(pairs.floats("p_correct"))
+            known &= soft | np.isnan(np.asarray(found["p"]))
             p = np.where(soft, 1.0 - self.smoothing, 1.0)
-        return edited(pairs, set_floats(pairs.values, "p_correct", p, known))
+        return {"p": np.where(known, p, np.nan)}
 
-    def _reliability(self, pairs: Pairs, margin: Floats, ctx: Context) -> Floats:
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs with p_correct."""
+        pairs, p = read_pairs(view), np.asarray(decided["p"])
+        return edited(pairs, set_floats(pairs.values, "p_correct", p, ~np.isnan(p)))
+
+    def _reliability(self, source: pa.Array, margin: Floats, ctx: Context) -> Floats:
         """Learn one share of right labels for each source: sources differ in how noisy they are."""
-        of, sources = codes(pc.struct_field(pairs.values, "source"))
+        of, sources = codes(source)
         p = np.full(len(margin), np.nan)
         for code, source in enumerate(sources):
             at = np.flatnonzero((of == code) & ~np.isnan(margin))

@@ -86,8 +86,10 @@ def test_recall_is_measured_not_assumed():
     rng = np.random.default_rng(0)
     vectors = unit(rng.normal(size=(400, 3)))  # dense on the sphere: each border parts many
     middle = centroids(vectors, 40)
-    there, alone = sampled_recall(vectors, 0.95, middle, probes=1)
-    _, found = sampled_recall(vectors, 0.95, middle, probes=8)
+    there, alone = sampled_recall(vectors, 0.95, middle, 1)
+    _, found = sampled_recall(vectors, 0.95, middle, 8)
+    parts = [sampled_recall(vectors, 0.95, middle, 1, slice(k, k + 90)) for k in range(0, 400, 90)]
+    assert (there, alone) == tuple(map(sum, zip(*parts, strict=True)))
     assert alone < 0.8 * there
     assert found == there
     cosine = vectors @ vectors.T

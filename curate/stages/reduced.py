@@ -1,0 +1,116 @@
+"""Stages that decide over all rows by a little of each: written once, done whole or in pieces.
+
+Such a stage has three moves. `reduced` takes from the rows what the decision needs (numbers,
+hashes, names), `decided` sees that of all rows in one place, and `finished` makes the rows' columns
+of what was decided about them. In pieces, any worker does the first and the last for a span of
+rows, and the process that leads holds what the rows came down to, never the rows. The result is
+that of the whole by construction: `apply` is the same three moves, over one span.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.arrays import Ints
+from curate.division import Division, Piece, Space
+from curate.methods.columns import OWN
+from curate.stage import Context, Result, Stage
+
+Values: TypeAlias = npt.NDArray[Any] | pa.Array | pa.ChunkedArray
+
+
+class Reduced(Stage):
+    """A stage in three moves; see the module's docstring."""
+
+    @abstractmethod
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return what the decision needs of the rows, each row looked at by itself.
+
+        Always the same names, in the same order and of the same types. The first has one value an
+        item, the items being what is decided about (rows, pairs); others may have any length.
+        NumPy arrays of several axes have the items in the last. Counts nothing.
+        """
+
+    @abstractmethod
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return what becomes of each item, from what all rows came down to, in their order."""
+
+    @abstractmethod
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the rows' columns from what was decided about the items of these rows."""
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        """Return the columns; see the class."""
+        return self.finished(view, self.decided(self.reduced(view, ctx), ctx))
+
+    def division(self) -> Division | None:
+        """A span of rows is reduced, and finished, wherever it lies.
+
+        None where a column of the source's own ("meta.KEY") is read: of what type it is depends on
+        all rows.
+        """
+        return None if any(name.startswith(OWN) for name in self.named()) else InMoves(self)
+
+    def named(self) -> tuple[str, ...]:
+        """Return the names by which the user's fields speak of columns."""
+        return ()
+
+
+class InMoves(Division):
+    """The three moves of a `Reduced` stage, the first and the last span by span."""
+
+    def __init__(self, stage: Reduced) -> None:
+        self.stage = stage
+
+    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
+        """Reduce every span; then decide, and lay each span's part of it out."""
+        yield space.reading("reduce")
+        names = space.texts("reduced").chunk(0).to_pylist()
+        ctx = Context(seed=space.seed)
+        decided = self.stage.decided({n: space.gathered(f"reduced {n}") for n in names}, ctx)
+        space.save("decided", 0, pa.array(list(decided)))
+        ends = np.cumsum([0, *(int(space.load("items", k)[0]) for k in range(space.spans))])
+        for name, values in decided.items():
+            for span in range(space.spans):
+                space.save(f"decided {name}", span, _cut(values, ends[span : span + 2]))
+        space.save("count names", 0, pa.array(list(ctx.counts), pa.string()))
+        space.save("counts", 0, np.array(list(ctx.counts.values()), dtype=np.int64))
+
+    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
+        """Keep what the span's rows come down to."""
+        assert view is not None  # noqa: S101 - `reduce` is the one step, and it reads
+        found = self.stage.reduced(view, Context(seed=space.seed))
+        space.save("reduced", piece.number, pa.array(list(found)))
+        space.save("items", piece.number, np.array([_size(next(iter(found.values())))]))
+        for name, values in found.items():
+            space.save(f"reduced {name}", piece.number, _whole(values))
+
+    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+        """Return the span's columns; with span 0 the counts over all rows."""
+        if not span:
+            names = space.text("count names").to_pylist()
+            counts.update(dict(zip(names, space.load("counts").tolist(), strict=True)))
+        names = space.text("decided").to_pylist()
+        return self.stage.finished(view, {n: space.either(f"decided {n}", span) for n in names})
+
+
+def _cut(values: Values, ends: Ints) -> npt.NDArray[Any] | pa.Array:
+    start, stop = ends.tolist()
+    if isinstance(values, np.ndarray):
+        return values[..., start:stop]
+    return _whole(values.slice(start, stop - start))
+
+
+def _size(values: Values) -> int:
+    return int(values.shape[-1]) if isinstance(values, np.ndarray) else len(values)
+
+
+def _whole(values: Values) -> npt.NDArray[Any] | pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
