@@ -176,6 +176,7 @@ def ranked(table: pa.Table) -> Records:
     stands in the list once, with its best score: at two ranks it would be better than itself.
     """
     row, local, value = _by_score(table)
+    `messages` is the conversation that `prompt` is as one text.
     several = np.bincount(row, minlength=len(table))[row] >= 2
     row, local, value = row[several], local[several], value[several]
     first = _once(table, row, local)
@@ -197,6 +198,7 @@ def ranked(table: pa.Table) -> Records:
         "answers": lists(each[rows], entries),
     }
     return Records(pa.table(columns), rows)
+        "messages": take(table["prompt"], rows),
 
 
 def candidates(table: pa.Table) -> Records:

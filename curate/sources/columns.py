@@ -11,14 +11,15 @@ class Columns(BaseModel):
     """Names of the input's columns; what is not named here is kept as JSON in `meta`.
 
     A row holds its candidates in one of four ways: none; `candidates` (a list, wide);
-    `response` (one a row; with `group`, the rows that agree in those columns are one prompt);
-    or `chosen` and `rejected`.
+    `response` (one a row); or `chosen` and `rejected`. With `group`, the rows that agree in those
+    columns are one prompt with a candidate, or a pair, each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str | None = "prompt"
-    """Text, or messages of {role, content}; null: what `chosen` and `rejected` both begin with."""
+    """Text, or messages of {role, content}; null: what `chosen` and `rejected`, or
+    `response`, begin with."""
     input: str | None = None
     """Text that is put after the prompt's, a blank line between."""
     id: str | None = None
@@ -30,12 +31,13 @@ class Columns(BaseModel):
     candidates: str | None = None
     """A list of texts, or of {text or response, model, ...}."""
     response: str | None = None
-    """The text of one candidate a row."""
+    """One candidate a row: text, or messages that end with it."""
     model: str | None = None
     """Who wrote `response`."""
     group: tuple[str, ...] = ()
-    """Rows that agree in these columns are one prompt with a candidate each. Rows of a group may
-    lie far apart, so all rows of all files are held in memory."""
+    """Rows that agree in these columns are one prompt, with a candidate or a pair each. Rows of a
+    group may lie far apart, so all rows of all files are held in memory. An answer that several of
+    a group's pairs hold is one candidate."""
     varies: tuple[str, ...] = ()
     """Columns that may differ within a group: the first row's value counts, all go to `meta`."""
     scores: tuple[str, ...] = ()
@@ -48,6 +50,10 @@ class Columns(BaseModel):
     """The better answer: text, or messages that end with it."""
     rejected: str | None = None
     """The worse answer, as `chosen`."""
+    transcripts: tuple[str, ...] = ()
+    """Columns among those of prompt, response, chosen and rejected whose text is a conversation as
+    HH-RLHF has it: turns that begin with "Human:" or "Assistant:" behind an empty line. A prompt
+    may end with an "Assistant:" that says nothing yet."""
     margin: str | None = None
     """A number: how much better chosen is than rejected."""
     margins: str | None = None
@@ -56,7 +62,7 @@ class Columns(BaseModel):
     label_source: str = Field(default="label", min_length=1)
     """What the pairs have as their `source`."""
 
-    @field_validator("group", "varies", "scores", mode="before")
+    @field_validator("group", "varies", "scores", "transcripts", mode="before")
     @classmethod
     def _one_name_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -68,10 +74,13 @@ class Columns(BaseModel):
             raise ValueError(f"{' and '.join(ways)} exclude each other; map one of them")
         if (self.chosen is None) != (self.rejected is None):
             raise ValueError("chosen and rejected go together; map both or neither")
-        if self.prompt is None and (not self.chosen or self.input or self.group):
-            raise ValueError("prompt may be left out only where chosen and rejected hold it")
+        if self.prompt is None and (self.input or not (self.chosen or self.response)):
+            raise ValueError("prompt may be left out only where chosen or response holds it")
+        if self.prompt is None and self.group and self.chosen:
+            raise ValueError("with group, pairs need a prompt to be mapped")
+        if self.group and not (self.response or self.chosen):
+            raise ValueError("group needs response or chosen to be mapped too")
         for name, needed in (
-            ("group", "response"),
             ("varies", "group"),
             ("model", "response"),
             ("ranks", "candidates"),
@@ -82,6 +91,12 @@ class Columns(BaseModel):
                 raise ValueError(f"{name} needs {needed} to be mapped too")
         if self.scores and not (self.candidates or self.response):
             raise ValueError("scores need candidates or response to be mapped too")
+        for name in self.transcripts:
+            if name not in (self.prompt, self.response, self.chosen, self.rejected):
+                raise ValueError(
+                    f"transcripts: {name!r} is none of the columns that prompt, response, chosen "
+                    "and rejected are mapped to"
+                )
         return self
 
     def meanings(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from curate.sources.mapping import canonical_row, grouped
 from curate.sources.nested import reached
 from curate.sources.prompts import prompt_table
 from curate.sources.tables import is_plain, plain, shards, tabulate
+from curate.sources.transcripts import spoken
 from curate.sources.values import Raw
 
 BATCH_ROWS = 4096  # rows mapped at once; bounds memory and changes no output
@@ -83,7 +84,7 @@ class Source(Component):
             if isinstance(batch, pa.RecordBatch) and is_plain(batch.schema, self.columns):
                 yield plain(batch, self.columns, name, done + 1)
             else:
-                rows = reached(raw_rows(batch, name, done + 1), self.columns)
+                rows = self._rows(batch, name, done)
                 found = prompt_table(rows, self.columns)
                 if found is None:
                     mapped = [canonical_row([row], self.columns) for row in rows]
@@ -100,8 +101,12 @@ class Source(Component):
         for part in self.parts():
             done = 0
             for batch in self.open(part.name):
-                yield from reached(raw_rows(batch, part.name, done + 1), self.columns)
+                yield from self._rows(batch, part.name, done)
                 done += len(batch)
+
+    def _rows(self, batch: list[Raw] | pa.RecordBatch, name: str, done: int) -> list[Raw]:
+        """Return the rows of a batch behind `done` rows of its file, as the columns read them."""
+        return spoken(reached(raw_rows(batch, name, done + 1), self.columns), self.columns)
 
 
 def raw_rows(batch: list[Raw] | pa.RecordBatch, name: str, first_row: int) -> list[Raw]:

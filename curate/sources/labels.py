@@ -1,89 +1,123 @@
-"""Preference labels: chosen and rejected become two candidates and one pair."""
+"""Preference labels: chosen and rejected become candidates and a pair, or a group's pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.values import Raw, Turn, candidate, get, judgment, number, turns, wrong
+from curate.sources.endings import Ended, ended
+from curate.sources.values import Raw, Turn, candidate, get, judgment, number, wrong
 
 DIVERGED = "chosen and rejected differ before the last answer"
 NOT_CONTINUED = "chosen or rejected does not continue the prompt"
 
 
-def labelled(row: Raw, columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
-    """Return chosen and rejected, as texts or as conversations that repeat the prompt or not."""
-    texts, diverged = [], False
-    for name in (columns.chosen or "", columns.rejected or ""):
-        value = get(row, name)
-        if isinstance(value, list):
-            conversation = _conversation(row, name)
-            value = conversation[-1]["content"]
-            diverged |= conversation[:-1] not in ([], prompt)
-        elif value is not None and not isinstance(value, str):
-            raise wrong(row, name, "text or a list of {role, content}", value)
-        texts.append(value)
-    reason = NOT_CONTINUED if diverged else None
-    return _pair(row, columns, texts) | {"drop": reason}
+def labelled(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
+    """Return candidates and pairs: chosen and rejected of one row, or of each row of a group.
+
+    Both are texts, or conversations that repeat the prompt or not. An answer that several rows of
+    a group hold is one candidate.
+    """
+    answers: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    judgments: list[dict[str, Any]] = []
+    places: dict[tuple[str, str | None], int] = {}
+    lost = 0
+    for row in members:
+        sides = [ended(row, name) for name in (columns.chosen or "", columns.rejected or "")]
+        made = [candidate(side.text) for side in sides]
+        continued = all(side.continues(prompt) for side in sides)
+        lost += not continued
+        keys = [(answer["text"], answer["drop"]) for answer in made]
+        at = [places.get(key, -1) for key in keys]
+        for side, answer in enumerate(made):
+            if at[side] < 0:
+                at[side] = len(answers)
+                answers.append(answer)
+            places.setdefault(keys[side], at[side])
+        pairs.append(_pair(row, columns, at, made, continued or len(members) == 1))
+        if columns.margins is not None:
+            judgments += _comparisons(row, columns.margins, at)
+    found: dict[str, Any] = {"candidates": answers, "pairs": pairs}
+    if columns.margins is not None:
+        found["judgments"] = judgments
+    return found | {"drop": NOT_CONTINUED if lost == len(members) else None}
 
 
-def shared_prompt(row: Raw, columns: Columns) -> tuple[dict[str, Any], list[Turn], str | None]:
-    """Take the prompt from what both conversations begin with."""
-    one = _conversation(row, columns.chosen or "")
-    two = _conversation(row, columns.rejected or "")
+def shared_prompt(row: Raw, columns: Columns) -> tuple[list[Turn], str | None]:
+    """Return what both conversations begin with, and why that is no prompt.
+
+    Where one side is null or blank it is what stands before the other's answer.
+    """
+    sides = [ended(row, name) for name in (columns.chosen or "", columns.rejected or "")]
+    before = _before(row, columns, sides)
+    one, two = (before or [[]])[0], (before or [[]])[-1]
     shared = 0
-    while shared < min(len(one), len(two)) - 1 and one[shared] == two[shared]:
+    while shared < min(len(one), len(two)) and one[shared] == two[shared]:
         shared += 1
-    prompt = one[:shared]
-    diverged = len(one) != shared + 1 or len(two) != shared + 1
-    answers = _pair(row, columns, [one[-1]["content"], two[-1]["content"]])
-    return answers, prompt, DIVERGED if diverged else empty(prompt)
+    return one[:shared], DIVERGED if one != two else empty(one)
 
 
-def _conversation(row: Raw, name: str) -> list[Turn]:
-    value = get(row, name)
-    if not isinstance(value, list):
-        raise wrong(row, name, "a list of {role, content} where no prompt is mapped", value)
-    conversation = turns(row, name, value)
-    if not conversation or conversation[-1]["role"] != "assistant":
-        raise InputError(
-            f"{row.where}: column {name!r} must end with a message of the assistant; "
-            "fix the row, or map another column"
-        )
-    return conversation
+def answered_prompt(members: Sequence[Raw], columns: Columns) -> tuple[list[Turn], str | None]:
+    """Return what stands before the answer of every row of a group, and why that is no prompt.
+
+    Raises InputError where two rows of the group do not agree.
+    """
+    name = columns.response or ""
+    found: list[Turn] | None = None
+    for row in members:
+        for before in _before(row, columns, [ended(row, name)]):
+            if found is not None and before != found:
+                raise InputError(
+                    f"{row.where}: column {name!r}: what stands before the answer differs from "
+                    "an earlier row of the same group; add a column to `group` that tells them "
+                    "apart"
+                )
+            found = before
+    return found or [], empty(found or [])
 
 
-def _pair(row: Raw, columns: Columns, texts: list[str | None]) -> dict[str, Any]:
-    answers = [candidate(text) for text in texts]
+def _before(row: Raw, columns: Columns, sides: Sequence[Ended]) -> list[list[Turn]]:
+    """Return what stands before each answer that is there."""
+    names = [name for name in (columns.chosen, columns.rejected, columns.response) if name]
+    for name, side in zip(names, sides, strict=True):
+        if side.before is None and side.text is not None and side.text.strip():
+            expected = "a list of {role, content} where no prompt is mapped"
+            raise wrong(row, name, f"{expected} (or, as text, one of `transcripts`)", side.text)
+    return [side.before for side in sides if side.before is not None]
+
+
+def _pair(
+    row: Raw, columns: Columns, at: list[int], sides: list[dict[str, Any]], continued: bool
+) -> dict[str, Any]:
+    """Return the pair of a row whose two sides are the candidates `at`."""
     margin = None
     if columns.margin is not None:
         margin = number(row, columns.margin, get(row, columns.margin))
     dropped = [
         f"{side} is {answer['drop']}"
-        for side, answer in zip(("chosen", "rejected"), answers, strict=True)
+        for side, answer in zip(("chosen", "rejected"), sides, strict=True)
         if answer["drop"]
     ]
-    pair = {
-        "chosen": 0,
-        "rejected": 1,
+    dropped += [] if continued else [NOT_CONTINUED]
+    return {
+        "chosen": at[0],
+        "rejected": at[1],
         "margin": margin,
         "source": columns.label_source,
         "drop": dropped[0] if dropped else None,
     }
-    found: dict[str, Any] = {"candidates": answers, "pairs": [pair]}
-    if columns.margins is not None:
-        found["judgments"] = _comparisons(row, columns.margins)
-    return found
 
 
-def _comparisons(row: Raw, name: str) -> list[dict[str, Any]]:
+def _comparisons(row: Raw, name: str, at: list[int]) -> list[dict[str, Any]]:
     """Return what each of several people says of chosen against rejected; + favours chosen."""
     value = get(row, name)
     if value is not None and not isinstance(value, list):
         raise wrong(row, name, "a list of numbers", value)
     strengths = [number(row, name, strength) for strength in value or ()]
-    return [judgment(f"{name}#{k}", 0, s) | {"b": 1} for k, s in enumerate(strengths)]
+    return [judgment(f"{name}#{k}", at[0], s) | {"b": at[1]} for k, s in enumerate(strengths)]
 
 
 def empty(prompt: list[Turn]) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from curate.errors import InputError, did_you_mean
 from curate.sources.columns import Columns
-from curate.sources.labels import empty, labelled, shared_prompt
+from curate.sources.endings import ended
+from curate.sources.labels import answered_prompt, empty, labelled, shared_prompt
 from curate.sources.values import (
     NOT_UNICODE,
     Raw,
@@ -39,13 +40,14 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
         if name != columns.ranks:  # it may be a field of the candidates
             get(first, name)
     row: dict[str, Any] = {}
-    answers: dict[str, Any] = {}
-    if columns.prompt is None:
-        answers, prompt, reason = shared_prompt(first, columns)
-    else:
+    if columns.prompt is not None:
         prompt, reason = _prompt(first, columns)
-        answers = _answers(members, columns, prompt)
-        reason = reason or answers.pop("drop", None)
+    elif columns.response is not None:
+        prompt, reason = answered_prompt(members, columns)
+    else:
+        prompt, reason = shared_prompt(first, columns)
+    answers = _answers(members, columns, prompt)
+    reason = reason or answers.pop("drop", None)
     prompt = _with_system(first, columns, prompt)
     row["prompt"] = [{"role": t["role"], "content": clean(t["content"])} for t in prompt]
     if reason is None and row["prompt"] != prompt:
@@ -133,19 +135,23 @@ def _answers(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> di
     if columns.candidates is not None:
         return _wide(members[0], columns, columns.candidates)
     if columns.response is not None:
-        return _long(members, columns, columns.response)
+        return _long(members, columns, columns.response, prompt)
     if columns.chosen is not None:
-        return labelled(members[0], columns, prompt)
+        return labelled(members, columns, prompt)
     return {}
 
 
-def _long(members: Sequence[Raw], columns: Columns, response: str) -> dict[str, Any]:
+def _long(
+    members: Sequence[Raw], columns: Columns, response: str, prompt: list[Turn]
+) -> dict[str, Any]:
     answers, judgments = [], []
     for index, row in enumerate(members):
         model = text_or_null(row, columns.model) if columns.model is not None else None
-        answers.append(
-            candidate(text_or_null(row, response), model=None if model is None else clean(model))
-        )
+        said = ended(row, response)
+        answer = candidate(said.text, model=None if model is None else clean(model))
+        if not said.continues(prompt):
+            answer["drop"] = answer["drop"] or "does not continue the prompt"
+        answers.append(answer)
         for name in columns.scores:
             judgments += score_entries(row, name, index, get(row, name))
     return {"candidates": answers} | ({"judgments": judgments} if columns.scores else {})
@@ -251,7 +257,7 @@ def _aligned(row: Raw, name: str, value: Any, size: int) -> list[Any]:
 def _meta(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     """Return the unmapped columns; one that varies in a group as its list, by candidate."""
     mapped = {*columns.meanings(), *columns.scores} - {*columns.varies}
-    messages = {columns.prompt, columns.chosen, columns.rejected}
+    messages = {columns.prompt, columns.chosen, columns.rejected, columns.response}
     result: dict[str, Any] = {}
     names = dict.fromkeys(name for row in members for name in row.values)
     for name in names:

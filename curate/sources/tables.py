@@ -60,7 +60,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def is_plain(schema: pa.Schema, columns: Columns) -> bool:
     """Whether `plain` can map a batch: a text prompt, perhaps an id, and nothing else."""
-    if not columns.prompts_only() or sorted(schema.names) != sorted(set(columns.mapped())):
+    if columns.transcripts or not columns.prompts_only():
+        return False
+    if sorted(schema.names) != sorted(set(columns.mapped())):
         return False
     if columns.prompt == columns.id or not _is_text(schema.field(columns.prompt).type):
         return False

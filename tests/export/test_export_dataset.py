@@ -133,6 +133,7 @@ EXPECTED = {
         "id": "a",
         "prompt": "a0",
         "answers": [{"answer": "good", "rank": 1}, {"answer": "bad", "rank": 2}],
+        "messages": [U],
     },
     "best": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},
     "scored": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m", "goal": "worth 2"},

@@ -1,0 +1,35 @@
+"""Answers as they are stored: alone as text, or as the last message of a conversation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from curate.errors import InputError
+from curate.sources.values import Raw, Turn, get, turns, wrong
+
+
+class Ended(NamedTuple):
+    """An answer, null where there is none, and what stands before it; None: it stands alone."""
+
+    text: str | None
+    before: list[Turn] | None
+
+    def continues(self, prompt: list[Turn]) -> bool:
+        """Whether it may answer the prompt: it stands alone, or behind that."""
+        return self.before in (None, [], prompt)
+
+
+def ended(row: Raw, name: str) -> Ended:
+    """Return a column's answer. Raises InputError for what is neither text nor a conversation."""
+    value = get(row, name)
+    if value is None or isinstance(value, str):
+        return Ended(value, None)
+    if not isinstance(value, list):
+        raise wrong(row, name, "text or a list of {role, content}", value)
+    conversation = turns(row, name, value)
+    if not conversation or conversation[-1]["role"] != "assistant":
+        raise InputError(
+            f"{row.where}: column {name!r} must end with a message of the assistant; "
+            "fix the row, or map another column"
+        )
+    return Ended(conversation[-1]["content"], conversation[:-1])

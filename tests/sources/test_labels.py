@@ -1,0 +1,138 @@
+"""Answers at the end of conversations, and pairs that are gathered by their prompt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from curate.errors import InputError
+from curate.sources import Columns, Jsonl
+
+PAIRED = {"id": "id", "chosen": "chosen", "rejected": "rejected"}
+ENDED = {"prompt": None, "response": "messages"}
+
+
+def read(folder: Path, *rows: dict[str, Any], **columns: Any) -> list[dict[str, Any]]:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = Jsonl(path=str(path), columns=Columns(**columns))
+    return [row for unit in source.units() for t in source.read(unit) for row in t.to_pylist()]
+
+
+def says(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def said(row: dict[str, Any]) -> list[str]:
+    return [turn["content"] for turn in row["prompt"]]
+
+
+def answers(row: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(candidate["text"], candidate["drop"]) for candidate in row["candidates"]]
+
+
+def test_pairs_of_one_prompt_share_their_candidates(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "m": 2, "by": "k"},
+        {"id": "b", "prompt": "q", "chosen": "x", "rejected": "x", "m": None, "by": "k"},
+        {"id": "a", "prompt": "p", "chosen": "z", "rejected": "x", "m": 1, "by": "l"},
+        {"id": "a", "prompt": "p", "chosen": None, "rejected": "y", "m": 3, "by": "k"},
+    ]
+    one, two = read(tmp_path, *rows, **PAIRED, group="id", margin="m")
+    assert (one["id"], said(one), one["meta"]) == ("a", ["p"], '{"by":["k","l","k"]}')
+    assert answers(one) == [("x", None), ("y", None), ("z", None), ("", "null")]
+    pairs = [(p["chosen"], p["rejected"], p["margin"], p["drop"]) for p in one["pairs"]]
+    assert pairs == [(0, 1, 2, None), (2, 0, 1, None), (3, 1, 3, "chosen is null")]
+    assert answers(two) == [("x", None)] * 2  # within a pair both sides stay, to be told of
+    assert [(p["chosen"], p["rejected"]) for p in two["pairs"]] == [(0, 1)]
+
+
+def test_strengths_in_a_group_are_about_the_groups_candidates(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "m": [1, -2]},
+        {"id": "a", "prompt": "p", "chosen": "z", "rejected": "y", "m": [3]},
+    ]
+    (row,) = read(tmp_path, *rows, **PAIRED, group="id", margins="m")
+    found = [(j["judge"], j["a"], j["b"], j["score"]) for j in row["judgments"]]
+    assert found == [("m#0", 0, 1, 1), ("m#1", 0, 1, -2), ("m#0", 2, 1, 3)]
+
+
+def test_a_pair_of_a_group_that_leads_elsewhere_is_dropped_alone(tmp_path: Path) -> None:
+    user, other = says("user", "p"), says("user", "q")
+    fine = {"id": "a", "prompt": "p", "chosen": [user, says("assistant", "x")], "rejected": "y"}
+    strange = fine | {"chosen": [other, says("assistant", "z")]}
+    (row,) = read(tmp_path, fine, strange, **PAIRED, group="id")
+    reason = "chosen or rejected does not continue the prompt"
+    assert [pair["drop"] for pair in row["pairs"]] == [None, reason]
+    assert "drop" not in row
+    for rows in ([strange], [strange, strange]):
+        (row,) = read(tmp_path, *rows, **PAIRED, group="id")
+        assert row["drop"] == reason
+
+
+def test_a_response_at_the_end_of_a_conversation_brings_its_prompt(tmp_path: Path) -> None:
+    asked = [says("system", "s"), says("user", "p")]
+    rows = [
+        {"id": "a", "messages": [*asked, says("assistant", text)], "score": score, "m": text}
+        for text, score in (("x", 2), ("y", 1.5))
+    ]
+    columns = {**ENDED, "id": "id", "model": "m", "scores": "score", "group": "id"}
+    (row,) = read(tmp_path, *rows, **columns)
+    assert (said(row), row["meta"]) == (["s", "p"], "{}")
+    assert answers(row) == [("x", None), ("y", None)]
+    assert [c["model"] for c in row["candidates"]] == ["x", "y"]
+    assert [(j["a"], j["score"]) for j in row["judgments"]] == [(0, 2), (1, 1.5)]
+    empty = {"messages": None}
+    (row,) = read(tmp_path, empty, **ENDED)
+    assert (row["drop"], answers(row)) == ("prompt is empty", [("", "null")])
+    both = read(tmp_path, rows[0] | empty, rows[1], **columns)
+    assert [answers(row) for row in both] == [[("", "null"), ("y", None)]]
+    assert said(both[0]) == ["s", "p"]
+    text = {"messages": "Human: p\n\nAssistant: x"}
+    (row,) = read(tmp_path, text, **ENDED, transcripts="messages")
+    assert (said(row), answers(row)) == (["p"], [("x", None)])
+
+
+def test_a_response_that_belongs_to_another_prompt(tmp_path: Path) -> None:
+    whole = [says("user", "p"), says("assistant", "x")]
+    rows = [{"prompt": "p", "r": value} for value in (whole, whole[1:], "x")]
+    for row in read(tmp_path, *rows, response="r"):
+        assert answers(row) == [("x", None)]
+    (row,) = read(tmp_path, {"prompt": "q", "r": whole}, response="r")
+    assert answers(row) == [("x", "does not continue the prompt")]
+    one, two = {"k": 1, "messages": whole}, {"k": 1, "messages": [says("user", "q"), *whole[1:]]}
+    with pytest.raises(InputError, match="row 2: column 'messages': what stands before the answer"):
+        read(tmp_path, one, two, **ENDED, group="k")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("text", "a list of {role, content} where no prompt is mapped"),
+        (3, "must be text or a list of {role, content}, not int"),
+        ([], "must end with a message of the assistant"),
+        ([{"role": "user", "content": "p"}], "must end with a message of the assistant"),
+    ],
+)
+def test_a_response_that_holds_no_conversation(tmp_path: Path, value: object, error: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, {"messages": value}, **ENDED)
+    assert error in str(caught.value)
+    assert "row 1: column 'messages'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error"),
+    [
+        ({"prompt": None, **PAIRED, "group": "id"}, "pairs need a prompt"),
+        ({"prompt": None, "candidates": "c"}, "prompt may be left out only where"),
+        ({"group": "id"}, "group needs response or chosen"),
+    ],
+)
+def test_columns_that_do_not_go_together(columns: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValidationError, match=error):
+        Columns(**columns)
