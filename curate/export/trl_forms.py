@@ -174,13 +174,13 @@ def ranked(table: pa.Table) -> Records:
 
     Candidates without a finite score are left out: an unknown score is not the worst one. A text
     stands in the list once, with its best score: at two ranks it would be better than itself.
+    `messages` is the conversation that `prompt` is as one text.
     """
     row, local, value = _by_score(table)
-    `messages` is the conversation that `prompt` is as one text.
-    several = np.bincount(row, minlength=len(table))[row] >= 2
-    row, local, value = row[several], local[several], value[several]
     first = _once(table, row, local)
     row, local, value = row[first], local[first], value[first]
+    several = np.bincount(row, minlength=len(table))[row] >= 2
+    row, local, value = row[several], local[several], value[several]
     each = np.bincount(row, minlength=len(table))
     place = np.arange(len(row)) - starts_of(each)[row]
     fresh = np.ones(len(row), dtype=bool)
@@ -196,13 +196,11 @@ def ranked(table: pa.Table) -> Records:
         "id": take(table["id"], rows),
         "prompt": plain(take(table["prompt"], rows)),
         "answers": lists(each[rows], entries),
+        "messages": take(table["prompt"], rows),
     }
     return Records(pa.table(columns), rows)
-        "messages": take(table["prompt"], rows),
 
 
-def candidates(table: pa.Table) -> Records:
-    """The rows as they are, every column but `split`; dropped candidates keep their reasons."""
 def _once(table: pa.Table, row: Indexes, local: Indexes) -> Indexes:
     """Return the places of each row's first candidate of every text, blanks around it left out."""
     text = pc.utf8_trim_whitespace(element(table["candidates"], row, local, "text"))
@@ -211,6 +209,8 @@ def _once(table: pa.Table, row: Indexes, local: Indexes) -> Indexes:
     return np.sort(first)
 
 
+def candidates(table: pa.Table) -> Records:
+    """The rows as they are, every column but `split`; dropped candidates keep their reasons."""
     counts = lengths(table["candidates"])
     live = np.zeros(len(counts), dtype=bool)
     live[owners(counts)[live_candidates(table)]] = True
