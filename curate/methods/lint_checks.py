@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import Bools, Floats, hashes, mix
+from curate.methods.edit_ratio import above_ratio
 from curate.methods.judgments import true
+from curate.methods.languages import differ_in_language
 
 Codes: TypeAlias = npt.NDArray[np.uint64]
 
@@ -26,6 +28,8 @@ FINDINGS: Mapping[str, str] = {
     "prompt_mismatch": "chosen and rejected do not answer the same prompt",
     "empty_prompt": "nobody asks anything",
     "prefix_pair": "one answer is the beginning of the other",
+    "near_identical_pair": "19 of 20 characters of chosen and rejected are the same, in order",
+    "language_mismatch": "chosen and rejected are in different scripts or languages",
     "duplicate_pair": "an earlier one has the same prompt and answers",
     "repeated_response": "an answer that three or more different prompts share",
     "refusal": "chosen or rejected declines to answer",
@@ -48,6 +52,7 @@ ERRORS = frozenset(
 
 OF_THE_SET = frozenset({"length_skew", "one_model_wins", "order_imbalance"})
 
+NEARLY = 0.95  # the edit ratio above which two answers hardly differ
 REPEATS = 3  # prompts that share an answer
 ENOUGH = 50  # rows below which a leaning of the set says little
 
@@ -126,6 +131,8 @@ def facts(texts: PairTexts) -> Facts:
         "empty_prompt": unasked,
         "prompt_mismatch": np.zeros(size, bool) if texts.mismatch is None else texts.mismatch,
         "prefix_pair": _prefix(chosen, rejected, length) & true(pc.not_equal(chosen, rejected)),
+        "near_identical_pair": above_ratio(chosen, rejected, NEARLY, length),
+        "language_mismatch": differ_in_language(chosen, rejected),
         "refusal": refusing[0] | refusing[1],
         "refusal_preferred": refusing[0] & ~refusing[1],
     }

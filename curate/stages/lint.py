@@ -44,8 +44,11 @@ class Lint(Stage, name="lint"):
     Writes `lint`, each pair's findings as one text ("truncated, refusal"; empty where there is
     none), and gives the pairs with a finding in `drop` its name as their reason. A row whose
     pairs are all dropped is dropped. `curate lint` does the same for a set on disk.
+    `near_identical_pair` is what stages that change one step or constraint make on purpose, so it
+    is for `drop` only where no stage does.
     """
 
+    version = 2
     scope = "dataset"  # contradictions and repeated answers are between rows
     needs = ("prompt", "candidates", "pairs")
     writes = ("pairs", "lint")

@@ -52,6 +52,20 @@ def test_texts_that_are_the_same_empty_or_the_beginning_of_the_other():
     }
 
 
+def test_answers_that_hardly_differ_are_told_from_equal_ones():
+    long = "The tide follows the moon, which pulls at the sea."
+    other = long.replace("moon", "Moon")
+    rows = [("a?", long, other), ("b?", long, long), ("c?", "2+3", "2+4"), ("d?", "No.", "So.")]
+    assert found_in(*rows) == {"identical_pair": [1], "near_identical_pair": [0]}
+
+
+def test_answers_in_two_languages_are_told():
+    german = "Das ist der Mond, der mit der Sonne an dem Meer zieht und die Flut macht."
+    english = "It is the moon that pulls at the sea with the sun and makes the tide."
+    found = found_in(("a?", english, german), ("b?", english, english + " Really."))
+    assert found["language_mismatch"] == [0]
+
+
 def test_contradictions_and_duplicates_are_of_one_prompt():
     rows = [
         ("a?", "one", "two"), ("a?", "two", "one "), ("b?", "two", "one"), ("a?", "one", "two"),
