@@ -13,6 +13,24 @@ from curate.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent / "recipe_files"
 FIELDS = ("need", "cost", "output", "when", "source", "open")
+NOT_HERE = """\
+## What is not implemented
+
+The losses of these papers are a trainer's. curate writes what they read (CREAM's and rDPO's
+`p_correct`, RDPO's `rationale`, PRO's ranks, a margin) and trains nothing; so OSP's and iREPO's
+losses, which read nothing else, have no recipe.
+
+These ways of making or judging preferences are published too, and curate has none of them:
+
+- PORTIA (Li et al. 2023): long answers cut into pieces that are judged side by side.
+- MaxMin-RLHF, PAL and MiCRo (2024 and 2025): groups of people found by their labels, with a reward
+  model for each. `personas` and `fspo` are for people who are known.
+- The tree search of MCTS-DPO and TPO (Xie et al. 2024, Liao et al. 2024), which chooses what to
+  continue by PUCT and pairs siblings by value and visits. `math_steps` continues every beginning
+  equally often.
+- CycleAlign (Hong et al. 2023): a label from what two rankings have in common in order. `cream`
+  compares two rankings by Kendall's tau.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,7 @@ def page() -> str:
         lines.append(
             f"| {link} | {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", NOT_HERE])
 
 
 def write_recipe(name: str, path: Path) -> None:

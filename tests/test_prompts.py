@@ -75,3 +75,11 @@ def test_unknown_names_and_paths(tmp_path):
     assert load_template(str(path)).fields == {"x"}
     path.write_text("two {y}")
     assert load_template(str(path)).fields == {"y"}
+
+
+def test_a_further_paragraph_is_taken_as_it_is():
+    template = Template("t", "<!-- system -->\nBe brief.\n<!-- user -->\nSay {x}.\n")
+    longer = template.then('In JSON: {"x": "..."}')
+    assert longer.fields == {"x"}
+    assert longer.render(x="hi") == 'Be brief.\n\nSay hi.\n\nIn JSON: {"x": "..."}'
+    assert longer.text != template.text

@@ -27,6 +27,7 @@ from curate.component import Component, Registry
 from curate.schema import CompletionStatus
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+Schema = Mapping[str, Any]  # a JSON schema
 Capability = Literal["chat", "token_probs", "loglikelihood", "structured", "score"]
 
 
@@ -55,7 +56,7 @@ class Request(NamedTuple):
     sampling: Sampling
     seed: int | None
     choices: tuple[str, ...]
-    json_schema: Mapping[str, Any] | None = None
+    json_schema: Schema | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Requests:
     share its text and its tokens. Without `which` there is one call a conversation, in order.
     `seeds` holds one seed a call, in [0, 2**63); it may be None only where sampling is greedy.
     `choices` asks for the probabilities of these short texts as the next token.
-    `json_schema` holds the answers to a JSON schema (engines with the capability "structured").
+    `json_schema` holds the answers to a JSON schema, or each call's to its own (engines with the
+    capability "structured").
     """
 
     conversations: pa.Array
@@ -75,7 +77,7 @@ class Requests:
     which: npt.NDArray[np.int64] | None = None
     seeds: npt.NDArray[np.uint64] | None = None
     choices: tuple[str, ...] = ()
-    json_schema: Mapping[str, Any] | None = None
+    json_schema: Schema | Sequence[Schema] | None = None
 
     def __len__(self) -> int:
         """Return the number of calls."""
@@ -86,8 +88,13 @@ class Requests:
         messages = messages_of(self.conversations)
         which = range(len(messages)) if self.which is None else self.which.tolist()
         seeds = [None] * len(which) if self.seeds is None else self.seeds.tolist()
-        for place, seed in zip(which, seeds, strict=True):
-            yield Request(messages[place], self.sampling, seed, self.choices, self.json_schema)
+        for place, seed, schema in zip(which, seeds, self.schemas(), strict=True):
+            yield Request(messages[place], self.sampling, seed, self.choices, schema)
+
+    def schemas(self) -> Sequence[Schema | None]:
+        """Return the schema of each call."""
+        held = self.json_schema
+        return [held] * len(self) if held is None or isinstance(held, Mapping) else held
 
 
 class Completion(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from curate.methods.answers import json_object
 from curate.methods.verdicts import is_refusal, without_reasoning
 from curate.schema import JudgmentStatus
 
@@ -42,6 +43,17 @@ def read_labels(
     return {}, "refused" if is_refusal(visible) else "parse_error"
 
 
+def json_labels(
+    text: str, asked: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], JudgmentStatus]:
+    """Read what `read_labels` reads from a JSON object {key: label} that is the whole answer."""
+    said, status = json_object(text)
+    if said is None:
+        return {}, status
+    found = {key: said[key] for key, labels in asked.items() if said.get(key) in labels}
+    return found, "ok" if found else "parse_error"
+
+
 def read_list(text: str, most: int) -> list[str]:
     """Return the entries of a list that a model wrote, one a line, at most `most`.
 
@@ -52,6 +64,18 @@ def read_list(text: str, most: int) -> list[str]:
     lines = [line.strip() for line in (visible or "").split("\n") if line.strip()]
     marked = [m["entry"].strip() for line in lines if (m := _ENTRY.match(line))]
     return list(dict.fromkeys(entry for entry in marked or lines if entry))[:most]
+
+
+def json_list(text: str, most: int) -> list[str]:
+    """Return the `texts` of a JSON object, each once and at most `most`; none where it has none.
+
+    What has no letter or digit is no entry: small models copy the form's dots.
+    """
+    said, _ = json_object(text)
+    listed = said.get("texts") if said else None
+    texts = listed if isinstance(listed, list) else []
+    entries = (text.strip() for text in texts if isinstance(text, str))
+    return list(dict.fromkeys(e for e in entries if any(map(str.isalnum, e))))[:most]
 
 
 _ENTRY = re.compile(r"^(?:[-*\u2022]|\d{1,3}[.)])\s+(?P<entry>.*)$")

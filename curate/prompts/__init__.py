@@ -72,6 +72,11 @@ class Template:
         self.check(frozenset(values))
         return "\n\n".join(_join(segments, values) for _, segments in self.sections)
 
+    def then(self, ending: str) -> Template:
+        """Return the template with a further paragraph, taken as it is, in its last message."""
+        plain = ending.replace("{", "{{").replace("}", "}}")
+        return Template(self.name, f"{self.text.rstrip()}\n\n{plain}\n")
+
     def column(self, **values: str | pa.Array) -> pa.Array:
         """Return the texts of `render` for columns of values, as large_string.
 

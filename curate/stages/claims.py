@@ -17,6 +17,7 @@ from curate.methods.claims import Claim, claim_score, read_claims
 from curate.methods.judgments import floats, true
 from curate.prompts import load_template
 from curate.stage import Context, Result
+from curate.stages.calls import Greedy, GreedySampling
 from curate.stages.judging import AskingInForm
 from curate.stages.live import judged, live_candidates
 from curate.stages.shown import fenced, transcripts
@@ -43,6 +44,8 @@ class Claims(AskingInForm, name="claims"):
 
     most: int = Field(default=10, ge=1, le=100)
     """Claims per candidate; the first ones of a longer list count."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
 
     needs = ("id", "prompt", "candidates")
     writes = ("claims",)
@@ -64,7 +67,7 @@ class Claims(AskingInForm, name="claims"):
         own = None
         if self.sampling.temperature:
             own = mix(seeds[live.row], live.place) >> np.uint64(1)
-        schema = _schema(self.most) if self.structured else None
+        schema = self.held(_schema(self.most))
         requests = Requests(asked, self.sampling, seeds=own, json_schema=schema)
         answers = self.ask(requests, ctx)
         entries: list[tuple[int, int, Claim | None, str]] = []

@@ -17,7 +17,7 @@ from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import readings
+from curate.stages.calls import Greedy, GreedySampling, readings
 from curate.stages.filters import below
 from curate.stages.judging import AskingInForm
 from curate.stages.pair_edits import Pairs, edited, read_pairs
@@ -39,6 +39,8 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
     """The judge whose critiques count; by default the first that compared a pair."""
     at_least: float | None = Field(0.5, ge=0, le=1)
     """The least F1 kept; none is dropped where null."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
 
     needs = ("id", "candidates", "judgments", "pairs", "rationales")
     uses = ("rationale_orders",)
@@ -90,7 +92,7 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
         asked = load_template("critique_arguments").conversations(
             len(at), first=first, second=second
         )
-        schema = _schema() if self.structured else None
+        schema = self.held(_schema())
         seeds = own >> np.uint64(1) if self.sampling.temperature else None
         requests = Requests(asked, self.sampling, seeds=seeds, json_schema=schema)
         answers = self.ask(requests, ctx)

@@ -13,12 +13,12 @@ from pydantic import Field
 from curate.arrays import lists, messages_of, structs
 from curate.engines.contract import Requests
 from curate.methods.feedback import CONTENT, DISCONTENT, KINDS, asked_turns, first_signal
-from curate.methods.labels import read_labels
-from curate.prompts import load_template
+from curate.methods.labels import json_labels, read_labels
+from curate.prompts import Template, load_template
 from curate.schema import CANDIDATE, PROMPT
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.shown import fenced
 
 _WANTED = {"content": tuple(CONTENT), "discontent": tuple(DISCONTENT), "any": KINDS[:-1]}
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     why: str | None
 
 
-class FindFeedback(Asking, name="find_feedback"):
+class FindFeedback(AskingInForm, name="find_feedback"):
     """Find the user's first reaction to an answer in each conversation, and cut there.
 
     An engine names the kind of each later user turn: one of nine of content, nine of discontent,
@@ -59,7 +59,7 @@ class FindFeedback(Asking, name="find_feedback"):
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the text and the kinds that the engine is shown."""
-        texts = [load_template("tag_feedback").text, _kinds()]
+        texts = [self._template().text, _kinds()]
         return super().identity() | {"templates": texts}
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
@@ -69,13 +69,14 @@ class FindFeedback(Asking, name="find_feedback"):
         where = np.flatnonzero([bool(turns) for turns in asked])
         requests = self._requests(rows, asked, where, ctx.row_seeds(view["id"], self.kind))
         answers = self.ask(requests, ctx)
+        read = json_labels if self.structured else read_labels
         said, status = answers.text.to_pylist(), answers.status.to_pylist()
         unread = unusable(answers).to_pylist()
         found = [Found(None, None, NOTHING)] * len(rows)
         reactions: list[list[str | None]] = [[None] * len(turns) for turns in rows]
         for place, row in enumerate(where.tolist()):
             keys = {str(turn + 1): KINDS for turn in asked[row]}
-            kinds, why = read_labels(said[place], keys) if status[place] == "ok" else ({}, None)
+            kinds, why = read(said[place], keys) if status[place] == "ok" else ({}, None)
             for turn in asked[row]:
                 reactions[row][turn] = kinds.get(str(turn + 1))
             found[row] = self._found(reactions[row], why or unread[place])
@@ -103,14 +104,20 @@ class FindFeedback(Asking, name="find_feedback"):
             turns = enumerate(rows[row], start=1)
             shown.append("\n\n".join(f"[{k}: {t['role']}]\n{t['content'] or ''}" for k, t in turns))
             wanted.append(", ".join(str(turn + 1) for turn in asked[row]))
-        conversations = load_template("tag_feedback").conversations(
+        conversations = self._template().conversations(
             len(where),
             kinds=_kinds(),
             conversation=fenced(pa.array(shown, pa.large_string()), "conversation", seeds[where]),
             turns=pa.array(wanted, pa.large_string()),
         )
         own = seeds[where] if self.sampling.temperature > 0 else None
-        return Requests(conversations, self.sampling, seeds=own)
+        schemas = [self.held(_schema(asked[row])) or {} for row in where.tolist()]
+        held = schemas if self.structured else None
+        return Requests(conversations, self.sampling, seeds=own, json_schema=held)
+
+    def _template(self) -> Template:
+        plain = load_template("tag_feedback")
+        return plain.then(load_template("end_reactions").render()) if self.structured else plain
 
 
 def _columns(
@@ -139,6 +146,17 @@ def _columns(
         "feedback_kind": pa.array([one.kind for one in found], pa.string()),
         "cut_turn": pa.array(cuts, pa.int32()),
         "reactions": pa.array(reactions, pa.list_(pa.string())),
+    }
+
+
+def _schema(turns: Sequence[int]) -> dict[str, Any]:
+    """Return the schema of one kind under the number of each of these turns."""
+    numbers = [str(turn + 1) for turn in turns]
+    return {
+        "type": "object",
+        "properties": {number: {"type": "string", "enum": list(KINDS)} for number in numbers},
+        "required": numbers,
+        "additionalProperties": False,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from curate.engines.contract import Schema
 from curate.errors import ConfigError
 from curate.methods import answers
 from curate.methods.answers import Reading
@@ -29,14 +30,24 @@ class Form(NamedTuple):
     the readings of an answer about `size` things (items of a checklist, ranked answers; else 1).
     `schema` holds the engine to a JSON answer. With `choices` the verdict is not read at all:
     the engine continues `prefix`, and the probabilities of the choices as its next token count.
+    `listed` names the list in the JSON answer that has an entry for each of the `size` things.
     """
 
     frame: Template
     ending: str
     read: Callable[[str, int], list[Reading]]
-    schema: Mapping[str, Any] | None = None
+    schema: Schema | None = None
     prefix: str = ""
     choices: tuple[str, ...] = ()
+    listed: str = ""
+
+    def of(self, size: int) -> Schema:
+        """Return the schema of an answer about `size` things, which are numbered from 1."""
+        schema = self.schema or {}
+        entries = dict(schema["properties"][self.listed], minItems=size, maxItems=size)
+        if entries["items"] == {"type": "integer"}:
+            entries["items"] = _whole(1, size)
+        return {**schema, "properties": {**schema["properties"], self.listed: entries}}
 
 
 def score_form(low: int, high: int, structured: bool, may_skip: bool = False) -> Form:
@@ -101,7 +112,8 @@ def checklist_form(structured: bool) -> Form:
         listed = {"type": "array", "items": {"type": "string", "enum": ["yes", "no"]}}
         shown = '"items": [yes or no for each question, in order]'
         ending, schema = _json({"items": listed}, shown)
-        return Form(frame, ending, lambda t, size: [answers.json_share(t, size)], schema)
+        form = Form(frame, ending, lambda t, size: [answers.json_share(t, size)], schema)
+        return form._replace(listed="items")
     ending = load_template("end_checklist").render()
     return Form(frame, ending, lambda t, size: [answers.checklist_share(t, size)])
 
@@ -128,7 +140,7 @@ def list_form(structured: bool) -> Form:
     if structured:
         listed = {"type": "array", "items": {"type": "integer"}}
         ending, schema = _json({"ranking": listed}, '"ranking": [numbers, best first]')
-        return Form(frame, ending, answers.json_ranked, schema)
+        return Form(frame, ending, answers.json_ranked, schema, listed="ranking")
     return Form(frame, load_template("end_list").render(), answers.ranked_shares)
 
 
@@ -144,9 +156,23 @@ def grades_form(low: int, high: int, structured: bool, may_skip: bool) -> Form:
             ending + unless,
             lambda t, size: answers.json_listed(t, size, low, high),
             schema,
+            listed="scores",
         )
     ending = load_template("end_list_grades").render(low=str(low), high=str(high)) + unless
     return Form(frame, ending, lambda t, size: answers.listed_scores(t, size, low, high))
+
+
+def shortened(schema: Schema, longest: int) -> dict[str, Any]:
+    """Return a schema whose free texts have at most `longest` characters each."""
+    short: dict[str, Any] = {}
+    for name, value in schema.items():
+        if isinstance(value, Mapping):
+            value = shortened(value, longest)
+        elif isinstance(value, list):
+            value = [shortened(v, longest) if isinstance(v, Mapping) else v for v in value]
+        short[name] = value
+    free = schema.get("type") == "string" and "enum" not in schema
+    return {**short, "maxLength": longest} if free else short
 
 
 def first_preferred(text: str) -> Reading:

@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix, one_chunk, structs
-from curate.engines.contract import Capability, Requests
+from curate.engines.contract import Requests
 from curate.methods.answers import json_object, unfenced
 from curate.prompts import load_template
 from curate.schema import CANDIDATE, DROP, FAIL, PROMPT
 from curate.stage import Context, Result
 from curate.stages.calls import Varied, VariedSampling
 from curate.stages.generate import Generate
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 
 
 def answer_set(text: str, n: int) -> list[str] | None:
@@ -35,7 +35,7 @@ def answer_set(text: str, n: int) -> list[str] | None:
     return texts if len(set(texts)) == n else None
 
 
-class GenerateSet(Asking, name="generate_set"):
+class GenerateSet(AskingInForm, name="generate_set"):
     """Append `n` answers to each prompt's candidates that one call wrote to differ in values.
 
     Independent samples of one model agree about values that people disagree about; answers asked
@@ -52,16 +52,10 @@ class GenerateSet(Asking, name="generate_set"):
     sampling: Varied = VariedSampling()
     """How to draw; the temperature is 0.7 where not given. `max_tokens` holds for all answers
     of a set together."""
-    structured: bool = False
-    """Hold the engine to an answer in JSON (needs an engine that can)."""
 
     needs = ("id", "prompt")
     writes = ("answered_together",)
     appends = ("candidates",)
-
-    def capabilities(self) -> tuple[Capability, ...]:
-        """What `structured` needs."""
-        return ("structured",) if self.structured else ()
 
     def identity(self) -> dict[str, Any]:
         """The fields and the text that asks for a set."""
@@ -107,7 +101,7 @@ class GenerateSet(Asking, name="generate_set"):
         asked, turns = self._asked(view)
         sets: list[Sequence[str]] = [()] * len(view)
         seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}\0{self.n}\0{self.system}")
-        schema = self._schema() if self.structured else None
+        schema = self.held(self._schema())
         requests = Requests(
             pa.array(turns, PROMPT), self.sampling, seeds=seeds[asked], json_schema=schema
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -106,7 +107,8 @@ class Judge(Judging, name="judge"):
         texts = [load_template("judge_reference").text]
         for question in self._questions():
             texts += [question.form.frame.text, question.criterion, question.form.ending]
-        return super().identity() | {"templates": texts}
+        listed = {"listed": True} if self._questions()[0].form.listed else {}
+        return super().identity() | {"templates": texts} | listed
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises StageError above `max_error_rate`."""
@@ -115,17 +117,15 @@ class Judge(Judging, name="judge"):
             own = row_items(view[self.items], self.items)
             live = live.of_rows(own[1] > 0)
         count_steering(ctx, live.texts)
-        questions = self._questions()
-        requests = self._requests(view, live, own and own[0], ctx)
-        answers = self.ask(requests, ctx)
+        questions, form = self._questions(), self._questions()[0].form
+        sizes = [own[1][live.row]] if own else [np.full(len(live.row), q.size) for q in questions]
+        each_call = np.repeat(np.concatenate(sizes), self.samples)
+        asked = self._requests(view, live, own and own[0], ctx)
+        answers = self.ask(replace(asked, json_schema=self.schemas(form, each_call)), ctx)
         if self.score == "expected":
             score, spread, status = expected_scores(answers, self.low, self.high, self.min_mass)
         else:
-            sizes = (
-                [own[1][live.row]] if own else [np.full(len(live.row), q.size) for q in questions]
-            )
-            each_call = np.repeat(np.concatenate(sizes), self.samples)
-            (score, status), spread = readings(answers, questions[0].form.read, each_call), None
+            (score, status), spread = readings(answers, form.read, each_call), None
         aspects = [aspect for question in questions for aspect in question.aspects]
         # Calls lie by question, candidate, sample; a row's judgments by candidate first.
         shape = (len(questions), len(live.row), self.samples, len(questions[0].aspects))
@@ -186,7 +186,7 @@ class Judge(Judging, name="judge"):
             asked.append(form.frame.conversations(size, form.prefix or None, **shown))
         draw, form = self._draw(), questions[0].form
         requests = partial(Requests, one_chunk(pa.chunked_array(asked)), draw)
-        requests = partial(requests, choices=form.choices, json_schema=form.schema)
+        requests = partial(requests, choices=form.choices)
         if draw.temperature == 0.0:
             return requests()
         call = np.repeat(np.arange(size * len(questions)), self.samples)

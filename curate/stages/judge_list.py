@@ -83,7 +83,8 @@ class JudgeList(Judging, name="judge_list"):
                 (load_rubric(rubric), load_template("judge_reference")),
             )
             texts += [form.frame.text, form.ending, *(template.text for template in others)]
-        return super().identity() | {"templates": texts}
+        listed = {"listed": True} if self.structured else {}
+        return super().identity() | {"templates": texts} | listed
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the new judgments. Raises StageError above `max_error_rate`."""
@@ -91,15 +92,17 @@ class JudgeList(Judging, name="judge_list"):
         count_steering(ctx, live.texts)
         rubrics = several(self.rubric)
         asked = [self._asked(view, live, rubric, ctx) for rubric in rubrics]
-        schema = self._form(next(iter(self.not_applicable), rubrics[0])).schema
+        form = self._form(next(iter(self.not_applicable), rubrics[0]))
         conversations = one_chunk(pa.chunked_array([calls for _, calls, _ in asked]))
         seeds = np.concatenate([seeds for *_, seeds in asked]) if self._draws() else None
-        requests = Requests(conversations, self.sampling, None, seeds, json_schema=schema)
-        answers, shown = self.ask(requests, ctx), [each for each, *_ in asked]
+        shown = [each for each, *_ in asked]
         sizes, row, place = (
             np.concatenate([getattr(each, name) for each in shown])
             for name in ("sizes", "row", "place")
         )
+        schemas = self.schemas(form, sizes)
+        requests = Requests(conversations, self.sampling, None, seeds, json_schema=schemas)
+        answers = self.ask(requests, ctx)
         score, status = readings(answers, self._form(rubrics[0]).read, sizes)
         aspect = np.repeat(np.arange(len(rubrics)), [len(each.row) for each in shown])
         status = only_applicable(status, aspect, rubrics, self.not_applicable)

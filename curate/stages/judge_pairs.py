@@ -203,7 +203,7 @@ class JudgePairs(Judging, name="judge_pairs"):
         draw = self.sampling
         if form.choices:
             draw = draw.model_copy(update={"max_tokens": 1})
-        return Requests(conversations, draw, which, seeded, form.choices, form.schema)
+        return Requests(conversations, draw, which, seeded, form.choices, self.held(form.schema))
 
     def _examples(
         self, view: pa.Table, row: npt.NDArray[np.int64], seeds: npt.NDArray[np.uint64]

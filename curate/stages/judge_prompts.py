@@ -23,13 +23,13 @@ from curate.stages.calls import (
 )
 from curate.stages.filters import below
 from curate.stages.forms import Form, expected_form, score_form
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
 from curate.stages.shown import fenced, transcripts
 
 
-class JudgePrompts(Asking, name="judge_prompts"):
+class JudgePrompts(AskingInForm, name="judge_prompts"):
     """Write a judge's score of each prompt to a column, and drop the prompts below `at_least`.
 
     One call a prompt, before answers are paid for: COIG-P (2025) drops queries below 5 of 10,
@@ -64,6 +64,8 @@ class JudgePrompts(Asking, name="judge_prompts"):
             raise ValueError("low must be below high")
         if self.score == "expected" and self.high > 9:
             raise ValueError("score: expected needs one-digit scores; set high to 9 or less")
+        if self.score == "expected" and self.structured:
+            raise ValueError("score: expected asks for one token; drop structured")
         load_rubric(self.rubric)
         return self
 
@@ -106,8 +108,10 @@ class JudgePrompts(Asking, name="judge_prompts"):
         frame = load_template("judge_prompt")
         if self.score == "expected":
             return expected_form(self.low, self.high)._replace(frame=frame)
-        ending = load_template("end_request").render()
-        return score_form(self.low, self.high, False)._replace(frame=frame, ending=ending)
+        form = score_form(self.low, self.high, self.structured)._replace(frame=frame)
+        return (
+            form if self.structured else form._replace(ending=load_template("end_request").render())
+        )
 
     def _requests(self, view: pa.Table, form: Form, seeds: npt.NDArray[np.uint64]) -> Requests:
         asked = form.frame.conversations(
@@ -123,4 +127,5 @@ class JudgePrompts(Asking, name="judge_prompts"):
         if form.choices:
             draw = draw.model_copy(update={"max_tokens": 1})
         own = mix(seeds, 1) >> np.uint64(1) if draw.temperature > 0 else None
-        return Requests(asked, draw, seeds=own, choices=form.choices)
+        schema = self.held(form.schema)
+        return Requests(asked, draw, seeds=own, choices=form.choices, json_schema=schema)

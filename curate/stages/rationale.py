@@ -10,18 +10,29 @@ import pyarrow as pa
 
 from curate.arrays import lengths, lists, mix
 from curate.engines.contract import Requests
+from curate.methods.answers import json_object
 from curate.methods.verdicts import Verdict, closing_verdict, is_refusal, without_reasoning
 from curate.prompts import Template, load_template
 from curate.schema import JudgmentStatus
 from curate.stage import Context, Result
 from curate.stages.calls import Varied, VariedSampling
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
 from curate.stages.shown import fenced, shown_answers, transcripts
 
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string"},
+        "better": {"type": "string", "enum": ["A", "B"]},
+    },
+    "required": ["rationale", "better"],
+    "additionalProperties": False,
+}
 
-class Rationale(Asking, name="rationale"):
+
+class Rationale(AskingInForm, name="rationale"):
     """Write one rationale per live pair, aligned with the pairs; null for dropped pairs.
 
     Which answer is shown as A is drawn from the row's seed and kept in `rationale_orders` ("ab":
@@ -52,7 +63,7 @@ class Rationale(Asking, name="rationale"):
     def identity(self) -> dict[str, Any]:
         """The fields and the templates' texts."""
         texts = [self._template(kind).text for kind in self._kinds()]
-        return super().identity() | {"templates": [*texts, load_template("end_rationale").text]}
+        return super().identity() | {"templates": [*texts, self._ending().text]}
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the rationales and their orders. Raises StageError above `max_error_rate`."""
@@ -63,7 +74,7 @@ class Rationale(Asking, name="rationale"):
         answers = self.ask(self._requests(view, found, seeds, drawn, chosen_first), ctx)
         preferred = np.where(chosen_first, "A", "B").tolist() * len(kinds)
         read = [
-            usable_rationale(text, status, side)
+            usable_rationale(text, status, side, self.structured)
             for text, status, side in zip(
                 answers.text.to_pylist(), answers.status.to_pylist(), preferred, strict=True
             )
@@ -106,12 +117,16 @@ class Rationale(Asking, name="rationale"):
             "first": shown_answers(view["candidates"], found.row, first, seeds),
             "second": shown_answers(view["candidates"], found.row, second, seeds),
             "preferred": preferred,
-            "ending": load_template("end_rationale").column(preferred=preferred),
+            "ending": self._ending().column(preferred=preferred),
         }
         kinds = self._kinds()
         asked = [self._template(kind).conversations(len(drawn), **shown) for kind in kinds]
         own = [drawn, *(mix(drawn, k) >> np.uint64(1) for k in range(1, len(kinds)))]
-        return Requests(pa.concat_arrays(asked), self.sampling, seeds=np.concatenate(own))
+        calls, seeded = pa.concat_arrays(asked), np.concatenate(own)
+        return Requests(calls, self.sampling, seeds=seeded, json_schema=self.held(_SCHEMA))
+
+    def _ending(self) -> Template:
+        return load_template("end_rationale_json" if self.structured else "end_rationale")
 
     def _kinds(self) -> tuple[str, ...]:
         return ("general", "specific") if self.detail == "both" else (self.detail,)
@@ -121,25 +136,35 @@ class Rationale(Asking, name="rationale"):
 
 
 def usable_rationale(
-    text: str, status: str, preferred: Verdict
+    text: str, status: str, preferred: Verdict, structured: bool = False
 ) -> tuple[str | None, JudgmentStatus | Literal["contradiction"]]:
     """Return the rationale in an answer and "ok", or None and why there is none.
 
-    A usable one ends in the verdict `preferred`, which is taken off. Another verdict is a
-    contradiction, and none at all a parse_error.
+    A usable one ends in the verdict `preferred`, which is taken off; a `structured` one says it
+    beside the rationale. Another verdict is a contradiction, and none at all a parse_error.
     """
     if status != "ok":
         return None, cast("JudgmentStatus", status)
-    visible = without_reasoning(text)
+    visible = text if structured else without_reasoning(text)
     if visible is None:
         return None, "truncated"
-    closing = closing_verdict(visible)
+    closing = _told(text) if structured else closing_verdict(visible)
     if closing is None or not closing[0]:
         return None, "refused" if is_refusal(visible) else "parse_error"
     body, verdict = closing
     if is_refusal(body):
         return None, "refused"
     return (body, "ok") if verdict == preferred else (None, "contradiction")
+
+
+def _told(text: str) -> tuple[str, Verdict] | None:
+    """Return the rationale and the verdict of a JSON object, or None where one is missing."""
+    found, _ = json_object(text)
+    said, better = (found or {}).get("rationale"), (found or {}).get("better")
+    if not isinstance(said, str) or better not in ("A", "B"):
+        return None
+    worded = any(map(str.isalnum, said))  # small models copy the form's dots
+    return said.strip() if worded else "", cast("Verdict", better)
 
 
 def _of_pairs(

@@ -14,6 +14,7 @@ from curate.engines.contract import Requests
 from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
 from curate.stage import Context, Result
+from curate.stages.calls import Greedy, GreedySampling
 from curate.stages.judging import AskingInForm
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
@@ -42,6 +43,8 @@ class Tag(AskingInForm, name="tag"):
     """Most open tags of a prompt; what comes after them is left out."""
     to: NewColumn = "tags"
     """The column to write, of lists of texts."""
+    sampling: Greedy = GreedySampling()
+    """How to draw; greedy where no temperature is given."""
 
     needs = ("id", "prompt")
 
@@ -74,7 +77,7 @@ class Tag(AskingInForm, name="tag"):
             ending=self._ending(),
         )
         own = mix(seeds, 1) >> np.uint64(1) if self.sampling.temperature > 0 else None
-        schema = self._schema() if self.structured else None
+        schema = self.held(self._schema())
         requests = Requests(asked, self.sampling, seeds=own, json_schema=schema)
         answers = self.ask(requests, ctx)
         found = map_distinct(answers.text, self._read, _READ)

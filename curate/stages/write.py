@@ -9,18 +9,19 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
 from curate.engines.contract import Requests
+from curate.methods.answers import json_object
 from curate.methods.judgments import true
-from curate.methods.labels import read_list
+from curate.methods.labels import json_list, read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
-from curate.stages.judging import Asking
+from curate.stages.judging import AskingInForm
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
 
 
-class Write(Asking, name="write"):
+class Write(AskingInForm, name="write"):
     """Write a text for each row to a column, by an engine that is shown what the template names.
 
     Every placeholder of the template is a column of that name: `{prompt}` is the whole
@@ -90,7 +91,8 @@ class Write(Asking, name="write"):
         }
         asked = self._template().conversations(len(view), **shown)
         own = seeds if self.sampling.temperature > 0 else None
-        answers = self.ask(Requests(asked, self.sampling, seeds=own), ctx)
+        schema = self.held(self._schema())
+        answers = self.ask(Requests(asked, self.sampling, seeds=own, json_schema=schema), ctx)
         said = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
         found = [self._read(text, status) for text, status in said]
         kind = pa.list_(pa.string()) if self.form == "list" else pa.string()
@@ -105,6 +107,11 @@ class Write(Asking, name="write"):
 
     def _read(self, text: str, status: str) -> str | list[str] | None:
         """Return what an answer gives; of a list that was cut off the lines that are whole."""
+        if self.structured:
+            if self.form == "list":
+                return json_list(text, self.most) or None
+            said = (json_object(text)[0] or {}).get("text")
+            return said.strip() or None if isinstance(said, str) else None
         if self.form == "text":
             return text.strip() or None if status == "ok" else None
         if status == "truncated":
@@ -112,7 +119,22 @@ class Write(Asking, name="write"):
         return read_list(text, self.most) or None if status in ("ok", "truncated") else None
 
     def _template(self) -> Template:
-        return load_template(self.template)
+        plain = load_template(self.template)
+        if not self.structured:
+            return plain
+        shown = '{"text": "..."}' if self.form == "text" else '{"texts": ["...", "..."]}'
+        return plain.then(load_template("end_texts").render(form=shown))
+
+    def _schema(self) -> dict[str, Any]:
+        text: dict[str, Any] = {"type": "string"}
+        listed = {"type": "array", "items": text, "minItems": 1, "maxItems": self.most}
+        properties = {"text": text} if self.form == "text" else {"texts": listed}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
 
     def _shown(self) -> dict[str, str]:
         """Return the column that each placeholder stands for, sorted by placeholder."""

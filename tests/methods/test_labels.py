@@ -1,6 +1,6 @@
 import pytest
 
-from curate.methods.labels import read_labels, read_list
+from curate.methods.labels import json_labels, json_list, read_labels, read_list
 
 ASKED = {"2": ("thanks", "none"), "4": ("thanks", "none")}
 
@@ -34,3 +34,24 @@ def test_a_list_is_its_marked_lines_or_all_lines():
     assert read_list("Is it short?\nIs it kind?", 1) == ["Is it short?"]
     assert read_list("<think>- no</think>\n- yes", 9) == ["yes"]
     assert read_list("<think>- no", 9) == read_list(" \n ", 9) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "status"),
+    [
+        ('{"2": "thanks", "4": "none"}', {"2": "thanks", "4": "none"}, "ok"),
+        ('{"2": "happy", "4": "none", "6": "none"}', {"4": "none"}, "ok"),
+        ('{"2": ["thanks"], "4": null}', {}, "parse_error"),
+        ("2: thanks", {}, "parse_error"),
+        ("<think>so", {}, "truncated"),
+        ("I cannot help with that.", {}, "refused"),
+    ],
+)
+def test_labels_in_json_are_those_that_were_asked_for(text, found, status):
+    assert json_labels(text, ASKED) == (found, status)
+
+
+def test_a_list_in_json_holds_texts_that_say_something():
+    assert json_list('{"texts": [" one ", "...", "two", "one", 3, "three"]}', 2) == ["one", "two"]
+    for empty in ('{"texts": "one"}', '{"text": ["one"]}', '["one"]', "- one", ""):
+        assert json_list(empty, 9) == []

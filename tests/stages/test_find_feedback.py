@@ -159,3 +159,21 @@ def test_a_conversation_whose_call_failed_is_a_failed_row():
     assert made["drop"].to_pylist()[1:] == [
         None, "reactions not read: prompt too long: 9 tokens, window 8", None,
     ]  # fmt: skip
+
+
+def test_kinds_in_json_are_asked_for_under_the_turns_numbers():
+    kinds = {"3": "ignored", "5": "gratitude"}
+
+    def told(request):
+        return Completion(json.dumps({k: kinds[k] for k in request.json_schema["required"]}))
+
+    ctx = context(told)
+    made = FindFeedback(engine="fake", structured=True).apply(view("angry", "then_thanks"), ctx)
+    assert made["feedback_kind"].to_pylist() == ["ignored", "ignored"]
+    assert made["reactions"].to_pylist()[1] == [None, None, "ignored", None, "gratitude"]
+    asked = [request.json_schema for request in ctx.engines["fake"].requests]
+    assert [schema["required"] for schema in asked] == [["3"], ["3", "5"]]
+    assert asked[0]["properties"]["3"]["enum"][-1] == "none"
+    plain = context(lambda _: Completion("3: ignored"))
+    lost = FindFeedback(engine="fake", structured=True).apply(view("angry"), plain)
+    assert lost["drop"].to_pylist() == ["reactions not read: parse_error"]

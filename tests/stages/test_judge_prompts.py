@@ -63,3 +63,19 @@ def test_wrong_fields_are_refused():
         JudgePrompts(engine="x", to="pairs")
     with pytest.raises(ConfigError, match="no built-in prompt"):
         JudgePrompts(engine="x", rubric="requst")
+
+
+def test_a_verdict_in_json_is_read():
+    said = {"question 0": '{"feedback": "Clear.", "score": 7}', "question 1": "Score: 7"}
+
+    def reply(request):
+        return next(Completion(v) for k, v in said.items() if k in request.messages[-1]["content"])
+
+    ctx = context(reply)
+    made = JudgePrompts(engine="fake", structured=True, at_least=5).apply(table([[], []]), ctx)
+    assert made["prompt_score"].to_pylist() == [7, None]
+    assert made["drop"].to_pylist() == [None, "no prompt score: parse_error"]
+    request = ctx.engines["fake"].requests[0]
+    assert request.json_schema["properties"]["score"]["enum"] == list(range(1, 11))
+    assert "Score: N" not in request.messages[-1]["content"]
+    assert '"score": N' in request.messages[-1]["content"]

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from fake_engine import context, table
 
@@ -150,3 +152,33 @@ def test_required_drops_the_pairs_without_one():
     ]
     lost = stage.apply(view, context(lambda r: Completion("I cannot help with that.")))
     assert lost[DROP].to_pylist() == ["no rationale that supports the label"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "rationale", "status"),
+    [
+        ('{"rationale": " Clear. ", "better": "A"}', "Clear.", "ok"),
+        ('{"rationale": "It says <think>.", "better": "A"}', "It says <think>.", "ok"),
+        ('{"rationale": "Clear.", "better": "B"}', None, "contradiction"),
+        ('{"rationale": "...", "better": "A"}', None, "parse_error"),
+        ('{"rationale": "Clear.", "better": "C"}', None, "parse_error"),
+        ('{"rationale": "I cannot help with that.", "better": "A"}', None, "refused"),
+        ("Clear.\n[[A]]", None, "parse_error"),
+    ],
+)
+def test_a_rationale_in_json(text, rationale, status):
+    assert usable_rationale(text, "ok", "A", structured=True) == (rationale, status)
+
+
+def test_a_rationale_in_json_is_asked_for_in_json():
+    view = table([["good", "bad"]] * 4, pairs=[[(0, 1, None)]] * 4)
+    ctx = context(
+        lambda r: Completion(json.dumps({"rationale": "It counts.", "better": preferred(r)}))
+    )
+    made = Rationale(engine="fake", structured=True).apply(view, ctx)
+    assert made["rationales"].to_pylist() == [["It counts."]] * 4
+    for request in ctx.engines["fake"].requests:
+        assert list(request.json_schema["properties"]) == ["rationale", "better"]
+        said = request.messages[-1]["content"]
+        assert said.endswith('{"rationale": "...", "better": "..."}')
+        assert f"not Answer {preferred(request)}:" in said

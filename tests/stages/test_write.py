@@ -96,3 +96,21 @@ def test_what_cannot_be_is_refused(tmp_path):
     rows = view().append_column("number", pa.array([1, 2, 3]))
     with pytest.raises(StageError, match="holds int64"):
         stage.apply(rows, context(reply))
+
+
+def test_a_text_or_a_list_in_json():
+    said = {
+        "list": '{"texts": ["Is it short?", "...", "Is it kind?"]}',
+        "text": '{"text": " A note. "}',
+    }
+    for form, expected in (("list", ["Is it short?", "Is it kind?"]), ("text", "A note.")):
+        ctx = context(lambda _, form=form: Completion(said[form]))
+        fields = {"template": "write_criteria", "form": form, "to": "note", "structured": True}
+        stage = Write(engine="fake", **fields)
+        assert stage.apply(view(), ctx)["note"].to_pylist() == [expected] * 3
+        request = ctx.engines["fake"].requests[0]
+        shown = '["...", "..."]}' if form == "list" else '"..."}'
+        assert request.messages[-1]["content"].endswith(shown)
+        assert request.json_schema["required"] == ["texts" if form == "list" else "text"]
+        other = context(lambda _: Completion("- Is it short?"))
+        assert stage.apply(view(), other)["drop"].to_pylist() == ["no note: empty"] * 3
