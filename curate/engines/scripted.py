@@ -29,6 +29,7 @@ from curate.engines.contract import (
     Requests,
     Reward,
 )
+from curate.engines.scripted_json import json_text
 
 _WORDS = (
     "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heath",
@@ -40,12 +41,13 @@ _FAILURE = "scripted failure"
 class Scripted(EngineSpec, name="scripted"):
     """Tests only: answers are picked by a hash of messages and seed.
 
-    `replies` are the possible answers (words from the hash where empty); `delay_s` is waited
-    once a call; one request in `fail_every` comes back as `api_error` (0: none).
+    `replies` are the possible answers (where empty, words from the hash, or JSON that fits the
+    schema asked for); `delay_s` is waited once a call; one request in `fail_every` comes back as
+    `api_error` (0: none).
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {"chat", "token_probs", "loglikelihood", "score"}
+        {"chat", "token_probs", "loglikelihood", "structured", "score"}
     )
 
     model: str = "scripted"
@@ -88,7 +90,7 @@ class ScriptedEngine:
         logprobs = _choice_logprobs(keys, choices)
         logprobs[failed] = np.nan
         return Completions(
-            text=pc.if_else(bad, "", self._texts(keys)),
+            text=pc.if_else(bad, "", self._texts(keys, requests)),
             status=pc.if_else(bad, "api_error", "ok"),
             finish_reason=pc.if_else(bad, "error", "stop"),
             tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(4, pa.int32())),
@@ -126,7 +128,7 @@ class ScriptedEngine:
         if self._spec.delay_s:  # even no time at all would hand the turn to another thread
             time.sleep(self._spec.delay_s)
 
-    def _texts(self, keys: npt.NDArray[np.uint64]) -> pa.Array:
+    def _texts(self, keys: npt.NDArray[np.uint64], requests: Requests) -> pa.Array:
         # The low bits decide on failure, so another part of the hash picks the answer.
         if self._spec.replies:
             replies = pa.array(self._spec.replies, pa.string())
@@ -135,7 +137,12 @@ class ScriptedEngine:
             _phrases().take(pa.array(keys >> np.uint64(shift) & np.uint64(255)))
             for shift in (56, 48)
         )
-        return pc.binary_join_element_wise(first, second, " ")
+        said = pc.binary_join_element_wise(first, second, " ")
+        if requests.json_schema is None:
+            return said
+        each = zip(requests.schemas(), keys.tolist(), said.to_pylist(), strict=True)
+        made = (json_text(schema or {}, key, words) for schema, key, words in each)
+        return pa.array(list(made), pa.string())
 
 
 @cache
