@@ -21,6 +21,7 @@ import numpy as np
 from curate.methods.coverage import facility_location, farthest_first
 from curate.methods.neighbours import exact_graph, ivf_graph
 from curate.methods.ranked import deita
+from curate.methods.spread import determinantal
 from curate.methods.vectors import unit
 
 K, WIDTH = 10, 384
@@ -195,6 +196,9 @@ def topics(path: str) -> None:
         f"random {np.mean(random):.1f} +- {np.std(random):.1f}", np.percentile(random, [2.5, 97.5])
     )
     print("farthest first", len(set(labels[farthest_first(vectors, n // 2, 0)[0]])))
+    for width in (0.25, 0.5, 1.0, 2.0):
+        found = len(set(labels[determinantal(vectors, n // 2, width)]))
+        print(f"dpp, width={width}: {found}")
     for k in (1, 2, 3, 5, 10, 50, n - 1):
         near = exact_graph(vectors, k)
         picks, _ = facility_location(near, np.clip(near.cosine, 0, 1), n // 2)

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Ints
+from curate.arrays import Floats, Ints
 from curate.errors import ConfigError
+from curate.methods.spread import novel_sum, vendi_of_cosines
 from curate.methods.vectors import unit
 
 Matrix = npt.NDArray[Any]
 
 BLOCK = 8192  # rows of one matrix product
+NOVEL = 500  # most rows whose pairs are all looked at
+NEAREST = 10  # neighbours that a density is made of
 
 
 class Measure(NamedTuple):
@@ -33,13 +36,17 @@ class SelectionReport(NamedTuple):
     """`neighbour_cosine`: mean over chosen rows of the highest cosine to another chosen row (low
     is diverse). `coverage_cosine`: mean over all rows of the highest cosine to a chosen one (high
     is representative). `radius`: the largest Euclidean distance, between unit vectors, of a row
-    to the nearest chosen one. `labels`: distinct labels among the chosen, None without labels.
+    to the nearest chosen one. `vendi`: the effective number of distinct rows among the chosen.
+    `novelty`: NovelSum of the chosen, which counts distance for more where rows are dense (both in
+    `methods.spread`). `labels`: distinct labels among the chosen, None without labels.
     """
 
     size: int
     neighbour_cosine: Measure
     coverage_cosine: Measure
     radius: Measure
+    vendi: Measure
+    novelty: Measure
     labels: Measure | None
 
 
@@ -70,8 +77,9 @@ def selection_report(
         ]
     )
     found = [_compare(measured[0, i], measured[1:, i]) for i in range(measured.shape[1])]
-    near, cover, radius, known = found
-    return SelectionReport(len(rows), near, cover, radius, known if names is not None else None)
+    near, cover, radius, distinct, novelty, known = found
+    reached = known if names is not None else None
+    return SelectionReport(len(rows), near, cover, radius, distinct, novelty, reached)
 
 
 def _drawn(rng: np.random.Generator, n: int, size: int) -> Ints:
@@ -85,13 +93,11 @@ def _compare(value: float, random: npt.NDArray[np.float64]) -> Measure:
     return Measure(float(value), float(random.mean()), float(low), float(high))
 
 
-def _measured(
-    vectors: Matrix, rows: Ints, probes: Ints, names: Ints | None
-) -> tuple[float, float, float, float]:
-    """Return neighbour cosine, coverage cosine, radius and number of labels of one selection."""
+def _measured(vectors: Matrix, rows: Ints, probes: Ints, names: Ints | None) -> tuple[float, ...]:
+    """Return what a SelectionReport holds of one selection."""
     labels = float(len(np.unique(names[rows]))) if names is not None else np.nan
     if not len(rows):
-        return np.nan, np.nan, np.nan, labels
+        return *[np.nan] * 5, labels
     some = rows[np.linspace(0, len(rows) - 1, min(len(probes), len(rows))).astype(np.int64)]
     own, other = np.full(len(some), -np.inf), np.full(len(probes), -np.inf)
     inside, outside = unit(vectors[some]), unit(vectors[probes])
@@ -104,4 +110,15 @@ def _measured(
         np.maximum(other, (outside @ held.T).max(axis=1), out=other)
     radius = float(np.sqrt(np.maximum(2.0 - 2.0 * other.min(), 0.0)))
     mean = float(own.mean()) if len(rows) > 1 else np.nan
-    return mean, float(other.mean()), radius, labels
+    few = np.linspace(0, len(some) - 1, min(NOVEL, len(some))).astype(np.int64)
+    novelty = novel_sum(inside[few], _density(vectors, some[few], probes))
+    return mean, float(other.mean()), radius, vendi_of_cosines(inside), novelty, labels
+
+
+def _density(vectors: Matrix, rows: Ints, crowd: Ints) -> Floats:
+    """Return 1 over the rows' mean cosine distance to their nearest others in the crowd."""
+    near = min(NEAREST, len(crowd) - 1) or 1
+    cosine = unit(vectors[rows]) @ unit(vectors[crowd]).T
+    cosine[rows[:, None] == crowd[None, :]] = -1.0
+    away = 1.0 - np.partition(cosine, len(crowd) - near, axis=1)[:, -near:]
+    return np.asarray(1.0 / np.maximum(away.mean(axis=1, dtype=np.float64), 1e-3))

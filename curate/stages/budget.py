@@ -120,6 +120,8 @@ def tally_report(ctx: Context, pool: Pool, chosen: Ints, topic: Column | None = 
         "neighbour_cosine": report.neighbour_cosine,
         "coverage_cosine": report.coverage_cosine,
         "radius": report.radius,
+        "vendi": report.vendi,
+        "novelty": report.novelty,
     }
     if report.labels is not None:
         measures["topics_reached"] = report.labels

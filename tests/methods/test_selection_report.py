@@ -18,6 +18,12 @@ def test_numbers_of_a_small_selection():
     nearest = [1.0, np.cos(0.1), 1.0, np.cos(2.0)]
     assert report.coverage_cosine.value == pytest.approx(np.mean(nearest), abs=1e-6)
     assert report.radius.value == pytest.approx(2 * np.sin(1.0), abs=1e-6)
+    shares = np.array([1 + np.cos(1.0), 1 - np.cos(1.0)]) / 2
+    assert report.vendi.value == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), abs=1e-5)
+    # Each one's other is at distance 1 - cos 1, and is scaled by that one's own density.
+    away = 1 - np.cos([[0.1, 1.0, 3.0], [1.0, 0.9, 2.0]])
+    density = (1 / away.mean(axis=1)) ** 0.5
+    assert report.novelty.value == pytest.approx((1 - np.cos(1.0)) * density.mean(), abs=1e-6)
     assert report.labels is not None
     assert report.labels.value == 2
 
@@ -31,6 +37,7 @@ def test_a_diverse_selection_is_told_from_a_random_one():
     assert report.neighbour_cosine.value < report.neighbour_cosine.low
     assert report.radius.value < report.radius.low
     assert report.labels.value > report.labels.high
+    assert report.vendi.value > report.vendi.high
     assert report == selection_report(vectors, chosen, labels.tolist())
     random = selection_report(vectors, rng.choice(600, 40, replace=False), labels.tolist())
     assert random.labels.low - 2 <= random.labels.value <= random.labels.high + 2

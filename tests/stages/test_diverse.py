@@ -15,7 +15,8 @@ from curate.stages.diverse import Diverse
 pytest.importorskip("faiss")
 
 METHODS = [
-    "farthest_first", "facility_location", "clusters", "mmr", "knn_density", "knn_entropy", "deita"
+    "farthest_first", "facility_location", "clusters", "mmr", "dpp",
+    "knn_density", "knn_entropy", "deita",
 ]  # fmt: skip
 
 
@@ -59,6 +60,13 @@ def test_starts_at_the_best_row():
 def test_deita_as_a_stage():
     view = rows([(1, 0), (1, 0.01), (0, 1)], q=[1.0, 2.0, 0.0])
     assert kept(Diverse(keep=2, method="deita", quality="q"), view) == [1, 2]
+
+
+def test_dpp_takes_what_the_chosen_rows_tell_least_about():
+    view = rows(circle(0.0, 0.01, 1.5, 1.6, 3.0, 3.01), q=[0.0, 0.1, 0.0, 0.1, 0.1, None])
+    assert kept(Diverse(keep=3, method="dpp"), view) == [0, 2, 5]
+    better = Diverse(keep=3, method="dpp", quality="q", balance=0.9)
+    assert kept(better, view) == [1, 3, 4]
 
 
 def test_entropy_weighs_quality_against_the_distance_to_neighbours():
