@@ -93,23 +93,40 @@ class Space:
         return np.concatenate([self.load(name, number) for number in range(count)], axis=-1)
 
     def join(self, name: str) -> npt.NDArray[Any]:
-        """Put the spans' one-dimensional arrays into one file, number 0 of their name; return it.
+        """Put the spans' arrays into one file, number 0 of the name "... of all"; return it.
 
-        They go one by one, so that memory holds one of them at most.
+        They go one below the other and one by one, so that memory holds one of them at most.
+        Empty ones may lack the others' width.
         """
-        sizes = [len(self.load(name, number)) for number in range(self.spans)]
-        kind = self.load(name).dtype
+        arrays = [self.load(name, number) for number in range(self.spans)]
+        arrays = [array for array in arrays if len(array)] or arrays[:1]
+        shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
         scratch = self.folder / f".{uuid.uuid4().hex}"
         with writing(self.folder):
             with scratch.open("wb") as file:
-                head = {"shape": (sum(sizes),), "fortran_order": False, "descr": kind.str}
+                head = {"shape": shape, "fortran_order": False, "descr": arrays[0].dtype.str}
                 np.lib.format.write_array_header_1_0(file, head)  # type: ignore[no-untyped-call]
-                for number in range(self.spans):
-                    file.write(np.ascontiguousarray(self.load(name, number)).data)
-            scratch.replace(self.folder / f"{name}-0.npy")
-            for number in range(1, self.spans):
+                for array in arrays:
+                    file.write(np.ascontiguousarray(array).data)
+            scratch.replace(self.folder / f"{name} of all-0.npy")
+            for number in range(self.spans):
                 (self.folder / f"{name}-{number}.npy").unlink(missing_ok=True)
-        return self.load(name)
+        return self.load(f"{name} of all")
+
+    def rename(self, name: str, new: str) -> None:
+        """Give number 0 of a name's arrays of numbers another name."""
+        with writing(self.folder):
+            (self.folder / f"{name}-0.npy").replace(self.folder / f"{new}-0.npy")
+
+    def keep_counts(self, counts: Mapping[str, int]) -> None:
+        """Keep what the stage counts over all rows."""
+        self.save("count names", 0, pa.array(list(counts), pa.string()))
+        self.save("counts", 0, np.array(list(counts.values()), dtype=np.int64))
+
+    def counts(self) -> dict[str, int]:
+        """Return what was kept by `keep_counts`."""
+        names = self.text("count names").to_pylist()
+        return dict(zip(names, self.load("counts").tolist(), strict=True))
 
     def text(self, name: str, number: int = 0) -> pa.Array:
         """Return an Arrow array as it was kept, mapped from its file."""

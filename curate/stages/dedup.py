@@ -150,10 +150,13 @@ class NearDedup(Stage, name="near_dedup"):
         return (LISTED[self.on],) if self.on in LISTED else ()
 
     def division(self) -> Division | None:
-        """N-grams and their postings are made and searched in parts; vectors and minhashes not."""
+        """N-grams and their postings, or vectors, are searched in parts; minhashes are not."""
         from curate.stages.dedup_division import NearCopies
+        from curate.stages.vector_division import NearVectors
 
-        if self.on == "embedding" or self.method != "exact":
+        if self.on == "embedding":
+            return NearVectors(self)
+        if self.method != "exact":
             return None
         return NearCopies(self.on, self.threshold, self.ngram, self.keep_by)
 

@@ -216,7 +216,7 @@ class NearCopies(Division):
 
 
 def _sets(space: Space) -> ShingleSets:
-    return ShingleSets(*(space.load(name) for name in (*SETS, "tokens")))
+    return ShingleSets(*(space.load(name) for name in (*SETS, "tokens of all")))
 
 
 def _keep_items(view: pa.Table, on: str, keep_by: str | None, space: Space, span: int) -> Items:

@@ -80,8 +80,7 @@ class InMoves(Division):
         for name, values in decided.items():
             for span in range(space.spans):
                 space.save(f"decided {name}", span, _cut(values, ends[span : span + 2]))
-        space.save("count names", 0, pa.array(list(ctx.counts), pa.string()))
-        space.save("counts", 0, np.array(list(ctx.counts.values()), dtype=np.int64))
+        space.keep_counts(ctx.counts)
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Keep what the span's rows come down to."""
@@ -95,8 +94,7 @@ class InMoves(Division):
     def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
         """Return the span's columns; with span 0 the counts over all rows."""
         if not span:
-            names = space.text("count names").to_pylist()
-            counts.update(dict(zip(names, space.load("counts").tolist(), strict=True)))
+            counts.update(space.counts())
         names = space.text("decided").to_pylist()
         return self.stage.finished(view, {n: space.either(f"decided {n}", span) for n in names})
 

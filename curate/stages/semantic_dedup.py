@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from curate.arrays import Ints, join_texts
+from curate.division import Division
 from curate.errors import StageError
 from curate.methods.clustered import (
     Cells,
@@ -94,6 +95,12 @@ class SemanticDedup(Stage, name="semantic_dedup"):
     def needed(self) -> tuple[str, ...]:
         """Return the embedding's column and the one that ranks rows."""
         return with_ranking((*self.needs, self.embedding), self.keep_by)
+
+    def division(self) -> Division:
+        """Clusters, or stretches of rows, are compared wherever there is room."""
+        from curate.stages.vector_division import SemanticCopies
+
+        return SemanticCopies(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each duplicate: the row that stays, and the cosine to it."""

@@ -1,0 +1,52 @@
+"""Stages that decide over all rows by a few numbers of each: the same in pieces as in one."""
+
+import pyarrow as pa
+import pytest
+from test_divided import in_spans, usual, whole
+
+from curate.schema import PAIRS
+from curate.stage import stage_registry
+
+OVER_ALL = (
+    ("bound", {"column": "scores", "of_list": "mean", "lowest": 5, "at_most": 3.0}),
+    ("bound", {"column": "scores", "of_list": "most", "mean_by": "split", "highest": 0.5}),
+    ("bound", {"column": "prompt", "mean_by": "reference", "at_least": 5, "to": "size"}),
+    ("row_score", {"of": ["scores", "margin"], "standardise": True, "how": "sum"}),
+    ("curriculum", {"within": "dataset", "steps": 3}),
+    ("soft_label", {"method": "reliability"}),
+    ("soft_label", {"method": "smooth", "share": 0.3}),
+    ("draw_pairs", {"keep": 4, "by": "margin"}),
+    ("draw_pairs", {"keep": 0.5, "by": "p_correct"}),
+    ("merge_pairs", {"contradiction": "keep", "keep_by": "margin"}),
+    ("merge_pairs", {"contradiction": "majority"}),
+    ("route_pairs", {"budget": 5}),
+    ("route_pairs", {"budget": 0.4, "group": "reference"}),
+    ("near_dedup", {"on": "embedding", "threshold": 0.5, "keep_by": "margin"}),
+    ("semantic_dedup", {"threshold": 0.5, "keep_by": "scores"}),
+    ("semantic_dedup", {"threshold": 0.5, "sweep": [0.3, 0.9], "exact_up_to": 0, "probes": 3}),
+)
+"""Stages with fields for which they see all rows."""
+
+
+@pytest.mark.parametrize("cuts", [(), (5,), (0, 1, 2, 3, 12), (4, 4, 8)])
+@pytest.mark.parametrize(("kind", "fields"), OVER_ALL)
+def test_what_is_decided_over_all_rows_is_the_same_in_pieces(kind, fields, cuts, tmp_path):
+    stage = stage_registry.get(kind).model_validate(fields)
+    assert stage.view_scope() == "dataset"
+    table = again(usual())
+    assert in_spans(stage, table, cuts, tmp_path) == whole(stage, table)
+
+
+def again(table):
+    """The rows, and after them the first eight with other ids, turned pairs and other numbers."""
+    more = table.slice(0, 8)
+    pairs = more["pairs"].to_pylist()
+    for row in pairs:
+        for pair in row:
+            pair["chosen"], pair["rejected"] = pair["rejected"], pair["chosen"]
+            pair["weight"] = 0.25 * (1 + pair["chosen"])
+    for name, values in (
+        ("id", [f"s{k}" for k in range(len(more))]), ("pairs", pa.array(pairs, PAIRS)),
+    ):  # fmt: skip
+        more = more.set_column(more.column_names.index(name), name, pa.array(values))
+    return pa.concat_tables([table, more])
