@@ -14,10 +14,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.server.act(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-    do_GET = do_POST
+    do_GET = do_HEAD = do_POST
 
     def send(self, status=200, body=None, headers=(), raw=None):
-        """Answer with `body` as JSON, or with the bytes `raw`."""
+        """Answer with `body` as JSON, or with the bytes `raw`; to HEAD with the headers alone."""
         data = raw if raw is not None else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -25,7 +25,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def drop(self, sent=b""):
         """Close the connection in the middle of an answer."""

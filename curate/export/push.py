@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from curate.errors import ConfigError, StageError
+from curate.hub import hub_trouble
 
 _FILES = ["README.md", "dataset_info.json", "data/*.parquet"]
-_TOKEN = re.compile(r"hf_\w{8,}")
 
 
 def push(folder: Path, repo: str, *, message: str, private: bool = True) -> str:
@@ -25,7 +25,7 @@ def push(folder: Path, repo: str, *, message: str, private: bool = True) -> str:
     if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo):
         raise ConfigError(f"{repo!r} is no repository name; write owner/name")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import LocalTokenNotFoundError
 
     api = HfApi(library_name="curate")
     try:
@@ -40,18 +40,15 @@ def push(folder: Path, repo: str, *, message: str, private: bool = True) -> str:
         )
     except LocalTokenNotFoundError:
         raise ConfigError("no Hub token; set HF_TOKEN or run `hf auth login`") from None
-    except HfHubHTTPError as error:
-        code = error.response.status_code
-        what = _TOKEN.sub("[token]", str(error.server_message or f"HTTP {code}"))
+    except Exception as error:
+        why = hub_trouble(error)
+        if why is None:
+            raise
+        code = getattr(getattr(error, "response", None), "status_code", None)
         if code in (401, 403):
             raise ConfigError(
-                f"the Hub refused to write to {repo} ({what}); "
+                f"{repo} is not written: {why} (HTTP {code}); "
                 "set HF_TOKEN to a token that may write there"
             ) from None
-        raise StageError(f"the Hub did not take {repo}: HTTP {code}: {what}; try again") from None
-    except Exception as error:
-        # The Hub's client hands on its HTTP library's errors, and has changed that library twice.
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "requests"):
-            raise
-        raise StageError(f"no connection to the Hub ({type(error).__name__}); try again") from None
+        raise StageError(f"{repo} is not written: {why}; try again") from None
     return str(commit.oid)

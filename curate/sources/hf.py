@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.errors import ConfigError, InputError, did_you_mean
+from curate.hub import hub_trouble
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.files import file_digest
 
 _SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
 class HuggingFace(Source, name="hf"):
@@ -28,54 +32,124 @@ class HuggingFace(Source, name="hf"):
 
     path: str = Field(min_length=1)
     """A directory, relative to the one in which the command runs, or a name on the Hub."""
-    name: str | None = None
-    """The Hub dataset's configuration."""
-    split: str = "train"
+    name: str | None = Field(default=None, min_length=1)
+    """The dataset's configuration, where it has several."""
+    split: str = Field(default="train", min_length=1)
     """The split to read."""
-    revision: str | None = None
-    """The Hub commit to read; required for a dataset of the Hub."""
+    revision: str | None = Field(default=None, min_length=1)
+    """The commit, tag or branch of the Hub's dataset to read, required for one; a commit never
+    changes. What is stored depends on the commit that a tag or a branch stands for."""
 
     def parts(self) -> list[Unit]:
-        """Return the one unit that this split is; its digest covers the Arrow files' content."""
-        dataset = self._load()
+        """Return the one unit that this split is; its digest covers the Arrow files' content.
+
+        That of a dataset of the Hub covers its commit too.
+        """
+        commit = self._commit()
+        dataset = self._load(commit)
         digests = [file_digest(str(file["filename"])) for file in dataset.cache_files]
-        content = "\n".join([str(len(dataset)), *digests])
-        return [Unit(self._title(), hashlib.sha256(content.encode()).hexdigest())]
+        content = "\n".join([str(len(dataset)), *filter(None, [commit]), *digests])
+        return [Unit(self._unit(commit), hashlib.sha256(content.encode()).hexdigest())]
 
     def open(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Yield the split's batches in order."""
-        dataset = self._load()
+        """Yield the split's batches in order, of the commit that the unit's name tells."""
+        at = name.removeprefix(self.path).removesuffix(f":{self.split}")
+        dataset = self._load(at.removeprefix("@"))
         if not len(dataset):  # `iter` fails on one without rows
             return
         for table in dataset.with_format("arrow").iter(batch_size=BATCH_ROWS):
             yield from table.combine_chunks().to_batches()
 
-    def _title(self) -> str:
-        revision = f"@{self.revision}" if self.revision else ""
-        return f"{self.path}{revision}:{self.split}"
+    def _unit(self, commit: str) -> str:
+        return f"{self.path}{'@' if commit else ''}{commit}:{self.split}"
 
-    def _load(self) -> Any:
-        import datasets
+    def _commit(self) -> str:
+        """Return the commit of the Hub's dataset to read, "" where the path is a directory.
 
-        folder = Path(self.path)
-        if any((folder / name).is_file() for name in _SAVED):
-            return self._from_disk(datasets)
-        if not folder.is_dir() and self.revision is None:
+        Raises ConfigError where path and revision do not go together, and InputError where the
+        Hub does not tell what a tag or a branch stands for.
+        """
+        if Path(self.path).is_dir():
+            if self.revision is not None:
+                raise ConfigError(
+                    f"source `hf`: {self.path!r} is a directory, which has no revision; leave out "
+                    "`revision`, or rename the directory to read the Hub's dataset of that name"
+                )
+            return ""
+        self._named()
+        if self.revision is None:
             raise ConfigError(
                 f"source `hf`: {self.path!r} is no directory, and a dataset from the hub needs "
                 "`revision` (a commit), or a rerun could read other data"
             )
-        try:
-            return datasets.load_dataset(
-                self.path, self.name, split=self.split, revision=self.revision
+        if _COMMIT.fullmatch(self.revision):
+            return self.revision
+        return self._resolved(self.revision)
+
+    def _named(self) -> None:
+        """Raise ConfigError where the path can be no name on the Hub."""
+        from datasets import packaged_modules
+
+        formats = getattr(packaged_modules, "_PACKAGED_DATASETS_MODULES", ())
+        file = Path(self.path).is_file()
+        if file or self.path in formats:
+            raise ConfigError(
+                f"source `hf`: {self.path!r} is {'a file' if file else 'a format'}, not a dataset; "
+                "files are read by the sources jsonl, parquet and arrow"
             )
-        except (
-            OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError,
-            datasets.exceptions.DatasetGenerationError,
-        ) as error:  # fmt: skip
-            raise InputError(f"{self._title()}: cannot be loaded: {error}") from None
+        if not _REPOSITORY.fullmatch(self.path):
+            raise ConfigError(
+                f"source `hf`: {self.path!r} is no directory here, nor a name on the Hub "
+                "(owner/name); check `path`"
+            )
+
+    def _resolved(self, revision: str) -> str:
+        """Return the commit that a tag or a branch stands for now."""
+        from huggingface_hub import HfApi
+
+        try:
+            found = HfApi(library_name="curate").dataset_info(self.path, revision=revision)
+        except Exception as error:
+            why = hub_trouble(error)
+            if why is None:
+                raise
+            raise InputError(
+                f"{self.path}@{revision}: {why}; a `revision` that is a commit (40 hexadecimal "
+                "digits) is not asked about"
+            ) from None
+        return str(found.sha)
+
+    def _load(self, commit: str) -> Any:
+        import datasets
+
+        if any((Path(self.path) / name).is_file() for name in _SAVED):
+            return self._from_disk(datasets)
+        try:
+            if not commit:
+                return datasets.load_dataset(self.path, self.name, split=self.split)
+            builder = datasets.load_dataset_builder(self.path, self.name, revision=commit)
+            if builder.hash == commit:
+                builder.download_and_prepare()
+                return builder.as_dataset(split=self.split)
+        except Exception as error:
+            known = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
+            said = " ".join(str(error).split()) if isinstance(error, known) else None
+            why = hub_trouble(error) or said
+            if why is None:
+                raise
+            raise InputError(f"{self._unit(commit)}: cannot be loaded: {why}") from None
+        # Where it cannot reach the Hub the library takes the last version that it has.
+        raise InputError(
+            f"{self.path}@{commit}: the Hub cannot be reached, and what is cached here is another "
+            f"commit ({builder.hash}); try again, or read that one"
+        )
 
     def _from_disk(self, datasets: Any) -> Any:
+        if self.name is not None:
+            raise ConfigError(
+                f"source `hf`: {self.path!r} is what `save_to_disk` wrote, which has no "
+                "configurations; leave out `name`"
+            )
         try:
             loaded = datasets.load_from_disk(self.path)
         except IndexError:  # how `datasets` fails on a set without rows
