@@ -172,6 +172,7 @@ def _by_score(table: pa.Table) -> tuple[Indexes, Indexes, npt.NDArray[np.float64
 def ranked(table: pa.Table) -> Records:
     """Nectar's shape: answers by falling score, rank 1 best; equal scores share a rank.
 
+    The score stands beside the rank, for losses that weigh by differences of rewards (PRO).
     Candidates without a finite score are left out: an unknown score is not the worst one. A text
     stands in the list once, with its best score: at two ranks it would be better than itself.
     `messages` is the conversation that `prompt` is as one text.
@@ -190,7 +191,8 @@ def ranked(table: pa.Table) -> Records:
     rows = np.flatnonzero(each)
     text = element(table["candidates"], row, local, "text")
     entries = pa.StructArray.from_arrays(
-        [text, pa.array(rank.astype(np.int32))], names=["answer", "rank"]
+        [text, pa.array(rank.astype(np.int32)), pa.array(value.astype(np.float32))],
+        names=["answer", "rank", "score"],
     )
     columns = {
         "id": take(table["id"], rows),

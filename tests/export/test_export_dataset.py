@@ -132,7 +132,10 @@ EXPECTED = {
     "ranked": {
         "id": "a",
         "prompt": "a0",
-        "answers": [{"answer": "good", "rank": 1}, {"answer": "bad", "rank": 2}],
+        "answers": [
+            {"answer": "good", "rank": 1, "score": 2.0},
+            {"answer": "bad", "rank": 2, "score": 1.0},
+        ],
         "messages": [U],
     },
     "best": {"id": "a", "messages": [U, A], "score": 2.0, "model": "m"},

@@ -108,7 +108,10 @@ def test_a_text_stands_in_a_ranked_list_once() -> None:
     table = pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
     form = form_named("ranked")
     built = form.build(table)
-    answers = [{"answer": "x", "rank": 1}, {"answer": "y", "rank": 2}]
+    answers = [
+        {"answer": "x", "rank": 1, "score": 3.0},
+        {"answer": "y", "rank": 2, "score": 2.0},
+    ]
     assert built.table["answers"].to_pylist() == [answers]
     why = [None, "export: fewer than two different scored candidates left"]
     assert why_lost(table, built.rows, form).to_pylist() == why
