@@ -106,3 +106,11 @@ def test_pro_reads_ranked_lists_with_their_rewards(tmp_path: Path) -> None:
         loss.append(-log(own / (own + others)))
     assert loss == pytest.approx([1.078802, 0.554355], abs=1e-6)
     assert sum(loss) == pytest.approx(1.633157, abs=1e-6)
+
+
+def test_rdpo_adds_the_likelihood_of_the_rationale(tmp_path: Path) -> None:
+    why = pa.array([["It says why."]], pa.list_(pa.string()))
+    found = exported(tmp_path, "preference", row(2, pairs=pair(), rationales=why))
+    assert found["rationale"] == "It says why."
+    log_probability = -200.0  # that of the rationale under the model
+    assert logistic(0.001 * log_probability) == pytest.approx(0.798139, abs=1e-6)
