@@ -2,12 +2,13 @@
 
 The rule: a part stays if a manifest below `runs/` names it, if it was written or looked up since
 the start of a run that has not ended (one at work, or one that was killed and can resume), or if
-it was so in the last days that the caller asks for. Everything else in the store goes. Runs may
-work meanwhile: a run says that it is open before it looks anything up, every look-up stamps the
-record's time of change, and a record is moved aside before its stamp is looked at a last time.
-All times are the file system's own, so hosts whose clocks differ can share a store. Should that
-clock go back behind the start of a run that has not ended, nothing is known of what the run used
-since, and everything stays until it ends.
+it was so in the last days that the caller asks for. Cached vectors stay likewise: those used since
+such a start, by a part that stays, or by the last audit or report of a run. Everything else in
+the store goes. Runs may work meanwhile: a run says that it is open before it looks anything up,
+every look-up stamps the record's time of change, and a record is moved aside before its stamp is
+looked at a last time. All times are the file system's own, so hosts whose clocks differ can share a
+store. Should that clock go back behind the start of a run that has not ended, nothing is known of
+what the run used since, and everything stays until it ends.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from curate.errors import ConfigError, StoreError
 from curate.guard import OPEN, locked
 from curate.manifest import parts_named
 from curate.store import PIECES, VECTORS, folder_name
+from curate.vector_cache import CLAIM, USED
 
-CLAIMS = ("manifest.json", OPEN)  # the files of a run's folder by which parts stay
+CLAIMS = ("manifest.json", OPEN, f"*{CLAIM}")  # the files of a run's folder by which things stay
 DAY_S = 86_400.0
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.[0-9a-f]+)?\.(json|arrow|tmp|damaged|gone)")
 
@@ -79,8 +81,8 @@ def sweep(
     with locked(store, "sweep"):
         for name in () if dry_run else forget:
             with locked(runs / name), writing(runs / name):
-                for what in CLAIMS:
-                    (runs / name / what).unlink(missing_ok=True)
+                for path in [p for what in CLAIMS for p in (runs / name).glob(what)]:
+                    path.unlink(missing_ok=True)
         latest = _now(store) - older_than * DAY_S  # before the claims: a run may begin meanwhile
         claims = _claims(runs, forget)
         before = min([latest, *claims.values()])
@@ -90,13 +92,14 @@ def sweep(
             if not dry_run:
                 _predate(runs / name / OPEN)  # so that a later sweep knows of it too
         needed, swept = _needed(runs, forget), Swept(open=claims)  # what ended has its manifest now
+        users = [path for path in runs.glob(f"*/*{CLAIM}") if path.parent.name not in forget]
         with os.scandir(store) as entries:
             folders = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
         for name in folders:
-            _sweep_folder(store / name, needed.get(name, set()), before, dry_run, swept)
+            users += _sweep_folder(store / name, needed.get(name, set()), before, dry_run, swept)
         for pieces in (store / PIECES).glob("*/"):
             _sweep_pieces(pieces, before, dry_run, swept)
-        _sweep_vectors(store / VECTORS, before, dry_run, swept)
+        _sweep_vectors(store / VECTORS, users, before, dry_run, swept)
     return swept
 
 
@@ -134,8 +137,9 @@ def _needed(runs: Path, forget: Sequence[str]) -> dict[str, set[str]]:
 
 def _sweep_folder(
     folder: Path, needed: set[str], before: float, dry_run: bool, swept: Swept
-) -> None:
-    """Sweep the parts of one stage."""
+) -> list[Path]:
+    """Sweep the parts of one stage; return the records of those that stay."""
+    stay = []
     for moved in [file for file in _files(folder) if file.kind == "gone" and not dry_run]:
         _put_back(moved.path, folder / f"{moved.key}.json")  # an earlier sweep was killed here
     by_key: dict[str, list[_File]] = {}
@@ -149,6 +153,7 @@ def _sweep_folder(
             rest += parts
         elif key in needed or record.used >= before:
             swept.kept += 1
+            stay.append(record.path)
             rest += _of_losers(record, parts)
         elif dry_run or _take(record, before):
             swept.parts += 1
@@ -156,9 +161,11 @@ def _sweep_folder(
             swept.bytes += 0 if dry_run else record.size
         else:
             swept.kept += 1
+            stay.append(record.path)
         stale = [file for file in rest if file.used < before]
         swept.leftovers += len(stale)
         _remove(stale, dry_run, swept)
+    return stay
 
 
 def _sweep_pieces(folder: Path, before: float, dry_run: bool, swept: Swept) -> None:
@@ -172,17 +179,40 @@ def _sweep_pieces(folder: Path, before: float, dry_run: bool, swept: Swept) -> N
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep_vectors(folder: Path, before: float, dry_run: bool, swept: Swept) -> None:
-    """Sweep the files of vectors by text that nobody has used; who looks for one encodes again."""
+def _sweep_vectors(
+    folder: Path, users: Sequence[Path], before: float, dry_run: bool, swept: Swept
+) -> None:
+    """Sweep the files of vectors by text that nobody has used; who looks for one encodes again.
+
+    `users` are the files that name those which what stays has used; they are read only where
+    there is a file that may go.
+    """
+    old = []
     for path in sorted(folder.glob("*/*")):
         with contextlib.suppress(FileNotFoundError):
             facts = path.stat()
             if facts.st_mtime < before:
-                swept.leftovers += 1
-                swept.bytes += facts.st_size
-                if not dry_run:
-                    with writing(path):
-                        path.unlink(missing_ok=True)
+                old.append((path, facts.st_size))
+    used = set[str]().union(*map(_vectors_used, users)) if old else set()
+    for path, size in old:
+        if f"{path.parent.name}/{path.name}" not in used:
+            swept.leftovers += 1
+            swept.bytes += size
+            if not dry_run:
+                with writing(path):
+                    path.unlink(missing_ok=True)
+
+
+def _vectors_used(path: Path) -> set[str]:
+    """Return the files of vectors that a record, or a run's claim, names; none if it is damaged."""
+    try:
+        raw = path.read_bytes()
+        if f'"{USED}"'.encode() not in raw:  # most records name none
+            return set()
+        found = orjson.loads(raw)
+        return set(map(str, found.get("info", found)[USED]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _take(record: _File, before: float) -> bool:

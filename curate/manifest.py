@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from curate.counters import counted
 from curate.disk import replace_synced
 from curate.pipeline import Pipeline
 from curate.stage import Stage
@@ -41,6 +42,7 @@ def write_manifest(
         "seed": pipeline.seed,
         "engines": {role: spec.identity() for role, spec in pipeline.engines.items()},
         "accounting": accounting,
+        "counts": counted(shards),
         "shards": [[[part.stage, part.key] for part in shard.parts] for shard in shards],
         "pipeline": text,
     }

@@ -45,13 +45,15 @@ class EngineRole:
 class Context:
     """What a stage may use beside its view: the run's seed, its engines, its counters.
 
-    `vectors` is the folder in which a store keeps vectors by their texts.
+    `vectors` is the folder in which a store keeps vectors by their texts, and `vectors_used`
+    holds the files there that they were found in or put into.
     """
 
     seed: int = 0
     engines: Mapping[str, Engine] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     vectors: Path | None = None
+    vectors_used: set[str] = field(default_factory=set)
 
     def engine(self, role: str) -> Engine:
         """Return the loaded engine that the pipeline calls `role`."""
@@ -61,7 +63,9 @@ class Context:
 
     def cached(self, encoder: Encoder) -> Encoder:
         """Return the encoder, looking up first what the store has of it, where there is a store."""
-        return encoder if self.vectors is None else CachedEncoder(encoder, self.vectors)
+        if self.vectors is None:
+            return encoder
+        return CachedEncoder(encoder, self.vectors, self.vectors_used)
 
     def row_seeds(self, ids: pa.Array | pa.ChunkedArray, purpose: str) -> npt.NDArray[np.uint64]:
         """Return a seed in [0, 2**63) for each row, from the run's seed, its id and the purpose.
@@ -126,7 +130,7 @@ class Stage(Component):
         """
         return None
 
-    # The four below exist for stages whose columns or scope depend on their fields.
+    # The five below exist for stages whose columns or scope depend on their fields.
 
     def needed(self) -> tuple[str, ...]:
         """Columns that must exist before this stage."""
@@ -139,6 +143,10 @@ class Stage(Component):
     def written(self) -> tuple[str, ...]:
         """Columns that exist after this stage, appended ones left out."""
         return self.writes
+
+    def why_needed(self, column: str) -> str:
+        """What asks for a column, where that is no field of the stage: "" or some words."""
+        return ""
 
     def view_scope(self) -> Scope:
         """Whether `apply` sees one shard or all of them."""

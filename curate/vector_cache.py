@@ -7,7 +7,9 @@ This cache lies beside the parts and is keyed by the text and by all that its ve
 Below the cache's folder each fingerprint has one, of immutable files: the sorted 128-bit hashes of
 some texts, a checksum of each row, and the vectors in float32 as the encoder gave them. A file gets
 its name when it is whole, so many processes may write; a row whose checksum does not match, and a
-file that is gone, are as if they had never been. `curate gc` removes files that have not been used.
+file that is gone, are as if they had never been. A part's record names the files that it used
+(`USED`), and a file in the run's folder those that an audit or a report of it used (`CLAIM`), so
+that `curate gc` keeps them for as long as it keeps the part or the run.
 """
 
 from __future__ import annotations
@@ -34,16 +36,20 @@ Rows = npt.NDArray[np.int64]
 
 HEAD = 3  # numbers before the rest: texts, dimensions, a checksum of these and of the keys
 SUFFIX = ".vectors"
+USED = "vectors"  # what a record's `info` calls the files that its part used
+CLAIM = ".vectors.json"  # ends a file of a run's folder: what the last look at the run used
 
 
 class CachedEncoder:
     """An encoder that looks a text up before it encodes it; the vectors are the same.
 
     `folder` need not exist. An encoder whose vectors depend on their batch is used as it is.
+    `used` is told the files that texts were found in or put into, by their place below `folder`.
     """
 
-    def __init__(self, encoder: Encoder, folder: Path) -> None:
+    def __init__(self, encoder: Encoder, folder: Path, used: set[str] | None = None) -> None:
         self._encoder = encoder
+        self._used = set() if used is None else used
         name = encoder.fingerprint if isinstance(encoder, SentenceEncoder) else None
         self._shelf = None if name is None else _shelf(folder.absolute() / name)
 
@@ -53,7 +59,7 @@ class CachedEncoder:
             return self._encoder.encode(texts, batch_size)
         distinct = sorted(set(texts))
         keys = keys_of(distinct)
-        known, vectors = self._shelf.find(keys)
+        known, vectors = self._shelf.find(keys, self._used)
         new = np.flatnonzero(~known)
         if len(new):
             made = self._encoder.encode([distinct[row] for row in new.tolist()], batch_size)
@@ -61,7 +67,7 @@ class CachedEncoder:
                 vectors = np.empty((len(distinct), made.shape[1]), dtype=np.float32)
             vectors[new] = made
             sound = np.isfinite(made).all(axis=1)
-            self._shelf.add(keys[new[sound]], made[sound])
+            self._shelf.add(keys[new[sound]], made[sound], self._used)
         assert vectors is not None  # noqa: S101 - there is a text, and it is known or new
         at = {text: row for row, text in enumerate(distinct)}
         return np.take(vectors, [at[text] for text in texts], axis=0)
@@ -108,8 +114,11 @@ class _Shelf:
         self._packs: dict[str, _Pack | None] = {}  # None: of no use
         self._lock = Lock()
 
-    def find(self, keys: Hashes) -> tuple[npt.NDArray[np.bool_], Vectors | None]:
-        """Return which keys (n, 2) are known, and vectors (n, d) that hold theirs, or None."""
+    def find(self, keys: Hashes, used: set[str]) -> tuple[npt.NDArray[np.bool_], Vectors | None]:
+        """Return which keys (n, 2) are known, and vectors (n, d) that hold theirs, or None.
+
+        `used` is told the files that hold them.
+        """
         known = np.zeros(len(keys), dtype=bool)
         vectors: Vectors | None = None
         for pack in self._fresh():
@@ -126,10 +135,14 @@ class _Shelf:
                 vectors = np.empty((len(keys), pack.dimensions), dtype=np.float32)
             at = left[asked[sound]]
             vectors[at], known[at] = found[sound], True
+            used.add(self._place(pack.path))
         return known, vectors
 
-    def add(self, keys: Hashes, vectors: Vectors) -> None:
-        """Keep the vectors (n, d) of these keys (n, 2). Raises StoreError if the disk refuses."""
+    def add(self, keys: Hashes, vectors: Vectors, used: set[str]) -> None:
+        """Keep the vectors (n, d) of these keys (n, 2), and tell `used` the file.
+
+        Raises StoreError if the disk refuses.
+        """
         if not len(keys):
             return
         order = np.lexsort((keys[:, 1], keys[:, 0]))
@@ -142,6 +155,10 @@ class _Shelf:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         replace_synced(path, size, check, named, rows, vectors.astype("<f4").tobytes())
+        used.add(self._place(path))
+
+    def _place(self, path: Path) -> str:
+        return f"{self._folder.name}/{path.name}"
 
     def _fresh(self) -> Iterator[_Pack]:
         """Yield the files that are there now."""

@@ -11,7 +11,7 @@ import contextlib
 import operator
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from curate.errors import StageError
 from curate.schema import COLUMNS, DROP, FAIL, reason_kinds
 from curate.stage import Context, Result, Stage
 from curate.store import VECTORS, Record, Store, digest
+from curate.vector_cache import USED
 
 _MOST_MAPPED = 16_384  # files that one task keeps mapped
 _COPIED_AT_ONCE = 64  # shards; a stack of their texts stays below the 2 GiB of Arrow's offsets
@@ -125,14 +126,16 @@ def run_task(
     counted = _whole_numbers(stage, context.counts)
     used = {role: dict(engines[role].describe()) for role, _ in stage.engine_roles()}
     seconds = time.perf_counter() - started
+    info = {USED: sorted(context.vectors_used)} if context.vectors_used else {}
 
     def parts() -> Iterator[tuple[Record, dict[str, pa.Array]]]:
-        start, spent, counts = 0, seconds, counted
+        start, spent, counts, more = 0, seconds, counted, info
         for key, size in zip(task.keys, sizes, strict=True):
             mine = {name: column.slice(start, size) for name, column in result.items()}
             columns = _own(mine, size)
-            yield _record(stage, key, columns, size, counts, spent, used), columns
-            start, spent, counts = start + size, 0.0, {}
+            record = _record(stage, key, columns, size, counts, spent, used)
+            yield replace(record, info=more), columns
+            start, spent, counts, more = start + size, 0.0, {}, {}
 
     try:
         if len(task.keys) == 1:  # the rule: no threads for it

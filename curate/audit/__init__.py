@@ -13,7 +13,7 @@ from curate import history
 from curate.arrays import text_of
 from curate.audit.circles import pair_circles
 from curate.audit.concepts import concepts
-from curate.audit.embedded import ENCODER, Embedding, checked, embed_pairs
+from curate.audit.embedded import ENCODER, Embedding, checked, embed_pairs, kept_vectors
 from curate.audit.naming import name_features
 from curate.audit.pairs import Pairs
 from curate.audit.properties import leanings
@@ -42,9 +42,10 @@ def audit(
 
     A set's pairs are read as `curate lint` reads them: `mapping` holds `meaning=column`, and
     `label` tells which of two answers is better. Without an `encoder` there are no features of
-    embeddings; an `engine` gives them names. Raises ConfigError where there is neither a run nor
-    a set, InputError where it holds no pair, MissingExtra without the encoder's extra, StageError
-    where too many of the engine's calls fail.
+    embeddings; the store below `root`, if there is one, keeps the vectors. An `engine` gives the
+    features names. Raises ConfigError where there is neither a run nor a set, InputError where it
+    holds no pair, MissingExtra without the encoder's extra, StageError where too many of the
+    engine's calls fail.
     """
     checked(encoder)
     wanted = Embedding(encoder)
@@ -55,9 +56,11 @@ def audit(
             raise ConfigError(f"run {name!r} has no pairs; add a stage such as `best_worst`")
         for table in _live(store, shards):
             found.add(table)
+        wanted = wanted._replace(kept=kept_vectors(root, name))
     else:
         for _, texts in pairs_of_set(name, mapping, split):
             found.put(texts.prompt, texts.chosen, texts.rejected)
+        wanted = wanted._replace(kept=kept_vectors(root))
     return _result(found, name, wanted, seed, engine)
 
 

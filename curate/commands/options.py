@@ -20,6 +20,9 @@ Root = Annotated[Path, typer.Option(help="Folder of runs/ and store/.", envvar="
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, a line an object.")]
 
 
+_MOST_COUNTERS = 40  # of a stage, as lines of text
+
+
 def load(path: Path, changes: list[str]) -> Any:
     """Read a pipeline, with `--set` changes."""
     from curate.pipeline import Pipeline
@@ -43,6 +46,20 @@ def book_lines(folder: Path, books: dict[str, Any], reasons: bool = True) -> lis
     for reason, n in (*books["dropped"].items(), *books["failed"].items()):
         lines.append(f"  {n:>6}  {reason}")
     return [*lines, records] if records else lines
+
+
+def counter_lines(counted: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what the stages of a run counted, as `counters.counted` gives it, as lines."""
+    from curate.counters import worded
+
+    rows, left = [], 0
+    for step in counted:
+        numbers, none = worded(step["counts"])
+        left += len(numbers[_MOST_COUNTERS:]) + len(none[_MOST_COUNTERS:])
+        rows += [[step["stage"], text, name] for name, text in numbers[:_MOST_COUNTERS]]
+        rows += [[step["stage"], "0", ", ".join(none[:_MOST_COUNTERS])]] if none else []
+    lines = ["", "counted by the stages:", *table_lines(rows)] if rows else []
+    return [*lines, f"and {left} more; --json has all"] if left else lines
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -84,3 +101,11 @@ def say(text: str) -> None:
 def print_json(value: object) -> None:
     """Print one line of JSON on stdout."""
     typer.echo(orjson.dumps(value, default=str).decode())
+
+
+def say_caution(root: Path, name: str) -> None:
+    """Say on stderr where what a run shows is not what its last attempt came to."""
+    from curate import history
+
+    if text := history.caution(root, name, history.manifest(root, name)):
+        say(f"{name}: {text}")

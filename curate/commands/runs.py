@@ -17,6 +17,7 @@ from curate.commands.options import (
     Root,
     RunName,
     book_lines,
+    counter_lines,
     heard,
     load,
     print_json,
@@ -132,7 +133,8 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         state |= {"error": found["error"]} if "error" in found and mine else {}
         books = {**found["accounting"], "books": "this attempt" if mine else "an earlier attempt"}
         expected = against(root, name)
-        print_json({**state, **books, **({"estimates": expected} if expected else {})})
+        counts = {"counts": found["counts"]} if "counts" in found else {}  # not in older runs
+        print_json({**state, **books, **counts, **({"estimates": expected} if expected else {})})
         return
     rest = f", {', '.join(left)} {'is' if len(left) == 1 else 'are'} left" if left else ""
     typer.echo(f"{name}: {said or ('finished' if finished else f'unfinished{rest}; run it again')}")
@@ -142,6 +144,8 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
     elif said and rest:
         typer.echo(rest.removeprefix(", "))
     for text in (*_beside_estimate(root, name), *book_lines(folder, found["accounting"])):
+        typer.echo(text)
+    for text in counter_lines(found.get("counts", ())):
         typer.echo(text)
 
 

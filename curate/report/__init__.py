@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.audit.embedded import checked
+from curate.audit.embedded import checked, kept_vectors
 from curate.books import engines_used
-from curate.history import manifest, shards
+from curate.counters import COSTS, counted, worded
+from curate.history import caution, manifest, shards
 from curate.report.calibration import Calibration, people_of
 from curate.report.compare import compare
 from curate.report.coverage import coverage_map
@@ -21,7 +22,9 @@ from curate.report.page import render
 from curate.report.removed import removed
 from curate.report.samples import Samples
 from curate.report.steps import exported, steps_of
+from curate.work import Shard
 
+MOST_COUNTERS = 200  # of a stage
 _COLUMNS = ("id", "prompt", "candidates", "scores", "judgments", "pairs")
 
 
@@ -45,7 +48,7 @@ def report(
     other = None
     if against is not None:
         there = gather(root, against, encoder=None, texts=False)
-        other = {"name": against, "tables": compare(facts, there)}
+        other = {n: there[n] for n in ("name", "caution")} | {"tables": compare(facts, there)}
     return render(facts | {"estimates": estimates, "findings": findings(facts)}, other)
 
 
@@ -78,10 +81,12 @@ def gather(
     steps = steps_of(parts, found["stages"], judging)
     return {
         "name": name,
+        "caution": caution(root, name, found),
         "funnel": steps,
         "exported": exported(root / "runs" / name, found["accounting"]),
         "inside": inside(store, parts),
         "removed": removed(store, parts, steps) if texts else None,
+        "counted": counters(parts),
         "engines": engines_used(parts),
         "summary": summary,
         "leanings": {"rows": leanings.rows, "agreement": leanings.agreement()},
@@ -89,8 +94,23 @@ def gather(
         "selections": selections(steps),
         "samples": samples.summary(),
         "coverage": coverage_map(store, parts) if texts else None,
-        "audit": audit_with_features(store, parts, encoder, features=texts),
+        "audit": audit_with_features(
+            store, parts, encoder, features=texts, kept=kept_vectors(root, name, "report")
+        ),
     }
+
+
+def counters(parts: Sequence[Shard]) -> list[dict[str, Any]]:
+    """Return {place, numbers, none, more} of each stage that counted anything but its calls."""
+    rows = []
+    for row in counted(parts):
+        found = worded(row["counts"], leave_out=COSTS)
+        if found.numbers or found.none:
+            numbers, none = (names[:MOST_COUNTERS] for names in found)
+            more = len(found.numbers) + len(found.none) - len(numbers) - len(none)
+            row = {"place": row["place"], "numbers": numbers, "none": none, "more": more}
+            rows.append(row)
+    return rows
 
 
 def selections(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

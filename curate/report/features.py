@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.audit import Embedding, audit_shards
+from curate.audit.embedded import Kept
 from curate.errors import ConfigError
 from curate.schema import COLUMNS
 from curate.store import Store
@@ -19,18 +20,23 @@ CHARACTERS = 600_000  # of answers that are encoded: up to some minutes on two c
 
 
 def audit_with_features(
-    store: Store, shards: Sequence[Shard], encoder: str | None, features: bool = True
+    store: Store,
+    shards: Sequence[Shard],
+    encoder: str | None,
+    features: bool = True,
+    kept: Kept | None = None,
 ) -> dict[str, Any] | None:
     """Return the run's audit with features of embeddings, or why there are none.
 
     Stored vectors are preferred to the encoder, which is given as much text as a page may take
-    time for. An encoder that is not installed is a sentence, for a page can do without.
+    time for, and finds in `kept` what it has made before. An encoder that is not installed is a
+    sentence, for a page can do without.
     """
     if not features:
         return audit_shards(store, shards, MOST_ROWS)
     column = vectors_column(store, shards)
     try:
-        wanted = Embedding(encoder, column, MOST_PAIRS, CHARACTERS)
+        wanted = Embedding(encoder, column, MOST_PAIRS, CHARACTERS, kept)
         return audit_shards(store, shards, MOST_ROWS, wanted)
     except ConfigError as error:
         found = audit_shards(store, shards, MOST_ROWS)

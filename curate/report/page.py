@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from curate.audit.properties import ALIKE, LIMITS
+from curate.counters import COSTS
 from curate.errors import MissingExtra
 from curate.report import charts, words
 from curate.report.findings import RULES
@@ -106,7 +107,8 @@ def _costs(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for step in facts["funnel"]:
         row = expected.get(step["key"], {})
-        if step["seconds"] >= 0.05 or step["counts"] or row.get("estimated", {}).get("calls"):
+        called = any(step["counts"].get(name) for name in COSTS)
+        if step["seconds"] >= 0.05 or called or row.get("estimated", {}).get("calls"):
             actual = row.get("actual", {})
             own = {"dollars": actual.get("cost"), "clock": actual.get("seconds")}
             found.append({**step, "estimated": row.get("estimated", {}), **own})

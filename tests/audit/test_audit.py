@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from curate.audit import Embedding, audit, audit_tables
 from curate.audit.autoencoder import batch_top_k, train
 from curate.audit.circles import pair_circles, verdict_circles
 from curate.audit.concepts import FEWEST, concepts, words
+from curate.audit.embedded import kept_vectors
 from curate.audit.properties import (
     PROPERTIES,
     holm,
@@ -22,8 +24,15 @@ from curate.audit.properties import (
     text_properties,
 )
 from curate.commands.audit import audit_lines
+from curate.encoders import SentenceEncoder
 from curate.errors import ConfigError, InputError
+from curate.garbage import sweep
+from curate.history import manifest, shards
+from curate.loop import run
+from curate.pipeline import Pipeline
+from curate.report.features import audit_with_features
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
+from curate.sources import Columns, Jsonl
 
 WORDS = [
     "river",
@@ -324,6 +333,50 @@ def test_embeddings_find_what_no_pattern_counts(monkeypatch):
     moved = short.set_column(3, "vectors", lists([3, 1] * 105, holes))  # not beside the answers
     by_encoder = audit_tables([moved], "x", embedding=Embedding(column="vectors"))["embeddings"]
     assert by_encoder["origin"] == "the encoder packaged:minilm"
+
+
+class KnownBag(SentenceEncoder):
+    """The same, with a fingerprint, so that its vectors can be kept; counts what it encodes."""
+
+    fingerprint = "bag"
+
+    def __init__(self):
+        self.texts = 0
+
+    def encode(self, texts, batch_size=64):
+        self.texts += len(texts)
+        return Bag().encode(texts)
+
+
+def test_vectors_are_kept_by_the_store_for_as_long_as_the_run(monkeypatch, tmp_path):
+    bag = KnownBag()
+    monkeypatch.setattr("curate.audit.embedded.load_encoder", lambda model, precision: bag)
+    rows = [
+        {"id": f"r{i}", "prompt": f"q{i}", "chosen": f"yes {i}", "rejected": f"no {i}"}
+        for i in range(FEWEST)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = audit(str(path), tmp_path / "elsewhere")
+    assert bag.texts == 2 * FEWEST
+    assert not (tmp_path / "elsewhere").exists()
+    columns = Columns(id="id", prompt="prompt", chosen="chosen", rejected="rejected")
+    source = Jsonl(path=str(path), columns=columns)
+    run(Pipeline("small", source, [], {}, 0, export=None), tmp_path)
+    first = audit("small", tmp_path)
+    assert first["embeddings"] == plain["embeddings"]
+    assert bag.texts == 4 * FEWEST
+    for vectors in (tmp_path / "store").glob(".vectors/*/*"):
+        os.utime(vectors, (1e9, 1e9))
+    assert sweep(tmp_path).leftovers == 0
+    assert audit("small", tmp_path) == first
+    assert audit(str(path), tmp_path)["embeddings"] == plain["embeddings"]  # the set itself
+    shown = audit_with_features(*shards(tmp_path, manifest(tmp_path, "small")), "packaged:minilm",
+                                kept=kept_vectors(tmp_path, "small", "report"))  # fmt: skip
+    assert shown["embeddings"]["pairs"] == FEWEST
+    assert bag.texts == 4 * FEWEST
+    sweep(tmp_path, forget=["small"])
+    assert not list((tmp_path / "store").glob(".vectors/*/*"))
 
 
 def test_as_many_pairs_are_encoded_as_the_text_allows(monkeypatch):
