@@ -65,7 +65,7 @@ class Diverse(Stage, name="diverse"):
     a number each. Rows without an embedding are dropped for that reason.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id",)
     keep: Keep
@@ -105,6 +105,11 @@ class Diverse(Stage, name="diverse"):
             raise ValueError(
                 f"{self.method} weighs quality against likeness; name the `quality` column"
             )
+        if self.method == "deita" and self.quality is None:
+            raise ValueError(
+                "deita takes rows from best to worst; name the `quality` column: scores, margin, "
+                "or one that `row_score` or `judge_prompts` writes"
+            )
         return self
 
     def needed(self) -> tuple[str, ...]:
@@ -124,7 +129,7 @@ class Diverse(Stage, name="diverse"):
         pool = everything.where(there)
         keep = rows_to_keep(self.keep, len(view))
         quota = pool.quota(keep, self.split)
-        if keep < len(pool.rows) or self.group:
+        if keep < len(pool.rows) or self.group or self.method == "deita":
             chosen = self._choose(pool, min(keep, len(pool.rows)), quota, ctx)
         else:
             chosen = np.arange(len(pool.rows))
@@ -141,6 +146,12 @@ class Diverse(Stage, name="diverse"):
     def _choose(self, pool: Pool, keep: int, quota: Quota, ctx: Context) -> Ints:
         vectors, quality = pool.vectors, pool.quality
         if self.method == "deita":
+            if len(quality) and np.isinf(quality).all():
+                raise StageError(
+                    f"deita takes rows from best to worst, and none of the {len(quality)} rows has "
+                    f"a number in {self.quality!r}; fill it by an earlier stage, or map it with "
+                    "`columns` of the source"
+                )
             order = np.argsort(-quality, kind="stable")
             return deita(order, vectors, self.threshold, keep, quota)
         if self.method == "mmr":

@@ -62,6 +62,24 @@ def test_deita_as_a_stage():
     assert kept(Diverse(keep=2, method="deita", quality="q"), view) == [1, 2]
 
 
+def test_deita_skips_what_is_alike_however_many_places_there_are():
+    view = rows([(1, 0), (1, 0.01), (0, 1)], q=[1.0, 2.0, 0.0])
+    for keep in (3, 99):
+        assert kept(Diverse(keep=keep, method="deita", quality="q"), view) == [1, 2]
+
+
+def test_deita_needs_something_to_go_by():
+    view = rows([(1, 0), (1, 0.01), (0, 1)], q=pa.array([None, float("nan"), None], pa.float64()))
+    with pytest.raises(ValidationError, match="deita takes rows from best to worst; name the `qua"):
+        Diverse(keep=2, method="deita")
+    stage = Diverse(keep=2, method="deita", quality="q")
+    with pytest.raises(StageError, match="none of the 3 rows has a number in 'q'; fill it"):
+        stage.apply(view, Context())
+    some = rows([(1, 0), (1, 0.01), (0, 1)], q=[None, 1.0, None])
+    assert kept(stage, some) == [1, 2]  # a row without quality comes last
+    assert kept(stage, view.slice(0, 0)) == []
+
+
 def test_dpp_takes_what_the_chosen_rows_tell_least_about():
     view = rows(circle(0.0, 0.01, 1.5, 1.6, 3.0, 3.01), q=[0.0, 0.1, 0.0, 0.1, 0.1, None])
     assert kept(Diverse(keep=3, method="dpp"), view) == [0, 2, 5]
