@@ -169,13 +169,15 @@ class Registry(Generic[ComponentT]):
             raise ConfigError(f"{where}: expected `name` or `name: {{field: value}}`")
         if not isinstance(name, str) or not isinstance(fields, dict):
             raise ConfigError(f"{where}: the fields of {name!r} must be a mapping")
+        place = where
         try:
             cls = self.get(name)
+            place = f"{where} (`{name}`)"
             return cls.model_validate(fields)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{place}: {error}") from None
         except ValidationError as error:
-            raise ConfigError(f"{where} (`{name}`): {explain(error, cls)}") from None
+            raise ConfigError(f"{place}: {explain(error, cls)}") from None
 
 
 def address(cls: type) -> str:

@@ -152,7 +152,8 @@ class Pipeline:
             for column in stage.needed():
                 if column not in have:
                     raise ConfigError(
-                        f"{where} needs `{column}`, which no earlier stage writes"
+                        f"{where} needs `{column}`{_why(stage, column)}, which no earlier stage "
+                        "writes"
                         f"{_writers(column)}; columns here: {', '.join(sorted(have))}"
                         f"{_own(column, have)}"
                     )
@@ -178,6 +179,11 @@ def _own(column: str, have: Iterable[str]) -> str:
     """Return how to name a column of the source's own, where it may be one."""
     known = column in COLUMNS or "meta" not in have
     return "" if known else f'; a column of the source\'s own is called "meta.{column}"'
+
+
+def _why(stage: Stage, column: str) -> str:
+    why = stage.why_needed(column)
+    return f" ({why})" if why else ""
 
 
 def _writers(column: str) -> str:

@@ -45,7 +45,7 @@ def run(
     from curate.portion import Portion
     from curate.progress import listener
 
-    with _leaving_at_once(), listener(json, quiet) as tell, _ending_in_an_event(json):
+    with _leaving_at_once(), listener(json, quiet) as tell, _errors_as_json(json, event="error"):
         checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
         place = _executor(executor, workers)
         try:
@@ -101,14 +101,25 @@ def plan(
         typer.echo(text)
 
 
-def validate(pipeline: PipelineFile, changes: Changes = []) -> None:  # noqa: B006
-    """Check fields, engines, columns, keys and packages; touches no data and no model."""
+def validate(
+    pipeline: PipelineFile,
+    changes: Changes = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Check fields, engines, columns, prompts, keys and packages; touches no data and no model."""
+    from curate.rehearsal import check_prompts
     from curate.stage import check_ready
 
-    checked = load(pipeline, changes)
-    checked.check()
-    check_ready(checked.stages, checked.engines)
-    typer.echo(f"{checked.name}: {len(checked.stages)} stages, all columns and engines are there")
+    with _errors_as_json(json, valid=False):
+        checked = load(pipeline, changes)
+        checked.check()
+        check_ready(checked.stages, checked.engines)
+        check_prompts(checked.stages)
+    stages = len(checked.stages)
+    if json:
+        print_json({"valid": True, "name": checked.name, "stages": stages})
+    else:
+        typer.echo(f"{checked.name}: {stages} stages, all columns and engines are there")
 
 
 def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
@@ -156,8 +167,8 @@ def _beside_estimate(root: Path, name: str) -> list[str]:
 
 
 @contextmanager
-def _ending_in_an_event(json: bool) -> Iterator[None]:
-    """Where events go to stdout, let an error be the last of them; it is said on stderr too."""
+def _errors_as_json(json: bool, **mark: object) -> Iterator[None]:
+    """Where JSON goes to stdout, let an error be its last line, with `mark`; stderr has it too."""
     try:
         yield
     except Exception as error:

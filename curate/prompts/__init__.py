@@ -26,6 +26,10 @@ _MARKER = re.compile(r"^[ \t]*<!--[ \t]*(system|user|assistant)[ \t]*-->[ \t]*(?
 Segment = tuple[str, str | None]  # literal text, then the name of the field that follows it
 
 
+class PromptError(ConfigError):
+    """A template cannot be read, or does not show what it is given."""
+
+
 @dataclass(frozen=True)
 class Template:
     """A parsed template; `text` is the file as it is, which is what an identity should hold."""
@@ -44,7 +48,7 @@ class Template:
         if len(pieces) == 1:
             return (("user", _segments(pieces[0].strip(), self.name)),)
         if pieces[0].strip():
-            raise ConfigError(f"prompt {self.name}: text before the first section marker")
+            raise PromptError(f"prompt {self.name}: text before the first section marker")
         return tuple(
             (role, _segments(body.strip(), self.name))
             for role, body in zip(pieces[1::2], pieces[2::2], strict=True)
@@ -56,18 +60,18 @@ class Template:
         return frozenset(name for _, part in self.sections for _, name in part if name is not None)
 
     def check(self, given: frozenset[str]) -> None:
-        """Raise ConfigError where `given` is not exactly the template's fields."""
+        """Raise PromptError where `given` is not exactly the template's fields."""
         if given == self.fields:
             return
         missing, unknown = sorted(self.fields - given), sorted(given - self.fields)
         problems = [f"missing field {name!r}" for name in missing]
         problems += [f"unknown field {name!r}{did_you_mean(name, self.fields)}" for name in unknown]
-        raise ConfigError(f"prompt {self.name}: {'; '.join(problems)}")
+        raise PromptError(f"prompt {self.name}: {'; '.join(problems)}")
 
     def render(self, **values: str) -> str:
         """Return all sections' texts, joined by an empty line, with the values put in verbatim.
 
-        Raises ConfigError naming the fields that are missing or unknown.
+        Raises PromptError naming the fields that are missing or unknown.
         """
         self.check(frozenset(values))
         return "\n\n".join(_join(segments, values) for _, segments in self.sections)
@@ -95,7 +99,7 @@ class Template:
 
         A value is a column of large_string or a str for all rows. `opening` is how the
         assistant's answer begins, for the engine to continue; it is no template because editors
-        strip the space at its end. Raises ConfigError naming missing or unknown fields.
+        strip the space at its end. Raises PromptError naming missing or unknown fields.
         """
         self.check(frozenset(values))
         roles = [role for role, _ in self.sections]
@@ -108,7 +112,7 @@ class Template:
 def load_template(name_or_path: str) -> Template:
     """Load a built-in template by name (`rubric_helpfulness`), or a file by its path.
 
-    A name is anything without a slash and without the ending `.md`. Raises ConfigError where
+    A name is anything without a slash and without the ending `.md`. Raises PromptError where
     there is no such template or where its placeholders are not plain names.
     """
     if "/" in name_or_path or name_or_path.endswith(".md"):
@@ -116,13 +120,13 @@ def load_template(name_or_path: str) -> Template:
         try:
             return _parsed(path.name, path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
+            raise PromptError(
                 f"cannot read the prompt {name_or_path!r}: {error}; give a built-in name "
                 f"({', '.join(template_names())}) or a path to a Markdown file"
             ) from None
     known = template_names()
     if name_or_path not in known:
-        raise ConfigError(
+        raise PromptError(
             f"no built-in prompt {name_or_path!r}{did_you_mean(name_or_path, known)}; "
             "a path of your own ends in .md"
         )
@@ -146,7 +150,7 @@ def _built_in(name: str) -> Template:
 
 
 def _segments(text: str, where: str) -> tuple[Segment, ...]:
-    """Split at the placeholders. Raises ConfigError for anything but `{name}`, `{{` and `}}`."""
+    """Split at the placeholders. Raises PromptError for anything but `{name}`, `{{` and `}}`."""
     segments: list[Segment] = []
     try:
         for literal, name, spec, conversion in Formatter().parse(text):
@@ -154,13 +158,13 @@ def _segments(text: str, where: str) -> tuple[Segment, ...]:
                 shown = (
                     name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 )
-                raise ConfigError(
+                raise PromptError(
                     f"prompt {where}: {{{shown}}} is not a plain field name; "
                     "write {name}, and {{ or }} for a brace"
                 )
             segments.append((literal, name))
     except ValueError as error:
-        raise ConfigError(f"prompt {where}: {error}; write {{{{ or }}}} for a brace") from None
+        raise PromptError(f"prompt {where}: {error}; write {{{{ or }}}} for a brace") from None
     return tuple(segments)
 
 
@@ -182,4 +186,4 @@ def _pieces(segments: tuple[Segment, ...], values: dict[str, str | pa.Array]) ->
     return pieces
 
 
-__all__ = ["Template", "load_template", "template_names"]
+__all__ = ["PromptError", "Template", "load_template", "template_names"]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import Column, lengths, one_chunk
 from curate.errors import ConfigError, StageError
-from curate.prompts import Template, load_template
+from curate.prompts import PromptError, Template, load_template
 from curate.stages.forms import Form, aspects_form, checklist_form, expected_form, score_form
 
 
@@ -85,7 +85,11 @@ def load_rubric(rubric: str) -> Template:
     """Load a built-in rubric by its short name, or a Markdown file without placeholders."""
     built_in = "/" not in rubric and not rubric.endswith(".md")
     template = load_template(f"rubric_{rubric}" if built_in else rubric)
-    template.check(frozenset())
+    if template.fields:
+        raise PromptError(
+            f"rubric {rubric!r} has the placeholder {{{min(template.fields)}}}, and nothing is put "
+            "into a rubric; write {{ and }} for braces"
+        )
     return template
 
 

@@ -74,6 +74,11 @@ class Write(AskingInForm, name="write"):
         """The columns that the template shows."""
         return tuple(dict.fromkeys((*self.needs, *map(source_of, self._shown().values()))))
 
+    def why_needed(self, column: str) -> str:
+        """The template that shows it."""
+        shown = [field for field, name in self._shown().items() if source_of(name) == column]
+        return f"the template {self.template!r} shows {{{shown[0]}}}" if shown else ""
+
     def written(self) -> tuple[str, ...]:
         """The column that `to` names."""
         return (self.to,)
