@@ -173,8 +173,7 @@ def _errors_as_json(json: bool, **mark: object) -> Iterator[None]:
         yield
     except Exception as error:
         if json:
-            event = {"event": "error", "kind": type(error).__name__, "error": str(error)}
-            heard(print_json, event)
+            heard(print_json, {**mark, "kind": type(error).__name__, "error": str(error)})
         raise
 
 
