@@ -13,12 +13,18 @@ import orjson
 
 from curate.disk import writing
 
+PASSING = frozenset({"progress"})
+"""Events of the moment: they are told, and nobody looks for them in a file afterwards."""
+
 Listener = Callable[[dict[str, Any]], None]
 """Is called with every event: `event` (its name), `time` (seconds since 1970) and its facts."""
 
 
 class Events:
-    """Appends events to a file and tells the listener; may be used from several threads."""
+    """Appends events to a file and tells the listener; may be used from several threads.
+
+    Those of the moment (`PASSING`) are told alone: a run of days would write millions.
+    """
 
     def __init__(self, path: Path, listener: Listener) -> None:
         self._path, self._listener = path, listener
@@ -34,8 +40,9 @@ class Events:
         """Record one event. Raises StoreError where the disk refuses."""
         entry = {"event": event, "time": round(time.time(), 3), **facts}
         with self._lock:
-            with writing(self._path):
-                self._file.write(orjson.dumps(entry) + b"\n")
+            if event not in PASSING:
+                with writing(self._path):
+                    self._file.write(orjson.dumps(entry) + b"\n")
             self._listener(entry)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from curate.printable import printable
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
 _MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
+_LATE = 1.0  # seconds, about, between the first calls and the first word of them
 _COUNTED = {"gone": "gone", "errors": "errors", "retries": "retries", "too_long": "too long"}
 
 
@@ -47,6 +48,8 @@ class _Work:
     todo: int = 0
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    flying: int = 0  # rows of the shards in flight, as far as known
+    calls: Counter[str] = field(default_factory=Counter)  # asked, ended, failed, and their tokens
     kinds: Counter[str] = field(default_factory=Counter)  # of the stages so far
 
     def after(self, event: dict[str, Any]) -> _Work:
@@ -62,18 +65,45 @@ class _Work:
             self.done += event["rows"]
             self.counts.update(event["counts"])
             self.counts["gone"] += event["rows"] - event.get("kept", event["rows"])
+            self.flying = max(self.flying - event["rows"], 0)
+        if event["event"] == "progress":
+            if not self.calls and not self.done:  # until now the engine was loading
+                self.started = time.monotonic() - _LATE
+            self.flying = event["rows"]
+            self.calls = Counter({n: event[n] for n in ("asked", "ended", "failed", "tokens")})
         return self
 
+    def far(self) -> float:
+        """Return the rows done, and of those in flight the share of their calls that has ended.
+
+        What the rows in flight will still ask is known from those that are done, where some are;
+        of a first shard only what it has asked is known, so that a stage which asks in several
+        rounds seems to go back when a round begins.
+        """
+        if not self.calls["asked"]:
+            return self.done
+        begun = min(self.done + self.flying, self.todo)
+        as_before = self.counts["calls"] * begun / self.done if self.done else 0.0
+        share = self.calls["ended"] / max(self.calls["asked"], as_before)
+        return min(max(begun * share, self.done), begun)
+
     def note(self) -> str:
-        """Return the time left if it goes on like this, tokens a second, and what was lost."""
-        seconds = time.monotonic() - self.started
+        """Return the time left if it goes on like this, tokens a second, what was lost, and calls.
+
+        Calls are named while some are under way: those that ended, of those asked so far.
+        """
+        seconds, far = time.monotonic() - self.started, self.far()
         facts = []
-        if 0 < self.done < self.todo and seconds >= 1:
-            left = timedelta(seconds=round(seconds / self.done * (self.todo - self.done)))
+        if 0 < far < self.todo and seconds >= 1:
+            left = timedelta(seconds=round(seconds / far * (self.todo - far)))
             facts.append(f"{left} left")
-        if self.counts["tokens"] and seconds >= 1:
-            facts.append(f"{self.counts['tokens'] / seconds:,.0f} tokens/s")
-        facts += [f"{self.counts[n]:,} {said}" for n, said in _COUNTED.items() if self.counts[n]]
+        tokens = max(self.counts["tokens"], self.calls["tokens"])
+        if tokens and seconds >= 1:
+            facts.append(f"{tokens / seconds:,.0f} tokens/s")
+        lost = self.counts | Counter(errors=self.calls["failed"])
+        facts += [f"{lost[n]:,} {said}" for n, said in _COUNTED.items() if lost[n]]
+        if self.calls["ended"] < self.calls["asked"] and self.done < self.todo:
+            facts.append(f"{self.calls['ended']:,} of {self.calls['asked']:,} calls")
         return ", ".join(facts)
 
 
@@ -104,7 +134,7 @@ def _lines() -> Iterator[Listener]:
             return
         last = now
         note = work.note()
-        if not work.done:
+        if not work.done and not work.calls:
             note = f"no shard done yet, {timedelta(seconds=round(now - work.started))} so far"
         say(f"{work.name}: " + "; ".join(filter(None, [f"{work.done} of {work.todo} rows", note])))
 
@@ -153,7 +183,7 @@ def _bars() -> Iterator[Listener]:
     columns = (
         TextColumn("{task.description}", table_column=Column(max_width=20, no_wrap=True)),
         BarColumn(8 if console.width < 80 else 16, table_column=Column(no_wrap=True)),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}",
+        TextColumn("{task.fields[rows]:,}/{task.total:,.0f}",
                    table_column=Column(justify="right", no_wrap=True)),
         TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("{task.fields[note]}",
@@ -169,12 +199,16 @@ def _bars() -> Iterator[Listener]:
                 before = work.rows - work.todo
                 note = "" if work.todo or not work.rows else "done before"
                 bar = progress.add_task(
-                    escape(work.name), total=work.rows, completed=before, note=note
+                    escape(work.name), total=work.rows, completed=before, rows=before, note=note
                 )
                 if not event["todo"]:
                     progress.stop_task(bar)
-            elif event["event"] == "part":
-                progress.update(bar, advance=event["rows"], note=escape(work.note()))
+            elif event["event"] in ("part", "progress"):
+                before = work.rows - work.todo
+                progress.update(
+                    bar, completed=before + work.far(), rows=before + work.done,
+                    note=escape(work.note()),
+                )  # fmt: skip
             elif text := _told(event):
                 progress.console.print(f"{event['stage']}: {text}", markup=False)
 

@@ -93,6 +93,34 @@ def test_a_long_shard_is_not_silence(
     }
 
 
+def test_calls_say_how_far_a_long_shard_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time and speed count from the first calls on: before them the engine was loading."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with progress.listener(json=False) as tell:
+
+        def at(second: float, **event: object) -> None:
+            clock[0] = second
+            tell({"stage": "judge", **event})
+
+        at(0.0, event="stage", todo=2, rows=200, rows_todo=200)
+        at(50.0, event="progress", rows=100, asked=400, ended=4, failed=0, tokens=200)
+        at(69.0, event="progress", rows=100, asked=400, ended=100, failed=3, tokens=5_000)
+        at(69.0, event="part", rows=0, counts={})  # a moment for the next line
+        at(89.0, event="part", rows=100, kept=90, counts={"calls": 400, "tokens": 20_000})
+        at(99.0, event="progress", rows=100, asked=500, ended=450, failed=3, tokens=22_500)
+        at(99.0, event="part", rows=0, counts={})
+        at(100.0, event="part", rows=100, counts={"calls": 400})
+    lines = [line[len("00:00:00 ") :] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "judge: 0 of 200 rows; 0:02:20 left, 250 tokens/s, 3 errors, 100 of 400 calls",
+        "judge: 100 of 200 rows; 0:00:40 left, 500 tokens/s, 10 gone, 3 errors, 100 of 400 calls",
+        "judge: 100 of 200 rows; 0:00:39 left, 450 tokens/s, 10 gone, 3 errors, 450 of 500 calls",
+    ]
+
+
 def screen(raw: str, width: int) -> list[str]:
     """Play what a program wrote to a terminal; return the lines as they stand at the end."""
     lines, row, column = [""], 0, 0
@@ -151,6 +179,33 @@ def test_bars_in_a_terminal_under_two_workers(
     assert sum(line.startswith("judge 2 ") for line in lines) == 1
     again, _ = in_a_terminal(command, width)
     assert re.search(r"^generate +━+ +59/59 .* done before$", "\n".join(again), re.M)
+
+
+def test_a_bar_moves_within_one_long_shard(scripted_pipeline: Path, tmp_path: Path) -> None:
+    slow = ("--set", "engines.small.delay_s=4", "--set", "source.shard_rows=64")
+    lines, raw = in_a_terminal(
+        ["run", str(scripted_pipeline), *slow, "--until", "generate", "--root", str(tmp_path)], 110
+    )
+    (bar,) = [line for line in lines if line.startswith("generate ")]
+    assert re.search(r" 59/59 +0:00:0\d", bar)
+    assert "calls" not in bar
+    seen = re.findall(r" (\d+)/59 .*?0:00:0(\d) left, .*? tokens/s, (\d+) of 177 calls", raw)
+    assert len({calls for _, _, calls in seen}) >= 2
+    assert {rows for rows, _, _ in seen} == {"0"}
+
+
+def test_calls_under_way_are_events_for_a_machine(scripted_pipeline: Path, tmp_path: Path) -> None:
+    slow = ("--set", "engines.small.delay_s=3", "--root", tmp_path, "--until", "generate")
+    ended = curate("run", scripted_pipeline, *slow, "--json")
+    assert ended.returncode == 0, ended.stderr
+    told = [
+        e for line in ended.stdout.splitlines() if (e := json.loads(line))["event"] == "progress"
+    ]
+    assert told
+    for event in told:
+        assert event.keys() == {
+            "event", "time", "stage", "rows", "asked", "ended", "failed", "tokens",
+        }  # fmt: skip
 
 
 def test_a_retry_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from curate.engines.contract import (
     Request,
     Requests,
 )
+from curate.engines.meter import Meter, Underway
 from curate.engines.openai_calls import answer_limit
 from curate.engines.openai_server import Server, TooLong
 from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
@@ -126,7 +127,7 @@ class OpenAIEngine:
         self._server = Server(
             spec.model, spec.base_url, key, spec.timeout_s, spec.max_tokens_field, spec.one_model
         )
-        self._watch = ServerWatch(self._server.where)
+        self._watch, self._meter = ServerWatch(self._server.where), Meter()
         self._slots = asyncio.Semaphore(spec.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -150,6 +151,10 @@ class OpenAIEngine:
     def listen(self, tell: Callable[[str], None]) -> None:
         """Tell from now on of tries that failed, and of a server that says nothing."""
         self._watch.tell = tell
+
+    def so_far(self) -> Underway:
+        """Return how far it has come with all calls."""
+        return self._meter.so_far()
 
     def chat(self, requests: Requests) -> Completions:
         """Answer every call, in order. Raises StageError where no further call can succeed."""
@@ -177,6 +182,7 @@ class OpenAIEngine:
         self._loop.close()
 
     async def _all(self, requests: Sequence[Request]) -> list[Completion]:
+        self._meter.asked(len(requests))
         tasks = [asyncio.ensure_future(self._one(request)) for request in requests]
         try:
             return list(await asyncio.gather(*tasks))
@@ -189,7 +195,9 @@ class OpenAIEngine:
         async with self._slots:
             self._watch.asked()
             try:
-                return await self._fitted(request)
+                answer = await self._fitted(request)
+                self._meter.ended(1, answer.tokens, answer.status == "api_error")
+                return answer
             finally:
                 self._watch.ended()
 

@@ -29,6 +29,7 @@ from curate.engines.contract import (
     Requests,
     Reward,
 )
+from curate.engines.meter import Meter, Underway
 from curate.engines.scripted_json import json_text
 
 _WORDS = (
@@ -36,14 +37,16 @@ _WORDS = (
     "inlet", "jetty", "knoll", "lagoon", "marsh", "north", "ocean", "prairie",
 )  # fmt: skip
 _FAILURE = "scripted failure"
+_TOKENS = 4  # of an answer
+_SLICES = 10  # in which a delay is waited, with a share of the calls done after each
 
 
 class Scripted(EngineSpec, name="scripted"):
     """Tests only: answers are picked by a hash of messages and seed.
 
     `replies` are the possible answers (where empty, words from the hash, or JSON that fits the
-    schema asked for); `delay_s` is waited once a call; one request in `fail_every` comes back as
-    `api_error` (0: none).
+    schema asked for); `delay_s` is waited once for all requests that come together; one request in
+    `fail_every` comes back as `api_error` (0: none).
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
@@ -61,10 +64,10 @@ class Scripted(EngineSpec, name="scripted"):
 
 
 class ScriptedEngine:
-    """What `Scripted` loads. Thread-safe: it keeps no state."""
+    """What `Scripted` loads. Thread-safe: it keeps nothing but its sums."""
 
     def __init__(self, spec: Scripted) -> None:
-        self._spec = spec
+        self._spec, self._meter = spec, Meter()
 
     @property
     def model(self) -> str:
@@ -77,7 +80,7 @@ class ScriptedEngine:
 
     def chat(self, requests: Requests) -> Completions:
         """Answer every call, in order."""
-        self._wait()
+        self._wait(len(requests), _TOKENS)
         keys = _keys(requests.conversations)
         if requests.which is not None:
             keys = keys[requests.which]
@@ -86,6 +89,7 @@ class ScriptedEngine:
         failed = np.zeros(size, dtype=bool)
         if self._spec.fail_every:
             failed = keys % np.uint64(self._spec.fail_every) == 0
+            self._meter.ended(0, failed=int(failed.sum()))
         bad = pa.array(failed)
         logprobs = _choice_logprobs(keys, choices)
         logprobs[failed] = np.nan
@@ -93,7 +97,7 @@ class ScriptedEngine:
             text=pc.if_else(bad, "", self._texts(keys, requests)),
             status=pc.if_else(bad, "api_error", "ok"),
             finish_reason=pc.if_else(bad, "error", "stop"),
-            tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(4, pa.int32())),
+            tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(_TOKENS, pa.int32())),
             error=pc.if_else(bad, _FAILURE, pa.scalar(None, pa.string())),
             choice_logprobs=logprobs,
             prompt_tokens=pc.if_else(bad, pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())),
@@ -101,7 +105,7 @@ class ScriptedEngine:
 
     def loglikelihood(self, requests: Sequence[Continuation]) -> list[Likelihood]:
         """Return a hash of every continuation in (-4, 0] a word, in order."""
-        self._wait()
+        self._wait(len(requests), 0)
         fail_every = self._spec.fail_every
         done = []
         for messages, answer, _ in requests:
@@ -124,9 +128,19 @@ class ScriptedEngine:
     def close(self) -> None:
         """Free nothing."""
 
-    def _wait(self) -> None:
-        if self._spec.delay_s:  # even no time at all would hand the turn to another thread
-            time.sleep(self._spec.delay_s)
+    def so_far(self) -> Underway:
+        """Return how far it has come with all calls."""
+        return self._meter.so_far()
+
+    def _wait(self, calls: int, tokens: int) -> None:
+        self._meter.asked(calls)
+        if not self._spec.delay_s:  # even no time at all would hand the turn to another thread
+            self._meter.ended(calls, calls * tokens)
+            return
+        for number in range(_SLICES):
+            time.sleep(self._spec.delay_s / _SLICES)
+            done = calls * (number + 1) // _SLICES - calls * number // _SLICES
+            self._meter.ended(done, done * tokens)
 
     def _texts(self, keys: npt.NDArray[np.uint64], requests: Requests) -> pa.Array:
         # The low bits decide on failure, so another part of the hash picks the answer.

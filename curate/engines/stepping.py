@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from curate.engines.admission import Admission, Admitted, Work, cache_tokens, tokens_written
+from curate.engines.meter import Meter
 from curate.errors import StageError
+
+_COUNT_EVERY = 0.5  # seconds between looks at what the requests under way have written
 
 
 class Failed(NamedTuple):
@@ -35,6 +39,7 @@ class Stepper:
         self._queue: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
         self._admission = Admission(None)
         self._running: dict[str, Admitted] = {}
+        self.meter = Meter()
         self._lock = threading.Lock()  # no request may enter the queue after the thread's end
         self._ended: StageError | None = None
         ready: Future[None] = Future()
@@ -54,6 +59,7 @@ class Stepper:
             if self._ended is not None:
                 raise StageError(str(self._ended)) from self._ended.__cause__
             if work:
+                self.meter.asked(len(work))
                 self._queue.put(work)
         return [item.future.result() for item in work]
 
@@ -77,7 +83,7 @@ class Stepper:
 
     def _step_forever(self, engine: Any) -> None:
         self._admission = admission = Admission(cache_tokens(engine), self._bucket)
-        number = 0
+        number, due, done, tokens = 0, 0.0, 0, 0
         while True:
             while not self._queue.empty() or not (self._running or admission):
                 batch = self._queue.get()
@@ -89,11 +95,30 @@ class Stepper:
                 self._add(engine, str(number), admitted)
             if not self._running:
                 continue
+            answered = []
             for output in engine.step():
                 if output.finished:
                     ended = self._running.pop(output.request_id)
-                    admission.ended(ended.cost, tokens_written(output))
-                    ended.work.future.set_result(output)
+                    written = tokens_written(output)
+                    admission.ended(ended.cost, written)
+                    done, tokens = done + 1, tokens + ((written or 0) if _writes(ended.work) else 0)
+                    answered.append((ended.work.future, output))
+            if time.monotonic() >= due or not self._running:  # before the last caller goes on
+                self.meter.ended(done, tokens, writing=self._being_written(engine))
+                due, done, tokens = time.monotonic() + _COUNT_EVERY, 0, 0
+            for future, output in answered:
+                future.set_result(output)
+
+    def _being_written(self, engine: Any) -> int:
+        """Return the tokens that requests under way have so far; 0 where vLLM does not say."""
+        states = getattr(getattr(engine, "output_processor", None), "request_states", {})
+        counts = [
+            getattr(getattr(state, "detokenizer", None), "num_output_tokens", None)
+            for state in states.values()
+            if (running := self._running.get(getattr(state, "external_req_id", "")))
+            and _writes(running.work)
+        ]
+        return sum(count() for count in counts if count is not None)
 
     def _add(self, engine: Any, number: str, admitted: Admitted) -> None:
         ids, params, future = admitted.work
@@ -101,6 +126,7 @@ class Stepper:
             engine.add_request(number, {"prompt_token_ids": ids}, params)
         except (ValueError, TypeError) as error:  # vLLM's own checks of one request
             self._admission.ended(admitted.cost, None)
+            self.meter.ended(failed=1)
             future.set_result(Failed(f"{type(error).__name__}: {error}"))
         else:
             self._running[number] = admitted
@@ -121,3 +147,8 @@ class Stepper:
                 shutdown()
         del llm
         gc.collect()
+
+
+def _writes(work: Work) -> bool:
+    """Whether a request asks for a text; the likelihood of a given one costs a token as well."""
+    return getattr(work.params, "prompt_logprobs", None) is None

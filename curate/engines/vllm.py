@@ -19,6 +19,7 @@ from curate.engines.contract import (
     Likelihood,
     Requests,
 )
+from curate.engines.meter import Underway
 from curate.engines.overlong import room_for
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.stepping import Failed
@@ -100,6 +101,10 @@ class VLLMEngine:
         neighbouring requests share are read once.
         """
         return likelihoods(requests, self._tokenizer, self._window, self._stepper.run)
+
+    def so_far(self) -> Underway:
+        """Return how far it has come with all calls."""
+        return self._stepper.meter.so_far()
 
     def _outputs(self, calls: Sequence[Call]) -> Iterator[Any]:
         """Yield vLLM's output, or `Failed`, for every call; what cannot be sent is not sent."""

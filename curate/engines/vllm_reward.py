@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from curate.engines.contract import Capability, Continuation, Reward
+from curate.engines.meter import Underway
 from curate.engines.overlong import why_too_long
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.scoring import ScoringEngine, chosen_output
@@ -67,6 +68,10 @@ class VLLMRewardEngine(ScoringEngine):
         return [
             self._read(next(answers), call) if isinstance(call, list) else call for call in calls
         ]
+
+    def so_far(self) -> Underway:
+        """Return how far it has come with all calls."""
+        return self._stepper.meter.so_far()
 
     def close(self) -> None:
         """Stop the thread and free the model."""

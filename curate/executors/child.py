@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from itertools import count
 
 import orjson
 
+from curate.engines.meter import Underway
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
@@ -31,6 +33,7 @@ from curate.store import Record
 from curate.work import Task
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_COUNT_EVERY = 0.5  # seconds between words about how far the engines have come
 
 
 class ChildDied(StageError):
@@ -65,6 +68,7 @@ class Child:
         self._job: Job | None = None  # the last one that a task came from
         self._dead: ChildDied | None = None
         self.alive = True  # whether the process is running
+        self.so_far = Underway()  # what its engines last said of all their calls
         self._listener = threading.Thread(target=self._listen, daemon=True, name="child-answers")
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="child-end")
         self._listener.start()
@@ -105,6 +109,9 @@ class Child:
                 answer = orjson.loads(line)
                 if "trouble" in answer:
                     self._told(answer["trouble"])
+                    continue
+                if "so_far" in answer:
+                    self.so_far = Underway(*answer["so_far"])
                     continue
                 with self._lock:
                     future = self._waiting.pop(answer["number"])
@@ -161,9 +168,20 @@ def serve(requests: int, answers: int) -> None:
 
     worker = Worker(tell)
 
-    def handle(line: bytes) -> None:
-        say(worker.answer(line))
+    def report() -> None:
+        say(orjson.dumps({"so_far": list(worker.so_far())}))
 
+    def handle(line: bytes) -> None:
+        answer = worker.answer(line)
+        report()  # first: what the next stage does is counted from here
+        say(answer)
+
+    def report_forever() -> None:
+        while True:
+            time.sleep(_COUNT_EVERY)
+            report()
+
+    threading.Thread(target=report_forever, daemon=True).start()
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             threading.Thread(target=handle, args=(line,), daemon=True).start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pydantic import Field, PrivateAttr
 
 from curate.component import Runtime
 from curate.engines.contract import Engine, EngineSpec, Telling
+from curate.engines.meter import Underway, since, so_far, total
 from curate.errors import ConfigError
 from curate.executors.child import Child, ChildDied
 from curate.executors.contract import Executor, Job
@@ -26,6 +28,7 @@ from curate.store import Record, digest
 from curate.work import Task, run_task
 
 Run = Callable[[Task], list[Record]]
+PROGRESS_EVERY = 1.0  # seconds between words about shards in flight
 
 
 class Local(Executor, name="local"):
@@ -40,6 +43,7 @@ class Local(Executor, name="local"):
     _children: dict[int, Child] = PrivateAttr(default_factory=dict)
     _engines: dict[str, Engine] = PrivateAttr(default_factory=dict)
     _starting: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _ended: list[Underway] = PrivateAttr(default_factory=list)  # of children that are gone
 
     def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         """Run the tasks; see `Executor.each`."""
@@ -50,7 +54,8 @@ class Local(Executor, name="local"):
             run, at_once = self._in_children(light, shares), self.workers * len(shares)
         else:
             run, at_once = self._in_threads(light), self.workers
-        yield from in_flight(run, tasks, at_once, job.stopping)
+        say = Progress(job, self._so_far)
+        yield from in_flight(run, tasks, at_once, job.stopping, say)
 
     def close(self) -> None:
         """End the children and close every engine."""
@@ -60,6 +65,13 @@ class Local(Executor, name="local"):
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
+        self._ended.clear()
+
+    def _so_far(self) -> Underway:
+        """Return the sums of all engines that were ever loaded here; they never fall."""
+        with self._starting:
+            children = [child.so_far for child in self._children.values()]
+            return total([so_far(self._engines.values()), *children, *self._ended])
 
     def _in_threads(self, job: Job) -> Run:
         engines = {}
@@ -107,6 +119,9 @@ class Local(Executor, name="local"):
             if child is not None and (child.key != wanted or not child.alive):
                 for old in [child] if child.key == wanted else list(self._children.values()):
                     old.close()  # other engines: every GPU is needed anew
+                gone = [c.so_far for c in self._children.values() if not c.alive]
+                # What they had not ended is asked again.
+                self._ended += [sums._replace(asked=sums.ended) for sums in gone]
                 self._children = {k: c for k, c in self._children.items() if c.alive}
                 child = None
             if child is None:
@@ -151,12 +166,37 @@ def _key(specs: Sequence[EngineSpec]) -> str:
     return digest([[spec.kind, spec.model_dump(mode="json")] for spec in specs])
 
 
+class Progress:
+    """Tells about once a second how far the engines have come with the shards in flight."""
+
+    def __init__(self, job: Job, so_far: Callable[[], Underway]) -> None:
+        self._job, self._so_far = job, so_far
+        self._before, self._told = so_far(), Underway()
+        self._due = time.monotonic() + PROGRESS_EVERY
+
+    def __call__(self, running: Iterable[Task]) -> None:
+        """Tell, if it is time and there is news; `running` are the tasks in flight."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + PROGRESS_EVERY
+        now = since(self._so_far(), self._before)
+        if now != self._told:
+            self._told = now
+            rows = sum(shard.rows for task in running for shard in task.shards)
+            self._job.tell("progress", stage=self._job.stage.kind, rows=rows, **now._asdict())
+
+
 def in_flight(
-    run: Run, tasks: Sequence[Task], workers: int, stopping: Callable[[], bool]
+    run: Run,
+    tasks: Sequence[Task],
+    workers: int,
+    stopping: Callable[[], bool],
+    say: Callable[[Iterable[Task]], None] = lambda running: None,
 ) -> Iterator[tuple[Task, list[Record]]]:
     """Run tasks on threads, never more than `workers` at once, and yield them as they end.
 
-    After an error the tasks in flight end first; an interrupt leaves them behind.
+    `say` is called now and then with the tasks in flight. After an error the tasks in flight end
+    first; an interrupt leaves them behind.
     """
     waiting = iter(tasks)
     running: dict[Future[list[Record]], Task] = {}
@@ -172,6 +212,7 @@ def in_flight(
             if not running:
                 break
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            say(running.values())
             for future in done:
                 task = running.pop(future)
                 if future.exception() is None:

@@ -18,6 +18,7 @@ from curate import errors
 from curate.component import Component
 from curate.division import Piece, Space
 from curate.engines.contract import Engine, EngineSpec, Telling, engine_registry
+from curate.engines.meter import Underway, so_far
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
 from curate.stage import stage_registry
@@ -80,6 +81,10 @@ class Worker:
             told = f"stage `{kind}` failed: {type(error).__name__}: {error}"
             done = {"error": "StageError", "message": told}
         return orjson.dumps(number | done)
+
+    def so_far(self) -> Underway:
+        """Return how far the engines have come, all together; from any thread."""
+        return so_far(list(self._engines.values()))
 
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")

@@ -1,4 +1,4 @@
-"""A scripted engine in a process of its own that has trouble to tell of."""
+"""Scripted engines in a process of their own: one has trouble to tell of, one takes its time."""
 
 from curate.engines.scripted import Scripted, ScriptedEngine
 
@@ -17,3 +17,7 @@ class WorriedEngine(ScriptedEngine):
     def chat(self, requests):
         self.tell("no answer for 60 s; 4 calls wait")
         return super().chat(requests)
+
+
+class Slow(Scripted):
+    isolated = True

@@ -89,3 +89,37 @@ def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path, monkeypatch):
     assert told["why"] == "no answer for 60 s; 4 calls wait"
     assert heard.index(told) < next(i for i, e in enumerate(heard) if e.get("stage") == "generate"
                                     and e["event"] == "part")  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["scripted", "'telling_engine:Slow'"])
+def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
+    """In this process and in a child: sums that grow, from the stage's beginning, in no file."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.syspath_prepend(str(HERE))
+    path = tmp_path / "prompts.jsonl"
+    rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = PIPELINE.replace("'seeing_engine:Seeing': {}", f"{engine}: {{delay_s: 4}}")
+    text = text.replace("n: 1}", "n: 2}\n  - judge: {engine: seen}")
+    text = text.replace("shard_rows: 4", "shard_rows: 8").replace("PATH", str(path))
+    heard = []
+    executor = Local(workers=1)
+    try:
+        run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
+    finally:
+        executor.close()
+    told = {}
+    for event in heard:
+        if event["event"] == "progress":
+            told.setdefault(event["stage"], []).append(event)
+    assert set(told) == {"generate", "judge"}
+    for stage, calls in (("generate", 16), ("judge", 16)):
+        assert all((e["rows"], e["asked"], e["failed"]) == (8, calls, 0) for e in told[stage])
+        ended = [e["ended"] for e in told[stage]]
+        assert 2 <= len(ended) <= 7
+        assert ended == sorted(set(ended))
+        assert any(0 < count < calls for count in ended)
+        assert all(e["tokens"] == 4 * e["ended"] for e in told[stage])
+    written = (tmp_path / "runs/t/events.jsonl").read_text()
+    assert '"part"' in written
+    assert '"progress"' not in written
