@@ -19,6 +19,7 @@ from curate.export.records import lost_rows
 from curate.guard import OPEN
 from curate.manifest import FORMAT
 from curate.pipeline import Pipeline
+from curate.printable import printable
 from curate.schema import DROP, FAIL
 from curate.store import Record, Store, folder_name
 from curate.work import Shard, live_tables, stacked, view
@@ -60,6 +61,21 @@ def is_of(found: dict[str, Any], attempt: Attempt) -> bool:
     if attempt.state == "failed":  # where the source cannot be read the older one stays
         return found.get("error") == attempt.error
     return attempt.state == "ended"
+
+
+def caution(root: Path, name: str, found: dict[str, Any]) -> str:
+    """Say in a line why the manifest is not what the run comes to; "" for one that has finished.
+
+    The last attempt may have left none, or one of a run that is not at its end.
+    """
+    attempt = last_attempt(root / "runs" / name)
+    state = printable(attempt.text().partition("\n")[0])
+    if not is_of(found, attempt):
+        return f"{state}; what is shown is of an earlier attempt, perhaps with another pipeline"
+    if found["finished"]:
+        return ""
+    left = ", ".join(stages_left(root, name, found)) or "the export"
+    return f"{state or 'unfinished'}; what is shown is as far as it came: still to do: {left}"
 
 
 def shards(root: Path, found: dict[str, Any]) -> tuple[Store, list[Shard]]:

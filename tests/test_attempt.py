@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -94,12 +95,43 @@ def test_books_of_an_earlier_attempt_are_said_to_be_that(
     assert after[3:] == before.stdout.splitlines()[1:]
     facts = json.loads(curate("status", "small", "--json").stdout)
     assert (facts["finished"], facts["books"]) == (False, "an earlier attempt")
+    said = f"{after[0]}; what is shown is of an earlier attempt, perhaps with another pipeline\n"
     shown = curate("show", "small", "--dropped")
-    assert shown.returncode == 0
-    assert shown.stderr.splitlines()[0] == after[0]
-    assert "of an earlier attempt" in shown.stderr.splitlines()[1]
+    assert (shown.returncode, shown.stderr) == (0, said)
+    for command in (
+        "report small", "audit small --encoder none", f"ask small {tmp_path / 'tasks.json'}",
+        f"export small {tmp_path / 'out'}", "report small --against small",
+    ):  # fmt: skip
+        shown = curate(*command.split())
+        assert shown.returncode == 0, shown.stderr
+        assert said in shown.stderr
+    page = (tmp_path / "runs/small/report.html").read_text()
+    (banner,) = set(re.findall(r'<p class="caution".*?</p>', page))
+    assert "small has not come to its end." in banner
+    assert "Stopped: killed or crashed at generate after" in banner
+    assert "is of an earlier attempt" in banner
     assert curate("run", scripted_pipeline).returncode == 0
     assert curate("status", "small").stdout == before.stdout
+    again = curate("report", "small")
+    assert again.stderr == ""
+    assert 'class="caution"' not in (tmp_path / "runs/small/report.html").read_text()
+
+
+def test_what_is_shown_of_an_unfinished_run_is_said_to_be_that(
+    scripted_pipeline: Path, tmp_path: Path, curate: Curate
+) -> None:
+    assert curate("run", scripted_pipeline, "--until", "margin").returncode == 0
+    out = tmp_path / "rows.jsonl"
+    exported = curate("export", "small", out)
+    assert exported.stderr.splitlines()[0] == (
+        "small: unfinished; what is shown is as far as it came: "
+        "still to do: near_dedup, rationale, split"
+    )
+    assert curate("run", scripted_pipeline, "--set", "engines.small.fail_every=1").returncode == 3
+    pushed = curate("push", "small", "me/mine")
+    assert pushed.returncode == 2
+    assert pushed.stderr.startswith("small: stopped at generate")
+    assert "what is shown is as far as it came: still to do: generate, " in pushed.stderr
 
 
 def test_an_error_is_told_from_a_kill_with_a_manifest_of_its_own_or_of_an_earlier_attempt(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from curate.commands.options import Json, Root
+from curate.commands.options import Json, Root, say_caution
 
 if TYPE_CHECKING:
     from curate.engines.contract import Engine
@@ -39,6 +39,8 @@ def audit(
     from curate.audit import audit as examine
 
     wanted = None if encoder == "none" else encoder
+    if (root / "runs" / name / "manifest.json").is_file():
+        say_caution(root, name)
     namer = _engine(engine, root / "runs" / name / "pipeline.yaml") if engine else None
     try:
         found = examine(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.options import Root, RunName
+from curate.commands.options import Root, RunName, say_caution
 
 if TYPE_CHECKING:
     from curate.export import CardFacts
@@ -57,6 +57,7 @@ def export(
         ask(name, out, form, most, force, root)
         return
     found = history.manifest(root, name)
+    say_caution(root, name)
     store, shards = history.shards(root, found)
     layout = Layout(file, rows_per_file, keep, force)
     rows = Again(lambda: live_tables(store, shards))
@@ -82,7 +83,9 @@ def ask(
     from curate.export.annotate import write_tasks
     from curate.work import live_tables
 
-    store, shards = history.shards(root, history.manifest(root, name))
+    found = history.manifest(root, name)
+    say_caution(root, name)
+    store, shards = history.shards(root, found)
     count = write_tasks(live_tables(store, shards), out, tool, most, force)
     typer.echo(f"{count} tasks in {out}")
 
@@ -121,6 +124,8 @@ def push(
     from curate.export.push import push as upload
 
     folder = root / "runs" / name / "dataset"
+    if (folder.parent / "manifest.json").exists():
+        say_caution(root, name)
     commit = upload(folder, repo, message=message or f"curate run {name}", private=not public)
     typer.echo(f"{repo} at {commit}")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.commands.options import Root, RunName, print_json, say, table_lines
+from curate.commands.options import Root, RunName, print_json, say, say_caution, table_lines
 
 
 def show(
@@ -30,7 +30,7 @@ def show(
     if not row and not dropped:
         raise typer.BadParameter("give --id ID or --dropped")
     readable = sys.stdout.isatty() if text is None else text
-    _say_if_earlier(root, name)
+    say_caution(root, name)
     if not row:
         _show_dropped(root, name, stage, limit, readable)
         return
@@ -42,17 +42,6 @@ def show(
         typer.echo(line)
     for step in steps if not readable else ():
         print_json(step)
-
-
-def _say_if_earlier(root: Path, name: str) -> None:
-    """Say so where the manifest is older than an attempt that has left none."""
-    from curate import history
-    from curate.attempt import last_attempt
-
-    attempt = last_attempt(root / "runs" / name)
-    if not history.is_of(history.manifest(root, name), attempt):
-        say(f"{name}: {attempt.text()}")
-        say("what is shown is of an earlier attempt, perhaps with another pipeline")
 
 
 def _show_dropped(root: Path, name: str, stage: str, limit: int, readable: bool) -> None:
@@ -107,6 +96,8 @@ def report(
     path = out or root / "runs" / name / "report.html"
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; name a file in it, as {path / 'report.html'}")
+    for run in filter(None, (name, against)):
+        say_caution(root, run)
     page = make_report(
         root,
         name,
