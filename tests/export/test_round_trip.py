@@ -24,7 +24,10 @@ READ: dict[str, dict[str, Any]] = {
         "id": "id", "group": "id", "prompt": None, "response": "messages", "scores": "score",
         "model": "model",
     },
-    "ranked": {"id": "id", "prompt": "messages", "candidates": "answers", "ranks": "rank"},
+    "ranked": {
+        "id": "id", "prompt": "messages", "candidates": "answers", "ranks": "rank",
+        "scores": "score",
+    },
 }  # fmt: skip
 """How each form is mapped."""
 
@@ -139,7 +142,9 @@ def test_ranked_lists_come_back(read_back: Callable[[str], Rows]) -> None:
     assert {row["id"]: prompt_of(row) for row in rows} == ASKED
     falling = [TEXTS[k] for k in sorted(range(len(TEXTS)), key=lambda k: -SCORES[k])]
     for row in rows:
-        places = {j["a"]: -j["score"] for j in row["judgments"]}
+        places = {j["a"]: -j["score"] for j in row["judgments"] if j["judge"] == "rank"}
         assert sorted(places.values()) == [1, 2, 3, 4]
         order = sorted(places, key=lambda k: places[k])
         assert [row["candidates"][k]["text"] for k in order] == falling
+        scores = {j["a"]: j["score"] for j in row["judgments"] if j["judge"] == "score"}
+        assert [scores[k] for k in order] == [single(k) for k in sorted(SCORES, reverse=True)]

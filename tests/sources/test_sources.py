@@ -222,7 +222,7 @@ def test_a_ranked_export_is_read_back(tmp_path):
     assert [r["prompt"][0]["content"] for r in rows] == ["p", "q"]
     assert [[c["text"] for c in r["candidates"]] for r in rows] == [["b", "c", "a"], ["e", "d"]]
     assert [[j["score"] for j in r["judgments"]] for r in rows] == [[-1, -1, -3], [-1, -2]]
-    assert [list(json.loads(r["meta"])) for r in rows] == [["messages"]] * 2
+    assert [list(json.loads(r["meta"])) for r in rows] == [["answers", "messages"]] * 2
     with pytest.raises(InputError, match="no column 'ranq', and no candidate in 'answers'"):
         load(Parquet(path=str(tmp_path / "r.parquet"), columns=columns | {"ranks": "ranq"}))
 
@@ -321,7 +321,7 @@ def test_hf_directory_and_unpinned_name(tmp_path):
     source = source_registry.parse({"hf": {"path": str(tmp_path / "d")}}, "source")
     assert [r["prompt"][0]["content"] for r in load(source)] == ["a", "b"]
     assert source.units() == source.units()
-    with pytest.raises(ConfigError, match="revision"):
+    with pytest.raises(ConfigError, match="is no directory here, nor a name on the Hub"):
         HuggingFace(path=str(tmp_path / "nothing")).units()
 
 
