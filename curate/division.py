@@ -48,12 +48,14 @@ class Space:
     """Where the pieces of one stage meet: a folder that every worker sees, and the spans of rows.
 
     `first` holds the number of each span's first row among all, and then that of all rows. `seed`
-    is the run's.
+    is the run's. Every name of a file begins with `prefix`: parts of a division that know nothing
+    of each other keep their files apart by it.
     """
 
     folder: Path
     first: tuple[int, ...]
     seed: int = 0
+    prefix: str = ""
 
     @property
     def spans(self) -> int:
@@ -82,7 +84,7 @@ class Space:
 
     def load(self, name: str, number: int = 0) -> npt.NDArray[Any]:
         """Return an array of numbers as it was kept, mapped from its file."""
-        path = self.folder / f"{name}-{number}.npy"
+        path = self._file(f"{name}-{number}.npy")
         try:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
@@ -108,15 +110,15 @@ class Space:
                 np.lib.format.write_array_header_1_0(file, head)  # type: ignore[no-untyped-call]
                 for array in arrays:
                     file.write(np.ascontiguousarray(array).data)
-            scratch.replace(self.folder / f"{name} of all-0.npy")
+            scratch.replace(self._file(f"{name} of all-0.npy"))
             for number in range(self.spans):
-                (self.folder / f"{name}-{number}.npy").unlink(missing_ok=True)
+                (self._file(f"{name}-{number}.npy")).unlink(missing_ok=True)
         return self.load(f"{name} of all")
 
     def rename(self, name: str, new: str) -> None:
         """Give number 0 of a name's arrays of numbers another name."""
         with writing(self.folder):
-            (self.folder / f"{name}-0.npy").replace(self.folder / f"{new}-0.npy")
+            (self._file(f"{name}-0.npy")).replace(self._file(f"{new}-0.npy"))
 
     def keep_counts(self, counts: Mapping[str, int]) -> None:
         """Keep what the stage counts over all rows."""
@@ -130,7 +132,7 @@ class Space:
 
     def text(self, name: str, number: int = 0) -> pa.Array:
         """Return an Arrow array as it was kept, mapped from its file."""
-        path = self.folder / f"{name}-{number}.arrow"
+        path = self._file(f"{name}-{number}.arrow")
         try:
             with pa.memory_map(str(path)) as source:
                 table = pa.ipc.open_file(source.read_buffer()).read_all()
@@ -144,17 +146,20 @@ class Space:
 
     def either(self, name: str, number: int) -> npt.NDArray[Any] | pa.Array:
         """Return what was kept under the name and number, of either kind."""
-        there = (self.folder / f"{name}-{number}.arrow").exists()
+        there = (self._file(f"{name}-{number}.arrow")).exists()
         return self.text(name, number) if there else self.load(name, number)
 
     def gathered(self, name: str) -> npt.NDArray[Any] | pa.ChunkedArray:
         """Return what every span has kept under the name, joined, of either kind."""
-        there = (self.folder / f"{name}-0.arrow").exists()
+        there = (self._file(f"{name}-0.arrow")).exists()
         return self.texts(name) if there else self.all_of(name, self.spans)
 
     def _path(self, name: str, number: int, values: object) -> Path:
         ending = "npy" if isinstance(values, np.ndarray) else "arrow"
-        return self.folder / f"{name}-{number}.{ending}"
+        return self._file(f"{name}-{number}.{ending}")
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{self.prefix}{name}"
 
 
 def pick(column: Column, index: npt.NDArray[np.int64]) -> pa.Array:

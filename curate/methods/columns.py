@@ -6,6 +6,7 @@ within a key is called "meta.KEY.KEY"; a key that holds the dots itself comes fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -46,9 +47,14 @@ def values_of(view: pa.Table, name: str, required: bool = False) -> list[Any]:
         return list(view[name].to_pylist())
     values = own_values(view["meta"], name)
     if required and values and all(value is None for value in values):
-        key, keys = name.removeprefix(OWN), own_keys(view["meta"])
-        raise StageError(f"no row has {key!r} in `meta`{did_you_mean(key, keys)}")
+        raise no_such_key(name, own_keys(view["meta"]))
     return values
+
+
+def no_such_key(name: str, keys: Sequence[str]) -> StageError:
+    """Return the error for "meta.KEY" where no row has the key, but has these."""
+    key = name.removeprefix(OWN)
+    return StageError(f"no row has {key!r} in `meta`{did_you_mean(key, keys)}")
 
 
 def own_keys(meta: Column) -> list[str]:

@@ -1,4 +1,4 @@
-"""Greedy deduplication of vectors in rounds that may be done in parts, anywhere.
+"""Near-copies among vectors, and chains of them, found in parts that may be done anywhere.
 
 The vectors lie in groups (clusters, or stretches of the order): a group has members, and visitors
 that are looked up among them. In each round a group's next members are compared with all that come
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Bools, Ints
-from curate.methods.set_join import DROPPED, Pairs, join_pairs
+from curate.methods.set_join import DROPPED, Pairs, join_pairs, link
 from curate.methods.similarity import COSINE_SLACK
 from curate.methods.vectors import cosines, rounding
 
@@ -39,6 +39,30 @@ class Turn(NamedTuple):
     pairs: Pairs
     done: int
     waiting: Ints
+
+
+def chained(vectors: Singles, among: slice, threshold: float) -> Ints:
+    """Return which rows are linked, by chains of similar ones, to an earlier row, and to which.
+
+    (2, m); only pairs are looked at of which the later row is `among` those of the slice. `vectors`
+    (n, d) have unit length, or are zero and like nothing.
+    """
+    least = threshold - COSINE_SLACK
+    reach = np.float32(least - rounding(vectors.shape[1]))
+    root = np.arange(among.stop)
+    for start in range(among.start, among.stop, HEADS[1]):
+        rows = np.arange(start, min(start + HEADS[1], among.stop))
+        own = np.asarray(vectors[rows])
+        for first in range(0, int(rows[-1]) + 1, HELD):
+            others = np.asarray(vectors[first : min(first + HELD, int(rows[-1]) + 1)])
+            other, mine = np.nonzero(others @ own.T >= reach)
+            later, earlier = rows[mine], first + other
+            apart = (earlier < later) & (root[later] != root[earlier])
+            later, earlier = later[apart], earlier[apart]
+            similar = cosines(vectors, later, earlier) >= least
+            link(root, later[similar], earlier[similar])
+    linked = np.flatnonzero(root != np.arange(len(root)))
+    return np.stack([linked, root[linked]])
 
 
 def heads_of(turn: int) -> int:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import (
+    Bools,
     Floats,
     Ints,
     flat,
@@ -22,7 +23,7 @@ from curate.arrays import (
     places_of,
     set_field,
 )
-from curate.division import pick
+from curate.division import Division, pick
 from curate.methods.pieces import Hashes
 from curate.methods.shingles import WIDTH, number_equal, word_counts
 from curate.schema import DROP
@@ -197,6 +198,12 @@ class CapPairs(Stage, name="cap_pairs"):
         """Need the ranking column too."""
         return with_ranking(self.needs, self.keep_by)
 
+    def division(self) -> Division:
+        """Prompts are joined as `near_dedup` does it; some bytes a pair are ranked in one place."""
+        from curate.stages.repeats_division import CappedPairs
+
+        return CappedPairs(self)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the pairs with their reasons."""
         rows = np.arange(len(view))
@@ -204,15 +211,22 @@ class CapPairs(Stage, name="cap_pairs"):
         items, salt = items_of(view, "pair"), system_marks(view["prompt"])
         twin, close = near_text(texts, rows, self.threshold, width=self.ngram, salt=salt)
         group = np.where(twin < 0, rows, twin)
-        rank = item_order(view, "pair", items, self.keep_by)
-        rank = rank[np.argsort(group[items.row[rank]], kind="stable")]
-        place = places_of(np.bincount(group[items.row], minlength=len(view)))
-        over = np.sort(rank[place >= self.most])
-        heads = items_of(view, "prompt")
-        name = names_of(view, "prompt", heads, group[items.row[over]])
-        how = percent(close[items.row[over]])
-        why = join_texts(f"over the cap of {self.most} pairs for prompts like that of ", name, how)
-        return drop_items(view, "pair", items, over, why)
+        over = self.over(group[items.row], item_order(view, "pair", items, self.keep_by))
+        row = items.row[over]
+        name = names_of(view, "prompt", items_of(view, "prompt"), group[row])
+        return self.dropped(view, over, name, close[row])
+
+    def over(self, group: Ints, rank: Ints) -> Ints:
+        """Return the pairs that are too many for their `group` (n); `rank` (n) is best first."""
+        rank = rank[np.argsort(group[rank], kind="stable")]
+        place = places_of(np.bincount(group))
+        return np.sort(rank[place >= self.most])
+
+    def dropped(self, view: pa.Table, over: Ints, name: pa.Array, close: Floats) -> Result:
+        """Return the pairs with the reasons of those `over` the cap: whose prompt, how alike."""
+        how = f"over the cap of {self.most} pairs for prompts like that of "
+        why = join_texts(how, name, percent(close))
+        return drop_items(view, "pair", items_of(view, "pair"), over, why)
 
 
 class ReusedAnswers(Stage, name="reused_answers"):
@@ -241,27 +255,45 @@ class ReusedAnswers(Stage, name="reused_answers"):
     ngram: int = Field(WIDTH, ge=1, le=64)
     """Words an n-gram."""
 
+    def division(self) -> Division:
+        """Answers and prompts are joined as `near_dedup` does it, and counted in one place."""
+        from curate.stages.repeats_division import ConstantAnswers
+
+        return ConstantAnswers(self)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the candidates with their reasons."""
-        items = items_of(view, "response")
-        every = np.arange(len(items.row))
-        texts = item_texts(view, "response")
-        twin, close = near_text(texts, every, self.threshold, width=self.ngram)
-        group = np.where(twin < 0, every, twin)
-        prompt = self._questions(view)[items.row]
-        used = np.unique(np.stack([group, prompt]), axis=1)[0]
-        reach = np.bincount(used, minlength=len(every))[group]
+        items, rows = items_of(view, "response"), np.arange(len(view))
+        twin, close = near_text(
+            item_texts(view, "response"),
+            np.arange(len(items.row)),
+            self.threshold,
+            width=self.ngram,
+        )
+        prompts = item_texts(view, "prompt")
+        asked, _ = near_text(prompts, rows, self.prompt_threshold, width=self.ngram)
+        blank = word_counts(item_texts(view, "prompt")) == 0
+        group, reach = self.reach(twin, self.questions(asked, blank)[items.row])
         long = word_counts(item_texts(view, "response")) > self.short
         which = np.flatnonzero((reach >= self.prompts) & long)
         count = large(pa.array(reach[which]).cast(pa.string()))
         name = names_of(view, "response", items, group[which])
-        why = join_texts("answers many prompts: ", count, ", as ", name, percent(close[which]))
-        return drop_items(view, "response", items, which, why)
+        return self.dropped(view, which, count, name, close[which])
 
-    def _questions(self, view: pa.Table) -> Ints:
+    def questions(self, twin: Ints, blank: Bools) -> Ints:
         """Return the first row that asks what each row asks (n; -1 for one without words)."""
-        rows = np.arange(len(view))
-        texts = item_texts(view, "prompt")
-        twin, _ = near_text(texts, rows, self.prompt_threshold, width=self.ngram)
-        blank = word_counts(item_texts(view, "prompt")) == 0
-        return np.where(blank, -1, np.where(twin < 0, rows, twin))
+        return np.where(blank, -1, np.where(twin < 0, np.arange(len(twin)), twin))
+
+    def reach(self, twin: Ints, prompt: Ints) -> tuple[Ints, Ints]:
+        """Return each answer's group (n), named by the first, and how many prompts that answers."""
+        every = np.arange(len(twin))
+        group = np.where(twin < 0, every, twin)
+        used = np.unique(np.stack([group, prompt]), axis=1)[0]
+        return group, np.bincount(used, minlength=len(every))[group]
+
+    def dropped(
+        self, view: pa.Table, which: Ints, count: pa.Array, name: pa.Array, close: Floats
+    ) -> Result:
+        """Return the candidates with the reasons of those that are constant answers."""
+        why = join_texts("answers many prompts: ", count, ", as ", name, percent(close))
+        return drop_items(view, "response", items_of(view, "response"), which, why)

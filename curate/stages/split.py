@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,18 @@ import xxhash
 from pydantic import Field, field_validator
 
 from curate.arrays import Column, Ints, flat, hashes, large, lengths, owners
+from curate.division import Division
 from curate.methods.columns import base_column, values_of
 from curate.methods.set_join import JaccardJoin, link
 from curate.methods.shingles import shingle_sets, word_counts
 from curate.methods.similarity import CosineSearch, components
-from curate.methods.vectors import vectors_of
+from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import text_marks
 from curate.stages.dedup_items import item_texts, normal
+
+Links: TypeAlias = tuple[Ints, npt.NDArray[Any]]
+"""Rows, and a value of each; rows of one value belong together."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,28 +87,53 @@ class Split(Stage, name="split"):
         answers = self.uses if self.response_cap else ()
         return answers if self.on == "text" else ("prompt", *answers)
 
+    def division(self) -> Division:
+        """Rows that are alike are found wherever there is room, and linked in one place."""
+        from curate.stages.split_division import LinkedRows
+
+        return LinkedRows(self)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the part of each row."""
         if self.on == "text":
             group = text_groups(item_texts(view, "prompt"), self.threshold)
         else:
-            group = components(CosineSearch(vectors_of(view[self.embedding]), self.threshold))
-        root = first_members(group)
+            vectors = unit_rows(view[self.embedding], np.arange(len(view)))
+            group = components(CosineSearch(vectors, self.threshold))
+        links = list[Links]()
         if "prompt" in view.column_names:
             marks, there = text_marks(item_texts(view, "prompt", seal=True))
-            link_equal(root, np.flatnonzero(there), marks[0, there])
-        for name in self.together:
-            row, value = key_values(view, name)
-            link_equal(root, row, value)
+            links.append((np.flatnonzero(there), marks[0, there]))
+        links += [key_values(values_of(view, name, required=True)) for name in self.together]
+        answers = None
         if self.response_cap and "candidates" in view.column_names:
-            row, value = response_values(view["candidates"])
-            row, value, over = rarely(row, value, self.response_cap)
+            answers = response_values(view["candidates"])
+        return {"split": pa.array(self.assigned(group, view["id"], links, answers, ctx))}
+
+    def assigned(
+        self,
+        group: Ints,
+        ids: Column,
+        links: Iterable[Links],
+        answers: Links | None,
+        ctx: Context,
+    ) -> list[str]:
+        """Return the part of each row, and count.
+
+        `group` (n) numbers rows that are alike; `links` give rows and values that link them, and
+        so do `answers`, those that many rows have left out.
+        """
+        root = first_members(group)
+        for row, value in links:
+            link_equal(root, row, value)
+        if answers is not None:
+            row, value, over = rarely(*answers, self.response_cap)
             link_equal(root, row, value)
             ctx.counts["answers in too many rows to link them"] = over
-        chosen = assign(root, view["id"].to_pylist(), self.parts, ctx.seed)
+        chosen = assign(root, ids.to_pylist(), self.parts, ctx.seed)
         sizes = np.unique(root, return_counts=True)[1]
         self._account(Counter(chosen), sizes, ctx)
-        return {"split": pa.array(chosen, pa.string())}
+        return chosen
 
     def _account(self, rows: Counter[str], sizes: Ints, ctx: Context) -> None:
         """Count the parts' rows and the groups (of `sizes`), and say what looks wrong."""
@@ -163,12 +192,8 @@ def response_values(candidates: Column) -> tuple[Ints, npt.NDArray[np.uint64]]:
     return np.concatenate(rows), np.concatenate(values)
 
 
-def key_values(view: pa.Table, name: str) -> tuple[Ints, npt.NDArray[Any]]:
-    """Return (row, value) where column `name`, or a key of `meta`, has a value.
-
-    Raises StageError where `meta` has the key in no row.
-    """
-    values = values_of(view, name, required=True)
+def key_values(values: Sequence[Any]) -> Links:
+    """Return (row, value as JSON) of each row's value (n) that is not null or ""."""
     there = [row for row, value in enumerate(values) if value is not None and value != ""]
     texts = [orjson.dumps(values[row], default=str, option=orjson.OPT_SORT_KEYS) for row in there]
     return np.array(there, dtype=np.int64), np.array(texts, dtype=object)

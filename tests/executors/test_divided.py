@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from test_golden import ROWS, make, usual
 
 DIVIDED = (
-    "bound", "curriculum", "decontaminate", "draw_pairs", "exact_dedup", "merge_pairs",
-    "near_dedup", "route_pairs", "row_score", "semantic_dedup", "soft_label", "style_control",
-    "unique_id",
+    "bound", "cap_pairs", "curriculum", "decontaminate", "draw_pairs", "exact_dedup", "merge_pairs",
+    "near_dedup", "reused_answers", "route_pairs", "row_score", "semantic_dedup", "soft_label",
+    "split", "style_control", "unique_id",
 )  # fmt: skip
 
 
@@ -139,6 +139,25 @@ def test_any_cut_of_any_rows_gives_the_same_duplicates(
     assert in_spans(stage, table, cuts, folder) == whole(stage, table)
 
 
+REPEATING = (
+    ("cap_pairs", {"most": 1, "threshold": 0.5, "ngram": 2}),
+    ("cap_pairs", {"most": 1, "threshold": 0.5, "ngram": 2, "keep_by": "margin"}),
+    ("reused_answers", {"prompts": 2, "threshold": 0.5, "short": 1, "ngram": 2}),
+    ("merge_pairs", {"contradiction": "keep"}),
+    ("split", {"parts": {"a": 0.5, "b": 0.5}, "threshold": 0.4}),
+    ("split", {"threshold": 1.0, "together": ["scores"], "response_cap": 2}),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables(), st.sampled_from(REPEATING), st.lists(st.integers(0, 14), max_size=4))
+def test_any_cut_of_any_rows_finds_the_same_repeats(tmp_path_factory, table, named, cuts):
+    stage = stage_registry.get(named[0]).model_validate(named[1])
+    cuts = [min(at, len(table)) for at in cuts]
+    folder = tmp_path_factory.mktemp("space")
+    assert in_spans(stage, table, cuts, folder) == whole(stage, table)
+
+
 def test_many_near_copies_in_many_parts(tmp_path):
     """Groups of more sets than one round compares, over several parts and rounds."""
     draw = np.random.default_rng(0)
@@ -154,7 +173,7 @@ def test_many_near_copies_in_many_parts(tmp_path):
     found = in_spans(stage, table, list(range(50, 600, 50)), tmp_path)
     assert found == whole(stage, table)
     assert found[0]["drop"].null_count < 500
-    assert len(list(tmp_path.glob("state-*.npy"))) >= 3
+    assert len(list(tmp_path.glob("texts state-*.npy"))) >= 3
 
 
 def test_rows_of_one_id_that_differ_are_named(tmp_path):

@@ -17,6 +17,7 @@ from curate.methods.similarity import COSINE_SLACK
 from curate.methods.vectors import unit
 from curate.stages.dedup import NearDedup
 from curate.stages.semantic_dedup import SemanticDedup
+from curate.stages.split import Split
 
 
 @st.composite
@@ -43,7 +44,7 @@ def tables(draw):
 ORDERS = ({}, {"keep_by": "best"}, {"keep": "farthest"}, {"keep": "nearest"})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     tables(),
     st.sampled_from(ORDERS),
@@ -62,6 +63,8 @@ def test_any_cut_of_any_vectors_gives_the_same_duplicates(
         stages.append(SemanticDedup(threshold=threshold, **fields, sweep=(0.8,)))
         if "keep" not in fields:
             stages.append(NearDedup(on="embedding", threshold=threshold, **fields))
+        if not fields:
+            stages.append(Split(on="embedding", threshold=threshold, parts={"a": 0.5, "b": 0.5}))
     for stage in stages:
         folder = tmp_path_factory.mktemp("space")
         assert in_spans(stage, table, cuts, folder) == whole(stage, table)

@@ -184,7 +184,7 @@ def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path, mon
     killed = []
 
     def kill():
-        for step in ("shingles", "compare"):
+        for step in ("shingles", "texts compare"):
             deadline = time.monotonic() + 120
             while not (seen := list(marks.glob(f"{step}-*"))) and time.monotonic() < deadline:
                 time.sleep(0.01)
