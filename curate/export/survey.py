@@ -84,7 +84,8 @@ def survey(
     for table in tables:
         if shape.whole_margins and not margins and "pairs" in table.column_names:
             live = flat(table["pairs"], "drop").is_null()
-            margins = flat(table["pairs"], "margin").filter(live).null_count < pc.sum(live).as_py()
+            known = flat(table["pairs"], "margin").filter(live)
+            margins = known.null_count < len(known)
         for name, kind in found.items():
             kind.add(_values(table, name, names))
     names.discard("meta")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import curate
 from curate.cli import app
+from curate.export import write_form
 from curate.export.catalogue import FORMS, form_identity, form_named
 from curate.export.forms import PAIRS_VERSION
 from curate.export.lost import why_lost
@@ -92,6 +93,12 @@ def test_a_pair_of_one_text_gives_no_record_of_any_form() -> None:
     table = pa.Table.from_pylist([made | {"pairs": both}], schema=schema)
     record = form_named("preference-text").build(table).table.to_pylist()
     assert [(one["chosen"], one["rejected"]) for one in record] == [("Yes.", "yes.")]
+
+
+def test_rows_without_any_pair_are_lost_and_no_error(tmp_path: Path) -> None:
+    for form in ("implicit", "preference", "openrlhf"):
+        done = write_form([rows([], [])], tmp_path / f"{form}.jsonl", form)
+        assert done.rows_dropped == {"export: no pair left": 2}
 
 
 def test_a_text_stands_in_a_ranked_list_once() -> None:
