@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from curate.errors import InputError
+from curate.sources.columns import Columns
 from curate.sources.values import Raw, Turn, get, turns, wrong
 
 
@@ -17,6 +19,21 @@ class Ended(NamedTuple):
     def continues(self, prompt: list[Turn]) -> bool:
         """Whether it may answer the prompt: it stands alone, or behind that."""
         return self.before in (None, [], prompt)
+
+
+Sides = list[Ended]
+"""One row's answers: chosen and rejected, or the response, or none."""
+
+
+def endings(members: Sequence[Raw], columns: Columns) -> list[Sides]:
+    """Return the answers of each row of a group. Raises InputError naming row and column."""
+    names = answer_columns(columns)
+    return [[ended(row, name) for name in names] for row in members]
+
+
+def answer_columns(columns: Columns) -> list[str]:
+    """Return the columns that hold one answer each."""
+    return [name for name in (columns.chosen, columns.rejected, columns.response) if name]
 
 
 def ended(row: Raw, name: str) -> Ended:

@@ -7,14 +7,16 @@ from typing import Any
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.endings import Ended, ended
+from curate.sources.endings import Sides, answer_columns
 from curate.sources.values import Raw, Turn, candidate, get, judgment, number, wrong
 
 DIVERGED = "chosen and rejected differ before the last answer"
 NOT_CONTINUED = "chosen or rejected does not continue the prompt"
 
 
-def labelled(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
+def labelled(
+    members: Sequence[Raw], columns: Columns, prompt: list[Turn], said: Sequence[Sides]
+) -> dict[str, Any]:
     """Return candidates and pairs: chosen and rejected of one row, or of each row of a group.
 
     Both are texts, or conversations that repeat the prompt or not. An answer that several rows of
@@ -25,8 +27,7 @@ def labelled(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> di
     judgments: list[dict[str, Any]] = []
     places: dict[tuple[str, str | None], int] = {}
     lost = 0
-    for row in members:
-        sides = [ended(row, name) for name in (columns.chosen or "", columns.rejected or "")]
+    for row, sides in zip(members, said, strict=True):
         made = [candidate(side.text) for side in sides]
         continued = all(side.continues(prompt) for side in sides)
         lost += not continued
@@ -46,12 +47,11 @@ def labelled(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> di
     return found | {"drop": NOT_CONTINUED if lost == len(members) else None}
 
 
-def shared_prompt(row: Raw, columns: Columns) -> tuple[list[Turn], str | None]:
+def shared_prompt(row: Raw, columns: Columns, sides: Sides) -> tuple[list[Turn], str | None]:
     """Return what both conversations begin with, and why that is no prompt.
 
     Where one side is null or blank it is what stands before the other's answer.
     """
-    sides = [ended(row, name) for name in (columns.chosen or "", columns.rejected or "")]
     before = _before(row, columns, sides)
     one, two = (before or [[]])[0], (before or [[]])[-1]
     shared = 0
@@ -60,29 +60,29 @@ def shared_prompt(row: Raw, columns: Columns) -> tuple[list[Turn], str | None]:
     return one[:shared], DIVERGED if one != two else empty(one)
 
 
-def answered_prompt(members: Sequence[Raw], columns: Columns) -> tuple[list[Turn], str | None]:
+def answered_prompt(
+    members: Sequence[Raw], columns: Columns, said: Sequence[Sides]
+) -> tuple[list[Turn], str | None]:
     """Return what stands before the answer of every row of a group, and why that is no prompt.
 
     Raises InputError where two rows of the group do not agree.
     """
-    name = columns.response or ""
     found: list[Turn] | None = None
-    for row in members:
-        for before in _before(row, columns, [ended(row, name)]):
+    for row, sides in zip(members, said, strict=True):
+        for before in _before(row, columns, sides):
             if found is not None and before != found:
                 raise InputError(
-                    f"{row.where}: column {name!r}: what stands before the answer differs from "
-                    "an earlier row of the same group; add a column to `group` that tells them "
-                    "apart"
+                    f"{row.where}: column {columns.response!r}: what stands before the answer "
+                    "differs from an earlier row of the same group; add a column to `group` that "
+                    "tells them apart"
                 )
             found = before
     return found or [], empty(found or [])
 
 
-def _before(row: Raw, columns: Columns, sides: Sequence[Ended]) -> list[list[Turn]]:
+def _before(row: Raw, columns: Columns, sides: Sides) -> list[list[Turn]]:
     """Return what stands before each answer that is there."""
-    names = [name for name in (columns.chosen, columns.rejected, columns.response) if name]
-    for name, side in zip(names, sides, strict=True):
+    for name, side in zip(answer_columns(columns), sides, strict=True):
         if side.before is None and side.text is not None and side.text.strip():
             expected = "a list of {role, content} where no prompt is mapped"
             raise wrong(row, name, f"{expected} (or, as text, one of `transcripts`)", side.text)

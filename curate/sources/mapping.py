@@ -7,7 +7,7 @@ from typing import Any
 
 from curate.errors import InputError, did_you_mean
 from curate.sources.columns import Columns
-from curate.sources.endings import ended
+from curate.sources.endings import Sides, endings
 from curate.sources.labels import answered_prompt, empty, labelled, shared_prompt
 from curate.sources.values import (
     NOT_UNICODE,
@@ -40,13 +40,14 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
         if name != columns.ranks:  # it may be a field of the candidates
             get(first, name)
     row: dict[str, Any] = {}
+    said = endings(members, columns)
     if columns.prompt is not None:
         prompt, reason = _prompt(first, columns)
     elif columns.response is not None:
-        prompt, reason = answered_prompt(members, columns)
+        prompt, reason = answered_prompt(members, columns, said)
     else:
-        prompt, reason = shared_prompt(first, columns)
-    answers = _answers(members, columns, prompt)
+        prompt, reason = shared_prompt(first, columns, said[0])
+    answers = _answers(members, columns, prompt, said)
     reason = reason or answers.pop("drop", None)
     prompt = _with_system(first, columns, prompt)
     row["prompt"] = [{"role": t["role"], "content": clean(t["content"])} for t in prompt]
@@ -131,25 +132,26 @@ def _with_system(row: Raw, columns: Columns, prompt: list[Turn]) -> list[Turn]:
     return [{"role": "system", "content": system}, *prompt]
 
 
-def _answers(members: Sequence[Raw], columns: Columns, prompt: list[Turn]) -> dict[str, Any]:
+def _answers(
+    members: Sequence[Raw], columns: Columns, prompt: list[Turn], said: Sequence[Sides]
+) -> dict[str, Any]:
     if columns.candidates is not None:
         return _wide(members[0], columns, columns.candidates)
     if columns.response is not None:
-        return _long(members, columns, columns.response, prompt)
+        return _long(members, columns, prompt, said)
     if columns.chosen is not None:
-        return labelled(members, columns, prompt)
+        return labelled(members, columns, prompt, said)
     return {}
 
 
 def _long(
-    members: Sequence[Raw], columns: Columns, response: str, prompt: list[Turn]
+    members: Sequence[Raw], columns: Columns, prompt: list[Turn], said: Sequence[Sides]
 ) -> dict[str, Any]:
     answers, judgments = [], []
-    for index, row in enumerate(members):
+    for index, (row, (side,)) in enumerate(zip(members, said, strict=True)):
         model = text_or_null(row, columns.model) if columns.model is not None else None
-        said = ended(row, response)
-        answer = candidate(said.text, model=None if model is None else clean(model))
-        if not said.continues(prompt):
+        answer = candidate(side.text, model=None if model is None else clean(model))
+        if not side.continues(prompt):
             answer["drop"] = answer["drop"] or "does not continue the prompt"
         answers.append(answer)
         for name in columns.scores:

@@ -9,10 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate.errors import InputError
 from curate.sources import Columns, Jsonl, Parquet, Source
+from curate.sources.transcripts import ROLES, spoken
+from curate.sources.values import Raw
 
 IMPLICIT = {
     "prompt": None, "chosen": "chosen", "rejected": "rejected",
@@ -135,6 +139,17 @@ def test_what_cannot_be_a_pair_has_a_reason(
     (found,) = read(tmp_path, {"chosen": chosen, "rejected": rejected})
     assert (found["pairs"][0]["drop"], found.get("drop")) == (pair, row)
     assert len(found["prompt"]) == turns
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(ROLES)), st.text()), min_size=1, max_size=5))
+def test_turns_that_quote_no_mark_come_back_as_they_were(turns: list[tuple[str, str]]) -> None:
+    turns = [(speaker, text.replace("\n\n", "\n ")) for speaker, text in turns]
+    text = "".join(f"\n\n{speaker}: {said}" for speaker, said in turns)
+    columns = Columns(prompt="p", transcripts="p")
+    (row,) = spoken([Raw({"p": text, "more": 1}, "here")], columns)
+    expected = [{"role": ROLES[speaker], "content": said} for speaker, said in turns]
+    waiting = expected[-1]["role"] == "assistant" and not expected[-1]["content"].strip()
+    assert row.values == {"p": expected[:-1] if waiting else expected, "more": 1}
 
 
 def test_one_speaker_may_speak_twice_as_in_lists_of_messages(tmp_path: Path) -> None:
