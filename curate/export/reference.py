@@ -11,6 +11,7 @@ import pyarrow as pa
 from curate.export.annotate import TOOLS
 from curate.export.catalogue import ALIASES, FORMS
 from curate.export.forms import Form
+from curate.export.read_back import READ_BACK
 from curate.schema import COLUMNS
 
 _HEAD = """\
@@ -92,6 +93,10 @@ def _section(name: str, form: Form) -> str:
     if form.llama_factory is not None:
         told = json.dumps(form.llama_factory)
         text.append(f"`dataset_info.json` beside the files tells LLaMA-Factory: `{told}`")
+    if name in READ_BACK:
+        mapped = json.dumps(READ_BACK[name])
+        unless = "; where no pair has a `margin`, leave it out" if "margin" in mapped else ""
+        text.append(f"A source reads it back with `columns: {mapped}`{unless}.")
     examples = (json.dumps(record, ensure_ascii=False) for record in records)
     text.append("\n".join(["```json", *examples, "```"]))
     return "\n\n".join(text)

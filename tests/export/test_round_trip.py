@@ -10,26 +10,12 @@ import pyarrow as pa
 import pytest
 
 from curate.export import CardFacts, Layout, export_dataset, write_form
+from curate.export.read_back import READ_BACK
 from curate.schema import COLUMNS
 from curate.sources import Columns, HuggingFace, Jsonl, Parquet, Source
 
 Rows = list[dict[str, Any]]
 Said = list[tuple[str, str]]
-
-SIDES = {"chosen": "chosen", "rejected": "rejected"}
-READ: dict[str, dict[str, Any]] = {
-    "preference": {"id": "id", "group": "id", "margin": "margin", **SIDES},
-    "implicit": {"prompt": None, "margin": "margin", **SIDES},
-    "scored": {
-        "id": "id", "group": "id", "prompt": None, "response": "messages", "scores": "score",
-        "model": "model",
-    },
-    "ranked": {
-        "id": "id", "prompt": "messages", "candidates": "answers", "ranks": "rank",
-        "scores": "score",
-    },
-}  # fmt: skip
-"""How each form is mapped."""
 
 ASKED: dict[str, Said] = {
     "plain": [("user", "Why is the sky blue?")],
@@ -51,11 +37,12 @@ def canonical() -> pa.Table:
             "candidates": [{"text": text, "model": f"m{k}"} for k, text in enumerate(TEXTS)],
             "scores": SCORES,
             "pairs": [{"chosen": c, "rejected": r, "margin": m} for c, r, m in PAIRS],
+            "reference": f"of {key}",
             "split": "test" if key == "system" else None,
         }
         for key, asked in ASKED.items()
     ]
-    names = ("id", "prompt", "candidates", "scores", "pairs", "split")
+    names = ("id", "prompt", "candidates", "scores", "pairs", "reference", "split")
     return pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
 
 
@@ -102,35 +89,46 @@ def single(number: float | None) -> float | None:
 @pytest.fixture(params=[from_jsonl, from_parquet, from_disk, from_export_of_disk])
 def read_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Rows]:
     def read(form: str) -> Rows:
-        rows: Rows = request.param(form, tmp_path, Columns(**READ[form]))
+        rows: Rows = request.param(form, tmp_path, Columns(**READ_BACK[form]))
         assert all(row.get("drop") is None for row in rows)
         return rows
 
     return read
 
 
-@pytest.mark.parametrize("form", ["preference", "implicit"])
+PAIRED = [form for form, columns in READ_BACK.items() if "chosen" in columns]
+CHATS = [form for form, columns in READ_BACK.items() if "response" in columns]
+
+
+@pytest.mark.parametrize("form", PAIRED)
 def test_pairs_come_back(read_back: Callable[[str], Rows], form: str) -> None:
+    margins = "margin" in READ_BACK[form]
     expected = sorted(
-        (asked, TEXTS[c], TEXTS[r], single(m)) for asked in ASKED.values() for c, r, m in PAIRS
+        (asked, TEXTS[c], TEXTS[r], single(m) if margins else 0)
+        for asked in ASKED.values()
+        for c, r, m in PAIRS
     )
     rows = read_back(form)
-    found = [
-        (prompt_of(row), *(row["candidates"][pair[side]]["text"] for side in SIDES), pair["margin"])
-        for row in rows
-        for pair in row["pairs"]
-    ]
+    found = []
+    for row in rows:
+        texts = [candidate["text"] for candidate in row["candidates"]]
+        for pair in row["pairs"]:
+            margin = pair["margin"] if margins else 0
+            found.append((prompt_of(row), texts[pair["chosen"]], texts[pair["rejected"]], margin))
+            assert pair["drop"] is None
     assert sorted(found) == expected
-    assert all(pair["drop"] is None for row in rows for pair in row["pairs"])
-    if form == "preference":  # it has the rows' ids, so that they come back whole
+    if "group" in READ_BACK[form]:  # it has the rows' ids, so that they come back whole
         assert {row["id"]: prompt_of(row) for row in rows} == ASKED
         assert all(len(row["candidates"]) == len(TEXTS) for row in rows)
 
 
-def test_scored_answers_come_back(read_back: Callable[[str], Rows]) -> None:
-    rows = read_back("scored")
+@pytest.mark.parametrize("form", CHATS)
+def test_scored_answers_come_back(read_back: Callable[[str], Rows], form: str) -> None:
+    rows = read_back(form)
     assert {row["id"]: prompt_of(row) for row in rows} == ASKED
     known = {text: (single(SCORES[k]), f"m{k}") for k, text in enumerate(TEXTS)}
+    if form == "best":
+        known = {text: facts for text, facts in known.items() if facts[0] == max(SCORES)}
     for row in rows:
         scores = {j["a"]: j["score"] for j in row["judgments"]}
         found = {c["text"]: (scores[k], c["model"]) for k, c in enumerate(row["candidates"])}
@@ -148,3 +146,15 @@ def test_ranked_lists_come_back(read_back: Callable[[str], Rows]) -> None:
         assert [row["candidates"][k]["text"] for k in order] == falling
         scores = {j["a"]: j["score"] for j in row["judgments"] if j["judge"] == "score"}
         assert [scores[k] for k in order] == [single(k) for k in sorted(SCORES, reverse=True)]
+
+
+@pytest.mark.parametrize("form", ["prompt-only", "verl"])
+def test_prompts_come_back(read_back: Callable[[str], Rows], form: str) -> None:
+    rows = read_back(form)
+    assert {row["id"]: prompt_of(row) for row in rows} == ASKED
+    if form == "verl":
+        assert {row["id"]: row["reference"] for row in rows} == {key: f"of {key}" for key in ASKED}
+
+
+def test_every_mapping_is_tried() -> None:
+    assert set(READ_BACK) == {*PAIRED, *CHATS, "ranked", "prompt-only", "verl"}
