@@ -53,7 +53,8 @@ class Columns(BaseModel):
     transcripts: tuple[str, ...] = ()
     """Columns among those of prompt, response, chosen and rejected whose text is a conversation as
     HH-RLHF has it: turns that begin with "Human:" or "Assistant:" behind an empty line. A prompt
-    may end with an "Assistant:" that says nothing yet."""
+    may end with an "Assistant:" that says nothing yet. HH-RLHF itself is `{prompt: null, chosen:
+    chosen, rejected: rejected, transcripts: [chosen, rejected]}`."""
     margin: str | None = None
     """A number: how much better chosen is than rejected."""
     margins: str | None = None
