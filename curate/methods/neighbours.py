@@ -61,6 +61,49 @@ def exact_graph(vectors: Matrix, k: int) -> Graph:
     return Graph(found, np.sqrt(square))
 
 
+def graph_of(vectors: Matrix, among: slice, k: int) -> Graph:
+    """Return the part of `exact_graph` for the rows `among` all `vectors` (n, d).
+
+    The vectors are read tile by tile, so that they may lie in a file; float32 products only.
+    """
+    n, size = len(vectors), among.stop - among.start
+    k = max(min(k, n - 1), 0)
+    if k == 0 or size == 0:
+        return Graph(np.zeros((size, k), dtype=np.int64), np.zeros((size, k)))
+    single = SingleProducts(vectors)
+    found, square = np.empty((size, k), dtype=np.int64), np.empty((size, k))
+    for start in range(among.start, among.stop, TILE):
+        rows = np.arange(start, min(start + TILE, among.stop))
+        at = slice(start - among.start, int(rows[-1]) + 1 - among.start)
+        best, last = _best_of(single, rows, n, min(k + SPARE, n - 1))
+        found[at], square[at] = _measure(vectors, rows, best, k)
+        hidden = -0.5 * square[at, -1] <= last - single.shift + single.error[rows]
+        if best.shape[1] < n - 1 and hidden.any():
+            again = np.flatnonzero(hidden) + at.start
+            found[again], square[again], _ = _search_wide(vectors, single, rows[hidden], k)
+    return Graph(found, np.sqrt(square))
+
+
+def _best_of(single: SingleProducts, rows: Ints, n: int, pool: int) -> tuple[Ints, Floats]:
+    """Return the `pool` others of highest score of successive `rows`, and the last one's score."""
+    best = np.zeros((len(rows), 0), dtype=np.int64)
+    held = np.zeros((len(rows), 0), dtype=np.float32)
+    for first in range(0, n, 4 * TILE):
+        score = single.tile(slice(rows[0], rows[-1] + 1), slice(first, min(first + 4 * TILE, n)))
+        mine = rows - first
+        inside = (mine >= 0) & (mine < score.shape[1])
+        score[np.flatnonzero(inside), mine[inside]] = -np.inf
+        some = min(pool, score.shape[1])
+        top = np.argpartition(score, score.shape[1] - some, axis=1)[:, -some:]
+        held = np.concatenate([held, np.take_along_axis(score, top, axis=1)], axis=1)
+        best = np.concatenate([best, top + first], axis=1)
+        if held.shape[1] > pool:
+            top = np.argpartition(held, held.shape[1] - pool, axis=1)[:, -pool:]
+            held = np.take_along_axis(held, top, axis=1)
+            best = np.take_along_axis(best, top, axis=1)
+    return best, held.min(axis=1).astype(np.float64)
+
+
 def _search(vectors: Matrix, products: Products, k: int) -> tuple[Ints, Floats, Ints]:
     """Return the k nearest of each row, the squared distances, and the rows that are not sure."""
     n = len(vectors)

@@ -13,11 +13,9 @@ from pydantic import AfterValidator, Field
 
 from curate.arrays import Column, Floats, Ints, one_chunk
 from curate.errors import StageError
-from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, shares
 from curate.methods.selection_report import selection_report
 from curate.methods.similarity import Mask
-from curate.methods.vectors import best_of, unit_rows
 from curate.stage import Context
 
 NO_EMBEDDING = "no embedding to compare with the others"
@@ -45,7 +43,7 @@ def rows_to_keep(keep: float, n: int) -> int:
 
 
 class Pool(NamedTuple):
-    """The rows to choose from, in the order of their ids, so that no result depends on theirs.
+    """The rows to choose from, in the order of their ids.
 
     `rows` (m) are indexes into the view, `vectors` (m, d) of unit length, `quality` (m) is -inf
     where a row has none, `group` (m) numbers the rows' groups.
@@ -56,12 +54,6 @@ class Pool(NamedTuple):
     quality: Floats
     group: Ints
 
-    def where(self, mask: Mask) -> Pool:
-        """Return the rows where `mask` (m) is true."""
-        if mask.all():
-            return self  # a copy of all vectors is worth avoiding
-        return Pool(self.rows[mask], self.vectors[mask], self.quality[mask], self.group[mask])
-
     def quota(self, keep: int, split: Split) -> Quota:
         """Return how many rows each group may give: at most `split`, or its part of `keep`."""
         sizes = np.bincount(self.group, minlength=int(self.group.max(initial=0)) + 1)
@@ -70,25 +62,7 @@ class Pool(NamedTuple):
         return Quota(self.group, shares(sizes, keep, split == "equal"))
 
 
-def pool_of(view: pa.Table, embedding: str, quality: str | None, group: str | None) -> Pool:
-    """Return all rows of `view`; a row without an embedding has a zero vector."""
-    ids = np.array(view["id"].to_pylist(), dtype=object)
-    order = np.argsort(ids, kind="stable").astype(np.int64)
-    best = best_of(view, quality, required=True) if quality else np.full(len(view), -np.inf)
-    named = column_of(view, group, required=True) if group else None
-    number = np.zeros(len(view), dtype=np.int64) if named is None else _numbers(named)
-    return Pool(order, unit_rows(view[embedding], order), best[order], number[order])
-
-
-def has_vector(pool: Pool) -> Mask:
-    """Return which rows have an embedding that is not zero (m)."""
-    there = np.empty(len(pool.vectors), dtype=bool)
-    for start in range(0, len(there), 8192):
-        there[start : start + 8192] = pool.vectors[start : start + 8192].any(axis=1)
-    return there
-
-
-def _numbers(column: Column) -> Ints:
+def numbers_of(column: Column) -> Ints:
     """Return a number for each value (n), null included, in the order of the values' texts."""
     try:
         values = one_chunk(column).cast(pa.string())
@@ -98,12 +72,12 @@ def _numbers(column: Column) -> Ints:
     return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.int64) - 1
 
 
-def account(n: int, pool: Pool, chosen: Ints, why_not: str, unusable: dict[str, Ints]) -> pa.Array:
-    """Return the drop reasons (n): `why_not`, or the reason whose rows of the view hold a row."""
+def account(n: int, chosen: Ints, why_not: str, unusable: dict[str, Mask]) -> pa.Array:
+    """Return the drop reasons (n): `why_not`, or the reason whose mask (n) holds a row."""
     why = np.full(n, why_not, dtype=object)
-    for reason, rows in unusable.items():
-        why[rows] = reason
-    why[pool.rows[chosen]] = None
+    for reason, mask in unusable.items():
+        why[mask] = reason
+    why[chosen] = None
     return pa.array(why, pa.string())
 
 
@@ -114,7 +88,7 @@ def tally_report(ctx: Context, pool: Pool, chosen: Ints, topic: Column | None = 
     """
     if not 1 < len(chosen) < len(pool.rows):
         return
-    labels = None if topic is None else _numbers(topic)[pool.rows].tolist()
+    labels = None if topic is None else numbers_of(topic)[pool.rows].tolist()
     report = selection_report(pool.vectors, chosen, labels, trials=20)
     measures = {
         "neighbour_cosine": report.neighbour_cosine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,9 @@ from pydantic import Field
 
 from curate.methods.ranked import clusters, gather_small
 from curate.stage import Context, Result
-from curate.stages.budget import has_vector, pool_of
 from curate.stages.new_column import NewColumn, OfVectors
+from curate.stages.pooled import Drawn
+from curate.stages.reduced import Values
 
 
 class Cluster(OfVectors, name="cluster"):
@@ -28,15 +30,19 @@ class Cluster(OfVectors, name="cluster"):
     to: NewColumn = "cluster"
     """The column to write, of int32."""
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the clusters' numbers."""
-        everything = pool_of(view, self.embedding, None, None)
-        there = has_vector(everything)
-        pool = everything.where(there)
-        count = self.clusters or max(1, round(math.sqrt(len(pool.rows) / 2)))
-        own, _ = clusters(pool.vectors, count)
-        own = gather_small(pool.vectors, own, self.min_rows)
+    def decided(
+        self, found: Mapping[str, Values], drawn: Drawn, ctx: Context
+    ) -> Mapping[str, Values]:
+        """Return the clusters' numbers, -1 for a row without an embedding."""
+        count = self.clusters or max(1, round(math.sqrt(len(drawn.rows) / 2)))
+        own, _ = clusters(drawn.vectors, count)
+        own = gather_small(drawn.vectors, own, self.min_rows)
         ctx.counts["clusters"] = len(np.unique(own))
-        number = np.full(len(view), -1, dtype=np.int32)
-        number[pool.rows] = own
+        number = np.full(len(found["id"]), -1, dtype=np.int32)
+        number[drawn.rows] = own
+        return {"number": number}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the clusters' numbers."""
+        number = np.asarray(decided["number"])
         return {self.to: pa.array(number, mask=number < 0)}

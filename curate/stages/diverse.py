@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import Column, Floats, Ints
+from curate.arrays import Bools, Floats, Ints
 from curate.errors import StageError
 from curate.methods.columns import column_of
 from curate.methods.coverage import Quota, facility_location, farthest_first, first_of, mmr
 from curate.methods.density import distance_from_mean, mean_distance
 from curate.methods.entropy import entropy_greedy
-from curate.methods.neighbours import Graph, exact_graph, ivf_graph
+from curate.methods.neighbours import Graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
 from curate.methods.row_scores import to_unit_interval
 from curate.methods.spread import determinantal
+from curate.methods.vectors import best_of
 from curate.schema import DROP
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import (
     NO_EMBEDDING,
     Keep,
     Pool,
     Split,
     account,
-    has_vector,
-    pool_of,
+    numbers_of,
     rows_to_keep,
     tally_report,
 )
 from curate.stages.dedup_items import with_ranking
+from curate.stages.pooled import Drawn, Pooled
+from curate.stages.reduced import Values
 
 Method = Literal[
     "farthest_first", "facility_location", "clusters", "mmr", "dpp",
     "knn_density", "knn_entropy", "deita",
 ]  # fmt: skip
 # Quality is a term, so that a row without one is out:
+BY_GRAPH = ("knn_density", "knn_entropy", "facility_location")
 ADDED = ("mmr", "facility_location", "dpp", "knn_entropy")
 
 
-class Diverse(Stage, name="diverse"):
+class Diverse(Pooled, name="diverse"):
     """Keep a diverse subset of `keep` rows; the other rows are dropped.
 
     Methods: "farthest_first" adds, one after another, the row farthest from all rows chosen so
@@ -66,8 +70,6 @@ class Diverse(Stage, name="diverse"):
     """
 
     version = 3
-    scope = "dataset"
-    needs = ("id",)
     keep: Keep
     method: Method = "farthest_first"
     """See above."""
@@ -96,8 +98,6 @@ class Diverse(Stage, name="diverse"):
     topic: str | None = Field(
         None, description="column whose values the report counts among the rows kept, and by chance"
     )
-    embedding: str = "embedding"
-    """The column of vectors."""
 
     @model_validator(mode="after")
     def _complete(self) -> Diverse:
@@ -117,33 +117,65 @@ class Diverse(Stage, name="diverse"):
         columns = with_ranking((*self.needs, self.embedding), self.quality)
         return with_ranking(with_ranking(columns, self.group), self.topic)
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the reason for each row that is not chosen."""
-        everything = pool_of(view, self.embedding, self.quality, self.group)
-        there = has_vector(everything)
-        unusable = {NO_EMBEDDING: everything.rows[~there]}
-        if self._adds_quality():
-            none = there & np.isinf(everything.quality)
-            unusable[f"no {self.quality} to rank it by"] = everything.rows[none]
-            there &= ~none
-        pool = everything.where(there)
-        keep = rows_to_keep(self.keep, len(view))
-        quota = pool.quota(keep, self.split)
-        if keep < len(pool.rows) or self.group or self.method == "deita":
-            chosen = self._choose(pool, min(keep, len(pool.rows)), quota, ctx)
-        else:
-            chosen = np.arange(len(pool.rows))
-        tally_report(ctx, pool, chosen, self._topics(view))
-        why = f"not among the {len(chosen)} most diverse"
-        return {DROP: account(len(view), pool, chosen, why, unusable)}
+    def named(self) -> tuple[str, ...]:
+        """Return the columns of quality, group and topic."""
+        return tuple(filter(None, (self.quality, self.group, self.topic)))
 
-    def _topics(self, view: pa.Table) -> Column | None:
-        return column_of(view, self.topic, required=True) if self.topic else None
+    def facts(self, view: pa.Table) -> Mapping[str, Values]:
+        """Return the rows' quality, group and topic, those of them that count."""
+        found: dict[str, Values] = {}
+        if self.quality:
+            found["quality"] = best_of(view, self.quality, required=True)
+        for name, column in (("group", self.group), ("topic", self.topic)):
+            if column:
+                found[name] = column_of(view, column, required=True)
+        return found
+
+    def usable(self, found: Mapping[str, Values]) -> Bools | bool:
+        """Leave out rows without a quality where that is a term of what is maximised."""
+        return ~np.isinf(np.asarray(found["quality"])) if self._adds_quality() else True
+
+    def neighbours(self, size: int, pooled: int) -> int:
+        """Return `k` where the method goes by the exact graph and leaves some rows out."""
+        by_graph = self.method in BY_GRAPH and self.graph == "exact"
+        return self.k if by_graph and self._leaves_out(size, pooled) else 0
+
+    def decided(
+        self, found: Mapping[str, Values], drawn: Drawn, ctx: Context
+    ) -> Mapping[str, Values]:
+        """Return the reason for each row that is not chosen."""
+        rows, size, there = drawn.rows, len(found["id"]), np.asarray(found["there"])
+        quality = np.asarray(found["quality"]) if self.quality else np.full(size, -np.inf)
+        group = numbers_of(found["group"]) if self.group else np.zeros(size, dtype=np.int64)
+        unusable = {NO_EMBEDDING: ~there}
+        if self._adds_quality():
+            unusable[f"no {self.quality} to rank it by"] = there & np.isinf(quality)
+        pool = Pool(rows, drawn.vectors, quality[rows], group[rows])
+        keep = rows_to_keep(self.keep, size)
+        if self._leaves_out(size, len(rows)):
+            quota = pool.quota(keep, self.split)
+            chosen = self._choose(pool, min(keep, len(rows)), quota, drawn.graph, ctx)
+        else:
+            chosen = np.arange(len(rows))
+        tally_report(ctx, pool, chosen, found.get("topic"))
+        why = f"not among the {len(chosen)} most diverse"
+        return {"why": account(size, rows[chosen], why, unusable)}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the reason for each row that is not chosen."""
+        return {DROP: decided["why"]}
+
+    def _leaves_out(self, size: int, pooled: int) -> bool:
+        """Return whether of `size` rows, of which `pooled` are usable, some may not be chosen."""
+        few = rows_to_keep(self.keep, size) < pooled
+        return few or self.group is not None or self.method == "deita"
 
     def _adds_quality(self) -> bool:
         return self.quality is not None and self.method in ADDED
 
-    def _choose(self, pool: Pool, keep: int, quota: Quota, ctx: Context) -> Ints:
+    def _choose(
+        self, pool: Pool, keep: int, quota: Quota, graph: Graph | None, ctx: Context
+    ) -> Ints:
         vectors, quality = pool.vectors, pool.quality
         if self.method == "deita":
             if len(quality) and np.isinf(quality).all():
@@ -165,7 +197,8 @@ class Diverse(Stage, name="diverse"):
             return farthest_first(vectors, keep, first_of(better, quota), quota)[0]
         if self.method == "dpp":
             return determinantal(vectors, keep, self.width, self._bonus(quality), quota)
-        graph = self._graph(pool, ctx)
+        if graph is None:
+            graph = self._graph(pool, ctx)
         if self.method == "knn_density":
             order = np.lexsort((-quality, -mean_distance(graph)))
             return quota.first(np.asarray(order, dtype=np.int64), keep)
@@ -182,8 +215,7 @@ class Diverse(Stage, name="diverse"):
         return to_unit_interval(quality) * self.balance / (1 - self.balance)
 
     def _graph(self, pool: Pool, ctx: Context) -> Graph:
-        if self.graph == "exact":
-            return exact_graph(pool.vectors, self.k)
+        """Return the approximate graph. Raises StageError where it misses too much."""
         graph, recall = ivf_graph(pool.vectors, self.k)
         ctx.counts["graph_recall_e4"] = int(recall * 10_000)
         if recall < self.min_recall:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from curate.schema import COLUMNS, DROP, FAIL
-from curate.stage import Stage
+from curate.stages.pooled import Pooled
 
 
 def _free(name: str) -> str:
@@ -20,13 +20,9 @@ NewColumn = Annotated[str, Field(min_length=1), AfterValidator(_free)]
 """Any name but those of the columns whose type is fixed."""
 
 
-class OfVectors(Stage):
+class OfVectors(Pooled):
     """A stage that writes a number for each row from the embeddings of all."""
 
-    scope = "dataset"
-    needs = ("id",)
-    embedding: str = "embedding"
-    """The column of vectors."""
     to: NewColumn
     """The column to write."""
 

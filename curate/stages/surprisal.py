@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from curate.methods.density import intrinsic_dimension, knn_surprisal
-from curate.methods.neighbours import exact_graph
 from curate.stage import Context, Result
-from curate.stages.budget import has_vector, pool_of
 from curate.stages.new_column import NewColumn, OfVectors
+from curate.stages.pooled import Drawn
+from curate.stages.reduced import Values
 
 LEAST = 3  # neighbours that an estimate of the dimension takes
 
@@ -33,16 +35,26 @@ class Surprisal(OfVectors, name="surprisal"):
     to: NewColumn = "surprisal"
     """The column to write, of float32."""
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the numbers. Raises StageError where rows equal `k` others."""
-        everything = pool_of(view, self.embedding, None, None)
-        pool = everything.where(has_vector(everything))
-        k = min(self.k, len(pool.rows) - 1)
-        full = np.full(len(view), np.nan)
-        if k >= LEAST:
-            distance = exact_graph(pool.vectors, k).distance
+    def neighbours(self, size: int, pooled: int) -> int:
+        """Return `k`, or as many as there are; 0 where those are too few for an estimate."""
+        k = min(self.k, pooled - 1)
+        return k if k >= LEAST else 0
+
+    def decided(
+        self, found: Mapping[str, Values], drawn: Drawn, ctx: Context
+    ) -> Mapping[str, Values]:
+        """Return the numbers, NaN without one. Raises StageError where rows equal `k` others."""
+        full = np.full(len(found["id"]), np.nan)
+        if drawn.graph is not None:
+            distance = drawn.graph.distance
             dimensions = self.dimensions or intrinsic_dimension(distance)
-            full[pool.rows] = found = knn_surprisal(distance[:, -1], dimensions, k)
+            full[drawn.rows] = surprisal = knn_surprisal(
+                distance[:, -1], dimensions, distance.shape[1]
+            )
             ctx.counts["dimensions_e4"] = round(dimensions * 10_000)
-            ctx.counts["entropy_e4"] = round(float(found.mean()) * 10_000)
-        return {self.to: pa.array(full, pa.float32(), from_pandas=True)}
+            ctx.counts["entropy_e4"] = round(float(surprisal.mean()) * 10_000)
+        return {"surprisal": full}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the numbers."""
+        return {self.to: pa.array(np.asarray(decided["surprisal"]), pa.float32(), from_pandas=True)}

@@ -15,9 +15,12 @@ from curate.methods import vector_rounds
 from curate.methods.clustered import cells_of, centroids
 from curate.methods.similarity import COSINE_SLACK
 from curate.methods.vectors import unit
+from curate.stages.cluster import Cluster
 from curate.stages.dedup import NearDedup
+from curate.stages.diverse import Diverse
 from curate.stages.semantic_dedup import SemanticDedup
 from curate.stages.split import Split
+from curate.stages.surprisal import Surprisal
 
 
 @st.composite
@@ -39,6 +42,55 @@ def tables(draw):
             "best": pa.array(numbers, from_pandas=True),
         }
     )
+
+
+METHODS = (
+    {"method": "farthest_first"},
+    {"method": "facility_location", "quality": "best", "k": 3},
+    {"method": "clusters", "clusters": 3},
+    {"method": "mmr", "quality": "best"},
+    {"method": "knn_density", "k": 3, "group": "kind", "topic": "kind"},
+    {"method": "knn_entropy", "quality": "best", "k": 2},
+    {"method": "deita", "quality": "best"},
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tables(),
+    st.sampled_from(METHODS),
+    st.sampled_from([1, 7, 0.5]),
+    st.lists(st.integers(0, 60), max_size=5),
+)
+def test_any_cut_of_any_vectors_keeps_the_same_rows(tmp_path_factory, table, fields, keep, cuts):
+    table = table.append_column("kind", pa.array([f"k{k % 4}" for k in range(len(table))]))
+    table = table.take(
+        pa.array(np.random.default_rng(0).permutation(len(table)))
+    )  # ids in no order
+    best = [None if value is None else value + 0.5 for value in table["best"].to_pylist()]
+    if fields["method"] == "deita":
+        best[0] = 1.0  # one has a quality: without any it is an error
+    table = table.set_column(2, "best", pa.array(best, pa.float64()))
+    cuts = [min(at, len(table)) for at in cuts]
+    for stage in (Diverse(keep=keep, **fields), Cluster(min_rows=2)):
+        folder = tmp_path_factory.mktemp("space")
+        assert in_spans(stage, table, cuts, folder) == whole(stage, table)
+
+
+def test_how_rare_rows_are_is_the_same_in_pieces(tmp_path):
+    rng = np.random.default_rng(3)
+    vectors = unit(rng.normal(size=(300, 6))).tolist()
+    vectors[7] = None
+    table = pa.table(
+        {
+            "id": [f"r{k:03}" for k in rng.permutation(300)],
+            "embedding": pa.array(vectors, pa.list_(pa.float32(), 6)),
+        }
+    )
+    stage = Surprisal(k=5)
+    found = in_spans(stage, table, [100, 130, 130, 290], tmp_path)
+    assert found == whole(stage, table)
+    assert found[0]["surprisal"].null_count == 1
 
 
 ORDERS = ({}, {"keep_by": "best"}, {"keep": "farthest"}, {"keep": "nearest"})

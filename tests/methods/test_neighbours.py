@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import curate.methods.neighbours as neighbours
 import curate.methods.tiles as tiles
-from curate.methods.neighbours import exact_graph, ivf_graph
+from curate.methods.neighbours import exact_graph, graph_of, ivf_graph
 from curate.methods.vectors import unit
 
 pytest.importorskip("faiss")
@@ -41,6 +43,10 @@ def test_the_graph_equals_brute_force(name, tile, monkeypatch):
     rows, distance = brute_force(SETS[name], 5)
     assert graph.rows.tolist() == rows.tolist()
     assert graph.distance == pytest.approx(distance, abs=1e-6)
+    cuts = [min(cut, len(SETS[name])) for cut in (0, 1, 30, 30, 999)]
+    parts = [graph_of(SETS[name], slice(*ends), 5) for ends in pairwise(cuts)]
+    assert (np.concatenate([part.rows for part in parts]) == graph.rows).all()
+    assert (np.concatenate([part.distance for part in parts]) == graph.distance).all()
 
 
 def test_cosine_of_unit_vectors():
