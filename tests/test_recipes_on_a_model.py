@@ -6,6 +6,7 @@ read or has a status, and that the books balance.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +16,13 @@ import curate.engines
 import curate.stages  # noqa: F401 - both register their classes
 from curate.engines import local_models
 from curate.errors import ConfigError
+from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.portion import Portion
 from curate.recipes import FOLDER
 
-pytestmark = [pytest.mark.vllm, pytest.mark.long]
+pytestmark = pytest.mark.vllm
 
 SMALL = f"{{vllm: {{model: {local_models.SMOLLM2}, dtype: float32, max_model_len: 1024}}}}"
 HELD = ["tag.structured=true", "tag.sampling.max_tokens=96"]
@@ -98,13 +100,57 @@ SCORED = {"factuality": "consistency", "relevance": "route", "cdr": "route"}
 """The stage whose scores come of what the model said or thinks."""
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_it_runs_and_balances(tmp_path: Path, name: str) -> None:
+FORMS = {
+    "self_rewarding": [
+        f"engines.policy={SMALL}",
+        *SHORT,
+        "judge.structured=true",
+        "judge.longest_text=40",
+        "judge.samples=1",
+    ],
+    "rationales": [
+        f"engines.writer={SMALL}",
+        "rationale.structured=true",
+        "rationale.longest_text=40",
+        "rationale.detail=general",
+    ],
+}
+
+
+def test_answers_that_are_held_to_a_form_are_read_each_one(tmp_path: Path) -> None:
+    """By themselves this model's answers keep to no form; in these recipes all of them count."""
+    needs_the_model()
+    executor = Local(workers=1)  # whose child keeps the model
+    try:
+        for name, changes in FORMS.items():
+            pipeline = Pipeline.load(FOLDER / f"{name}.yaml", changes)
+            ended = run(pipeline, tmp_path, executor=executor, portion=Portion.parse(3, ""))
+            assert ended.finished
+    finally:
+        executor.close()
+    (part,) = (tmp_path / "store/judge").glob("*.arrow")
+    rows = pa.ipc.open_file(part).read_all()["judgments"].to_pylist()
+    assert [[judgment["status"] for judgment in row] for row in rows] == [["ok"] * 2] * 3
+    (record,) = (tmp_path / "store/rationale").glob("*.json")
+    counts = json.loads(record.read_text())["counts"]
+    assert counts["calls"] == 3
+    lost = {name for name in counts if name.startswith("rationales: ")}
+    assert lost <= {"rationales: contradiction"}
+
+
+def needs_the_model() -> None:
+    """Skip the test where vLLM or the small model is missing."""
     pytest.importorskip("vllm")
     try:
         local_models.resolve(local_models.SMOLLM2)
     except ConfigError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TABLE)
+def test_it_runs_and_balances(tmp_path: Path, name: str) -> None:
+    needs_the_model()
     pipeline = Pipeline.load(FOLDER / f"{name}.yaml", TABLE[name])
     ended = run(pipeline, tmp_path, portion=Portion.parse(4, ""))
     books = ended.accounting

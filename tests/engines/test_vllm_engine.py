@@ -2,6 +2,7 @@ import math
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import asking
 import numpy as np
@@ -176,6 +177,31 @@ def test_answers_are_held_to_a_schema(engine):
     assert set(done.status.to_pylist()) == {"ok"}
     assert orjson.loads(done.text[0].as_py())["score"] in (1, 2, 3)
     assert done.text[0] == done.text[1]
+
+
+def test_each_answer_is_held_to_its_own_schema_and_its_texts_to_their_length(engine):
+    def schema(grades):
+        properties = {
+            "feedback": {"type": "string", "maxLength": 24},
+            "score": {"type": "integer", "enum": grades},
+        }
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+    asked = asking.requests(
+        *["Say much about the sea, then rate it, as JSON."] * 2,
+        seeds=[1, 2], temperature=1.0, max_tokens=120,
+    )  # fmt: skip
+    done = engine.chat(replace(asked, json_schema=[schema([1, 2]), schema([8, 9])]))
+    assert done.status.to_pylist() == ["ok", "ok"]
+    first, second = map(orjson.loads, done.text.to_pylist())
+    assert first["score"] in (1, 2)
+    assert second["score"] in (8, 9)
+    assert 0 < max(len(found["feedback"]) for found in (first, second)) <= 24
 
 
 def test_description(engine):
