@@ -51,11 +51,15 @@ FORMS: dict[str, Form] = {
     "scored": Form(
         "TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored, version=2
     ),
-    "prompts": Form("one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts),
+    "prompts": Form(
+        "one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts, version=2
+    ),
     "goals": Form("a pair for each of its two goals", _GOALS, NO_GOALS, goal_form.goals),
     "stepwise": Form("TRL and Axolotl stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),
     "step-preference": Form("a step over a step", _STEP_PAIRS, NO_PAIR, steps.step_preference),
-    "candidates": Form("nested rows as they are", _ANSWERED, NO_CANDIDATE, trl.candidates),
+    "candidates": Form(
+        "nested rows as they are", _ANSWERED, NO_CANDIDATE, trl.candidates, version=2
+    ),
     "negatives": Form("D2O, negatives and samples", _PAIRED, NO_PAIR, other.negatives),
     "sharegpt": Form(
         "LLaMA-Factory sharegpt, ranking", _PAIRED, NO_PAIR, other.sharegpt,

@@ -6,17 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import lengths, owners
 from curate.export.forms import NO_PROMPT, Form
-from curate.export.pairs import (
-    Indexes,
-    Mask,
-    element,
-    has_prompt,
-    pair_sides,
-    same_text,
-    true_where,
-)
+from curate.export.pairs import Indexes, Mask, has_prompt, true_where, why_unusable
 from curate.schema import reason_kinds
 
 
@@ -43,19 +35,7 @@ def _of_first_pair(table: pa.Table) -> pa.Array:
     """Return the reason of each row's first pair; null where not every pair of it has one."""
     counts = lengths(table["pairs"])
     rows = owners(counts)
-    chosen, rejected = pair_sides(table)
-    found = flat(table["pairs"], "drop")
-    null = pa.scalar(None, pa.string())
-    one = pc.if_else(pa.array(chosen == rejected), "chosen and rejected are one answer", null)
-    found = pc.coalesce(found, one)
-    texts = [element(table["candidates"], rows, side, "text") for side in (chosen, rejected)]
-    for side, index, text in zip(("chosen", "rejected"), (chosen, rejected), texts, strict=True):
-        drop = element(table["candidates"], rows, index, "drop")
-        gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
-        none = pc.if_else(text.is_null(), f"{side} has no text", null)
-        found = pc.coalesce(found, gone, none)
-    same = pc.if_else(pa.array(same_text(*texts)), "chosen and rejected are the same text", null)
-    found = pc.coalesce(found, same)
+    found = why_unusable(table)
     usable: Mask = true_where(found.is_null())
     whole = (counts > 0) & (np.bincount(rows[usable], minlength=len(counts)) == 0)
     first = np.where(whole, np.cumsum(counts) - counts, 0)

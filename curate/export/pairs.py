@@ -37,18 +37,29 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     counts = lengths(table["pairs"])
     rows = owners(counts)
     position = places_of(counts)
-    chosen, rejected = pair_sides(table)
-    usable = true_where(pc.is_null(flat(table["pairs"], "drop"))) & (chosen != rejected)
-    usable &= has_prompt(table)[rows]
-    texts = [element(table["candidates"], rows, side, "text") for side in (chosen, rejected)]
-    for side, text in zip((chosen, rejected), texts, strict=True):
-        usable &= true_where(pc.is_valid(text))
-        usable &= true_where(pc.is_null(element(table["candidates"], rows, side, "drop")))
-    usable &= ~same_text(*texts)
+    chosen, rejected = _sides(table)
+    usable = true_where(why_unusable(table).is_null()) & has_prompt(table)[rows]
     return UsablePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
 
 
-def pair_sides(table: pa.Table) -> tuple[Indexes, Indexes]:
+def why_unusable(table: pa.Table) -> pa.Array:
+    """Return why each flattened pair may not be exported, whatever its prompt; null: it may."""
+    rows = owners(lengths(table["pairs"]))
+    sides = _sides(table)
+    null = pa.scalar(None, pa.string())
+    one = pc.if_else(pa.array(sides[0] == sides[1]), "chosen and rejected are one answer", null)
+    found = pc.coalesce(flat(table["pairs"], "drop"), one)
+    texts = [element(table["candidates"], rows, index, "text") for index in sides]
+    for side, index, text in zip(("chosen", "rejected"), sides, texts, strict=True):
+        drop = element(table["candidates"], rows, index, "drop")
+        gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
+        none = pc.if_else(text.is_null(), f"{side} has no text", null)
+        found = pc.coalesce(found, gone, none)
+    same = pc.if_else(pa.array(same_text(*texts)), "chosen and rejected are the same text", null)
+    return pc.coalesce(found, same)
+
+
+def _sides(table: pa.Table) -> tuple[Indexes, Indexes]:
     """Return the flattened pairs' `chosen` and `rejected`, -1 where one is null."""
     chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
     return chosen, rejected

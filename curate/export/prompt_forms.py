@@ -12,6 +12,8 @@ from curate.export.pairs import (
     element,
     has_prompt,
     live_candidates,
+    plain,
+    same_text,
     take,
 )
 
@@ -28,6 +30,7 @@ def prompts(table: pa.Table) -> Records:
     local = places_of(counts)
     usable = live_candidates(table) & has_prompt(table)[row]
     usable &= (lengths(table["other_prompt"]) > 0)[row]
+    usable &= ~same_text(plain(table["prompt"]), plain(table["other_prompt"]))[row]
     row, local = row[usable], local[usable]
     text = element(table["candidates"], row, local, "text")
     own, other = take(table["prompt"], row), take(table["other_prompt"], row)

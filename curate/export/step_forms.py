@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths, lists, owners
 from curate.export.forms import Records
-from curate.export.pairs import element, has_prompt, plain, take, true_where, usable_pairs
+from curate.export.pairs import (
+    UsablePairs,
+    element,
+    has_prompt,
+    plain,
+    same_text,
+    take,
+    true_where,
+    usable_pairs,
+)
 
 
 def stepwise(table: pa.Table) -> Records:
@@ -49,6 +58,9 @@ def step_preference(table: pa.Table) -> Records:
         for name in ("prefix", "chosen", "rejected", "q_chosen", "q_rejected",
                      "n_chosen", "n_rejected", "confidence")
     }  # fmt: skip
+    apart = ~same_text(given["chosen"], given["rejected"])
+    live = UsablePairs(*(column[apart] for column in live))
+    given = {name: values.filter(pa.array(apart)) for name, values in given.items()}
     begun = pc.fill_null(given.pop("prefix"), "")
     asked = plain(take(table["prompt"], live.rows))
     columns = {

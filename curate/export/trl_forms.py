@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import lengths, lists, owners, places_of, starts_of
+from curate.arrays import flat, lengths, lists, owners, places_of, set_field, starts_of
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     Indexes,
@@ -26,6 +26,7 @@ from curate.export.pairs import (
     take,
     true_where,
     usable_pairs,
+    why_unusable,
 )
 
 _ALIGNED = {
@@ -212,10 +213,17 @@ def _once(table: pa.Table, row: Indexes, local: Indexes) -> Indexes:
 
 
 def candidates(table: pa.Table) -> Records:
-    """The rows as they are, every column but `split`; dropped candidates keep their reasons."""
+    """The rows as they are, every column but `split`; dropped candidates keep their reasons.
+
+    So do dropped pairs, and those that no other form would hold have theirs.
+    """
     counts = lengths(table["candidates"])
     live = np.zeros(len(counts), dtype=bool)
     live[owners(counts)[live_candidates(table)]] = True
     rows = np.flatnonzero(live & has_prompt(table))
     kept = table.take(pa.array(rows))
+    if "pairs" in kept.column_names:
+        pairs = set_field(flat(kept["pairs"]), "drop", why_unusable(kept))
+        place = kept.column_names.index("pairs")
+        kept = kept.set_column(place, "pairs", lists(lengths(kept["pairs"]), pairs))
     return Records(kept.drop_columns([n for n in kept.column_names if n == "split"]), rows)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from typer.testing import CliRunner
 
 import curate
 from curate.cli import app
+from curate.evaluation.dataset_lint import lint_dataset
 from curate.export import write_form
 from curate.export.catalogue import FORMS, form_identity, form_named
 from curate.export.forms import PAIRS_VERSION
@@ -93,6 +95,28 @@ def test_a_pair_of_one_text_gives_no_record_of_any_form() -> None:
     table = pa.Table.from_pylist([made | {"pairs": both}], schema=schema)
     record = form_named("preference-text").build(table).table.to_pylist()
     assert [(one["chosen"], one["rejected"]) for one in record] == [("Yes.", "yes.")]
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != "prompt-only"])
+def test_lint_finds_no_identical_pair_in_any_form(tmp_path: Path, form: str) -> None:
+    user = {"role": "user", "content": "q"}
+    rows = [
+        {
+            "id": key, "prompt": [user], "reference": "ref", "scores": [3.0, 2.0, 1.0],
+            "candidates": [{"text": "Yes."}, {"text": "Yes. "}, {"text": "no"}],
+            "pairs": [{"chosen": 0, "rejected": 1}, {"chosen": 0, "rejected": 2}],
+            "goals": ["worth 3", "worth 2", "worth 1"],
+            "steps": [{"candidate": 0, "text": "Yes.", "right": True}],
+            "step_pairs": [{"chosen": "a", "rejected": "b"}, {"chosen": "a", "rejected": rest}],
+            "other_prompt": [user | {"content": other}],
+        }
+        for key, rest, other in (("whole", "b", "p"), ("same", "a\n", "q "))
+    ]  # fmt: skip
+    names = [name for name in COLUMNS if name in rows[0]]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([(n, COLUMNS[n]) for n in names]))
+    done = write_form([table], tmp_path / "out.parquet", form)
+    assert done.records
+    assert "identical_pair" not in lint_dataset(str(tmp_path / "out.parquet"))["findings"]
 
 
 def test_rows_without_any_pair_are_lost_and_no_error(tmp_path: Path) -> None:
