@@ -46,17 +46,24 @@ def why_unusable(table: pa.Table) -> pa.Array:
     """Return why each flattened pair may not be exported, whatever its prompt; null: it may."""
     rows = owners(lengths(table["pairs"]))
     sides = _sides(table)
-    null = pa.scalar(None, pa.string())
-    one = pc.if_else(pa.array(sides[0] == sides[1]), "chosen and rejected are one answer", null)
-    found = pc.coalesce(flat(table["pairs"], "drop"), one)
+    one = sides[0] == sides[1]
+    found = _also(flat(table["pairs"], "drop"), one, "chosen and rejected are one answer")
     texts = [element(table["candidates"], rows, index, "text") for index in sides]
     for side, index, text in zip(("chosen", "rejected"), sides, texts, strict=True):
         drop = element(table["candidates"], rows, index, "drop")
-        gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
-        none = pc.if_else(text.is_null(), f"{side} has no text", null)
-        found = pc.coalesce(found, gone, none)
-    same = pc.if_else(pa.array(same_text(*texts)), "chosen and rejected are the same text", null)
-    return pc.coalesce(found, same)
+        if drop.null_count < len(drop):
+            gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
+            found = pc.coalesce(found, gone)
+        found = _also(found, true_where(text.is_null()), f"{side} has no text")
+    return _also(found, same_text(*texts), "chosen and rejected are the same text")
+
+
+def _also(found: pa.Array, mask: Mask, reason: str) -> pa.Array:
+    """Return the reasons found, and where there is none yet `reason` where the mask is true."""
+    if not mask.any():
+        return found
+    said = pc.if_else(pa.array(mask), pa.scalar(reason), pa.scalar(None, pa.string()))
+    return pc.coalesce(found, said)
 
 
 def _sides(table: pa.Table) -> tuple[Indexes, Indexes]:
