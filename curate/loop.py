@@ -96,7 +96,9 @@ def run(
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting` and
     `trouble` (why), `export` (form, records, changes), `end` (finished, and the books) and, in its
-    place, `error` (why).
+    place, `error` (why). Beside these, and in no file, `progress` tells about once a second how
+    far engines are with the shards in flight: `rows` of those, and of all calls since the stage
+    began those asked, ended and failed, and the tokens written.
 
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
     for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a
@@ -277,7 +279,9 @@ class _Loop:
         if summary is None:
             versions.begin()
             rows = Again(lambda: live_tables(self.store, shards))
-            summary = export_dataset(rows, folder / "dataset", form=form, card=card, tally=tally)
+            summary = export_dataset(
+                rows, folder / "dataset", form=form, card=card, keep=self.pipeline.keep, tally=tally
+            )
             changes = versions.finish(state, summary, tally)
             self.events.add("export", form=form, records=summary.records, changes=changes)
         return summary

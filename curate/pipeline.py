@@ -37,6 +37,8 @@ class Pipeline:
     - `seed` is where every draw starts from, a whole number of at most 64 bits.
     - `export` is the form of the dataset that a run writes at its end (`curate.export.FORMS`),
       or None for no dataset.
+    - `keep` names columns of the source, or of the rows, that stand in the dataset beside the
+      form's own, as `curate export --keep` puts them beside those of another form.
     - `license` is what the dataset's card says.
 
     Making one raises ConfigError for a name, seed, form or license of the wrong kind; whether the
@@ -49,6 +51,7 @@ class Pipeline:
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     seed: int = 0
     export: str | None = "preference"
+    keep: Sequence[str] = ()
     license: str | None = None
 
     def __post_init__(self) -> None:
@@ -60,9 +63,12 @@ class Pipeline:
         for key in ("export", "license"):
             if not isinstance(getattr(self, key), str | None):
                 raise ConfigError(f"`{key}` must be text, or null for none")
+        if isinstance(self.keep, str) or not all(isinstance(name, str) for name in self.keep):
+            raise ConfigError("`keep` must be a list of columns")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,100}", self.name):
             raise ConfigError(f"pipeline name {self.name!r}: use letters, digits, '.', '_' and '-'")
         object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "keep", tuple(self.keep))
         object.__setattr__(self, "engines", dict(self.engines))
 
     @classmethod
@@ -97,6 +103,8 @@ class Pipeline:
             raise ConfigError(f"version {data['version']!r} is not known; this curate reads 1")
         if not isinstance(data["stages"], list):
             raise ConfigError("`stages` must be a list")
+        if not isinstance(data.get("keep", []), list):
+            raise ConfigError("`keep` must be a list of columns")
         return cls(
             name=str(data["name"]),
             seed=data.get("seed", 0),
@@ -110,6 +118,7 @@ class Pipeline:
                 for number, form in enumerate(data["stages"], 1)
             ],
             export=data.get("export", "preference"),
+            keep=data.get("keep", []),
             license=data.get("license"),
         )
 
@@ -124,6 +133,8 @@ class Pipeline:
         data["stages"] = [stage.to_yaml() for stage in self.stages]
         if self.export != "preference":
             data["export"] = self.export
+        if self.keep:
+            data["keep"] = list(self.keep)
         if self.license:
             data["license"] = self.license
         return write_yaml(data)
@@ -165,6 +176,21 @@ class Pipeline:
                     f"the export as {self.export!r} needs `{column}`, which no stage writes"
                     f"{_writers(column)}; or choose another form, or `export: null` for no "
                     f"dataset; columns here: {', '.join(sorted(have))}"
+                )
+        self._check_kept(have)
+
+    def _check_kept(self, have: Iterable[str]) -> None:
+        """Refuse what `keep` cannot name; a field of the source is known when its rows are."""
+        if self.keep and self.export is None:
+            raise ConfigError("`keep` says what a dataset holds, and `export: null` writes none")
+        own = form_named(self.export).columns() if self.keep and self.export else ()
+        for name in self.keep:
+            if name in own:
+                raise ConfigError(f"keep {name}: the form has a column of that name already")
+            if name not in have and "meta" not in have:
+                raise ConfigError(
+                    f"keep {name}: no such column{did_you_mean(name, have)}; columns here: "
+                    f"{', '.join(sorted(have))}"
                 )
 
     def place_of(self, name: str) -> int:

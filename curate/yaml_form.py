@@ -25,7 +25,7 @@ from ruamel.yaml.nodes import ScalarNode
 
 from curate.errors import ConfigError, did_you_mean
 
-FIELDS = ("version", "name", "seed", "source", "engines", "stages", "export", "license")
+FIELDS = ("version", "name", "seed", "source", "engines", "stages", "export", "keep", "license")
 DEEPEST = 64  # lists and mappings within one another
 MOST_VALUES = 20_000  # reading takes 0.1 ms each, and what is larger is data
 INTEGERS = range(-(2**63), 2**64)  # what JSON can carry to a worker and into a digest

@@ -33,10 +33,12 @@ _ASKED = {"prompt": "instruction", "query": "input", "system": "system", "histor
 
 FORMS: dict[str, Form] = {
     "preference": Form(
-        "TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference, version=2
+        "TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference,
+        whole_margins=True, version=3,
     ),
     "preference-text": Form(
-        "TRL preference, strings", _PAIRED, NO_PAIR, trl.preference_text, version=2
+        "TRL preference, strings", _PAIRED, NO_PAIR, trl.preference_text,
+        whole_margins=True, version=3,
     ),
     "implicit": Form(
         "TRL preference, implicit prompt", _PAIRED, NO_PAIR, trl.implicit,

@@ -8,7 +8,7 @@ push to the Hub (`data/*.parquet` and the card).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,22 @@ def export_dataset(
     *,
     form: str,
     card: CardFacts,
+    keep: Sequence[str] = (),
     tally: Tally | None = None,
 ) -> ExportSummary:
     """Write the rows of `tables` as a Hugging Face dataset at `out`, replacing an older one.
 
     `tables` are canonical tables of rows still alive, in source order (some forms look over them
     first, so give `Again` rather than a generator of many); the files do not depend on how the
-    rows are cut into tables. Every input row is counted once, as exported or under the reason why
+    rows are cut into tables. `keep` names columns to put beside the form's own, as in `survey`.
+    Every input row is counted once, as exported or under the reason why
     it gave no record, in `tally` too where one is given. Without any record `train` has zero rows
     (which `load_from_disk` reads; `load_dataset` itself refuses an empty split). Raises
     ConfigError for an unknown form, missing columns or an `out` that is not an export, and
     StageError for a bad split name or tables that do not agree.
     """
     shape, tally = form_named(form), tally or Tally()
-    known, tables = survey(tables, shape)
+    known, tables = survey(tables, shape, keep)
     with replacing_folder(out, ("dataset_dict.json",)) as fresh:
         sizes: dict[str, int] = {}
         schemas: list[pa.Schema] = []

@@ -48,6 +48,11 @@ class Form:
     version: int = 1
     """Raised when the same rows come to give other records, so that a run exports them anew."""
 
+    def columns(self) -> list[str]:
+        """Return the columns that its records have whatever else the rows hold."""
+        needed = pa.schema([(name, COLUMNS[name]) for name in self.needs])
+        return list(self.build(needed.empty_table()).table.column_names)
+
 
 class Sides(NamedTuple):
     """The usable pairs of a table with their prompts and both texts, in source order."""

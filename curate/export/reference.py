@@ -23,6 +23,7 @@ OUT ends in `.parquet` or `.jsonl`, else to a folder with a file or more for eac
 The key `export:` of a pipeline takes the same names for the dataset that the run itself writes.
 `--keep NAME` puts a column of the source, or of the rows, beside the form's own, such as TRL's
 `ref_chosen_logps`, `tools` and `chat_template_kwargs`; objects within a list are kept as JSON text.
+A pipeline's `keep: [NAME]` does so in the run's own dataset, which is what `curate push` uploads.
 
 Rows that give no record are counted, by the reason that stands with each form.
 """

@@ -57,7 +57,7 @@ class Survey:
                 table = table.remove_column(place)
         for name, kind in self.kept.items():
             if name in table.column_names:
-                raise ConfigError(f"--keep {name}: the form has a column of that name already")
+                raise ConfigError(f"keep {name}: the form has a column of that name already")
             values = _values(part, name)
             column = values if not isinstance(values, list) else _array(values, kind)
             table = table.append_column(name, take(column.cast(kind), records.rows))
@@ -81,15 +81,20 @@ def survey(
     tables = tuple(tables) if isinstance(tables, Iterator) else tables
     margins, found = False, {name: _Kind() for name in keep}
     names: set[str] = set()
+    rows = 0
     for table in tables:
+        rows += len(table)
         if shape.whole_margins and not margins and "pairs" in table.column_names:
             live = flat(table["pairs"], "drop").is_null()
             known = flat(table["pairs"], "margin").filter(live)
             margins = known.null_count < len(known)
         for name, kind in found.items():
             kind.add(_values(table, name, names))
+        if margins and not found:
+            break  # no other table can tell more
     names.discard("meta")
-    kept = {name: kind.settle(name, names) for name, kind in found.items()}
+    # Of no rows nothing is known, and a run over nothing new is no failure.
+    kept = {n: kind.settle(n, names) if rows else pa.string() for n, kind in found.items()}
     return Survey(shape.whole_margins, margins, kept), tables
 
 
@@ -121,11 +126,11 @@ class _Kind:
             whole = pa.unify_schemas(self._schemas, promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid):
             raise ConfigError(
-                f"--keep {name}: its values are of several kinds; make them alike in the source"
+                f"keep {name}: its values are of several kinds; make them alike in the source"
             ) from None
         kind = whole.field("value").type if len(whole) else pa.null()
         if pa.types.is_null(kind):
-            raise ConfigError(f"--keep {name}: no row has a value{did_you_mean(name, names)}")
+            raise ConfigError(f"keep {name}: no row has a value{did_you_mean(name, names)}")
         return kind
 
 

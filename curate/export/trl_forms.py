@@ -59,7 +59,9 @@ def preference(table: pa.Table) -> Records:
     """TRL preference, explicit prompt, conversational: for DPO, ORPO, CPO and the like.
 
     Beside it stands what a trainer may weigh or filter by: margin, scores, `p_correct`, weight,
-    models, and `source`, which says who made the label and whether the pair was turned round.
+    models, and `source`, which says who made the label and whether the pair was turned round. TRL's
+    RewardTrainer reads this form too, so its `margin` is that of `implicit`: 0 where a pair has
+    none, and no column where no pair has one.
     """
     live, prompt, chosen, rejected = sides(table)
     columns = {

@@ -12,6 +12,8 @@ from test_export_dataset import row, table
 from curate.errors import ConfigError
 from curate.export import FORMS, Again, Layout, write_form
 from curate.export.survey import survey
+from curate.loop import run
+from curate.pipeline import Pipeline
 
 
 def with_meta(*metas):
@@ -60,6 +62,58 @@ def test_what_cannot_be_kept_is_said_before_a_file_is_there(tmp_path, metas, kee
         write_form(with_meta(*metas), tmp_path / "o.jsonl", "openrlhf", Layout(keep=[keep]))
     assert message in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_no_rows_a_kept_column_is_empty(tmp_path):
+    write_form(iter([table([])]), tmp_path / "o.parquet", "openrlhf", Layout(keep=["tools"]))
+    found = pq.read_table(tmp_path / "o.parquet")
+    assert (found.num_rows, found.column_names[-1]) == (0, "tools")
+
+
+PIPELINE = """
+name: kept
+source:
+  jsonl: {path: PATH, columns: {id: id, prompt: prompt, chosen: good, rejected: bad}}
+stages: [split]
+keep: [tools, ref_chosen_logps]
+"""
+
+
+def test_a_run_keeps_columns_in_its_own_dataset(tmp_path):
+    """What `push` uploads has them too, and another choice writes the dataset anew."""
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": f"r{i}", "prompt": f"p{i}", "good": "yes", "bad": "no", "tools": [{"name": f"t{i}"}],
+         "ref_chosen_logps": -1.5 - i}
+        for i in range(4)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = PIPELINE.replace("PATH", str(path))
+    pipeline = Pipeline.loads(text)
+    assert Pipeline.loads(pipeline.dumps()) == pipeline
+    data = run(pipeline, tmp_path).dataset()["train"]
+    found = {row["id"]: row for row in data}
+    assert json.loads(found["r2"]["tools"]) == [{"name": "t2"}]
+    assert found["r3"]["ref_chosen_logps"] == -4.5
+    pushed = pq.read_table(next((tmp_path / "runs/kept/dataset/data").glob("train-*.parquet")))
+    assert pushed.column_names[-2:] == ["tools", "ref_chosen_logps"]
+    fewer = Pipeline.loads(text, ["keep=[tools]"])
+    assert "ref_chosen_logps" not in run(fewer, tmp_path).dataset()["train"].column_names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("keep=[margin]", "keep margin: the form has a column of that name already"),
+        ("export=null", "`keep` says what a dataset holds, and `export: null` writes none"),
+        ("keep=tools", "`keep` must be a list of columns"),
+        ("keep=[1]", "`keep` must be a list of columns"),
+    ],
+)
+def test_what_a_pipeline_cannot_keep_is_said_before_anything_runs(tmp_path, change, message):
+    with pytest.raises(ConfigError) as error:
+        Pipeline.loads(PIPELINE, [change]).check()
+    assert message in str(error.value)
 
 
 def test_a_dropped_pair_has_no_say_in_whether_there_are_margins():

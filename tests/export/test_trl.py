@@ -147,10 +147,13 @@ def test_one_training_step(exported, tokenizer, tmp_path, name, form, kind):
     assert 0.0 < loss < 10.0
 
 
+@pytest.mark.parametrize("form", ["implicit", "preference", "preference-text"])
 @pytest.mark.parametrize("margins", [(None,) * 4, (None, 1.5, None, 0.5)])
-def test_a_reward_model_trains_where_margins_are_missing(exported, tokenizer, tmp_path, margins):
+def test_a_reward_model_trains_where_margins_are_missing(
+    exported, tokenizer, tmp_path, margins, form
+):
     """A set of plain chosen and rejected answers has no margins, and a null stops the trainer."""
-    data = exported("implicit", margins)
+    data = exported(form, margins)
     expected = [m or 0.0 for m in margins] if any(margins) else None
     assert (data["margin"][:] if "margin" in data.column_names else None) == expected
     model = tiny(tokenizer, "LlamaForSequenceClassification")
