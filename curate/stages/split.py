@@ -108,7 +108,8 @@ class Split(Stage, name="split"):
         answers = None
         if self.response_cap and "candidates" in view.column_names:
             answers = response_values(view["candidates"])
-        return {"split": pa.array(self.assigned(group, view["id"], links, answers, ctx))}
+        parts = self.assigned(group, view["id"], links, answers, ctx)
+        return {"split": pa.array(parts, pa.string())}  # of no rows the type is told by nothing else
 
     def assigned(
         self,
