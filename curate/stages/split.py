@@ -109,7 +109,7 @@ class Split(Stage, name="split"):
         if self.response_cap and "candidates" in view.column_names:
             answers = response_values(view["candidates"])
         parts = self.assigned(group, view["id"], links, answers, ctx)
-        return {"split": pa.array(parts, pa.string())}  # of no rows the type is told by nothing else
+        return {"split": pa.array(parts, pa.string())}  # no rows tell no type
 
     def assigned(
         self,
