@@ -54,3 +54,20 @@ def test_every_source_and_every_command_is_named() -> None:
 def test_every_file_that_the_readme_points_to_is_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_marked_tests_are_run_by_a_target_that_the_docs_name() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    marks = re.findall(
+        r'^    "(\w+): ', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M
+    )
+    (chosen,) = re.findall(r'-m "([^"]+)"', makefile)
+    left_out = re.findall(r"not (\w+)", chosen)
+    assert set(left_out) < set(marks)
+    docs = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for mark in set(left_out) - {"gpu"}:  # no test needs one yet
+        assert f"\ntest-{mark}:" in makefile
+        assert re.search(rf"pytest -q -m {mark}\n", makefile)
+        assert f"`make test-{mark}`" in docs
+    for target in re.findall(r"`make ([a-z-]+)`", docs):
+        assert f"\n{target}:" in makefile, target
