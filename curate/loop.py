@@ -29,6 +29,7 @@ from curate.manifest import write_manifest
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
 from curate.provenance import card_facts
+from curate.rehearsal import check_prompts
 from curate.stage import Stage, check_ready
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
@@ -109,6 +110,7 @@ def run(
     folder = root / "runs" / portion.folder(pipeline.name)
     if isinstance(executor, Local | None) and not _ended(folder, pipeline):
         check_ready(all_stages(pipeline)[: last + 1], pipeline.engines)  # here is where they run
+        check_prompts(pipeline.stages[:last])
     with locked(folder), draining() as stop:
         open_run(folder)  # before anything is looked up in the store
         events = Events(folder / "events.jsonl", listener)

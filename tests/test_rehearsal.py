@@ -14,6 +14,7 @@ from curate import rehearsal, stages
 from curate.cli import app
 from curate.engines.contract import Requests
 from curate.errors import ConfigError, StageError
+from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.prompts import load_template
 from curate.stage import Context, EngineRole, Stage
@@ -112,6 +113,14 @@ def test_what_a_made_up_row_cannot_do_is_no_error(tmp_path: Path) -> None:
     mine = template(tmp_path, "{wrong}")
     stage = f"own_prompt: {{engine: one, template: {mine}, fails: true}}"
     assert validate(tmp_path, stage).exit_code == 0
+
+
+def test_a_run_stops_before_it_reads_anything(tmp_path: Path) -> None:
+    mine = template(tmp_path, "- Is {answer} fine?")
+    text = PIPELINE.replace("STAGE", f"judge: {{engine: one, rubric: {mine}}}")
+    with pytest.raises(ConfigError, match=r"stage 2 \(`judge`\): rubric .* \{answer\}"):
+        run(Pipeline.loads(text), tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_json_tells_of_every_other_fault_too(tmp_path: Path) -> None:
