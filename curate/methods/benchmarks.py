@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, InputError, did_you_mean
+from curate.hub import COMMIT, at_commit
 from curate.methods.benchmark_list import Benchmark
 
 Speaker = Literal["user", "assistant"]
@@ -176,20 +177,10 @@ def _json_rows(data: bytes, benchmark: Benchmark) -> Iterator[Mapping[str, Any]]
 
 
 def _hub_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
-    import datasets
-
-    if benchmark.data_file is None:
-        where: dict[str, Any] = {"path": benchmark.hub, "name": benchmark.config}
-    else:
-        at = f"@{benchmark.revision}" if benchmark.revision else ""
-        url = f"hf://datasets/{benchmark.hub}{at}/{benchmark.data_file}"
-        where = {"path": "json", "data_files": {benchmark.split: url}}
     try:
-        found = datasets.load_dataset(
-            **where,
-            split=benchmark.split,
-            revision=benchmark.revision if benchmark.data_file is None else None,
-        )
+        found = _hub_dataset(benchmark)
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises errors of several libraries
         raise ConfigError(
             f"benchmark {benchmark.name!r}: cannot fetch {benchmark.hub} from the Hugging Face "
@@ -198,3 +189,16 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
         ) from error
     wanted = [name for name in (benchmark.column, benchmark.answers) if name]
     yield from found.select_columns([name for name in wanted if name in found.column_names])
+
+
+def _hub_dataset(benchmark: Benchmark) -> Any:
+    import datasets
+
+    hub, revision, split = str(benchmark.hub), benchmark.revision, benchmark.split
+    if benchmark.data_file is not None:
+        at = f"@{revision}" if revision else ""
+        files = {split: f"hf://datasets/{hub}{at}/{benchmark.data_file}"}
+        return datasets.load_dataset("json", data_files=files, split=split)
+    if revision is not None and COMMIT.fullmatch(revision):
+        return at_commit(hub, benchmark.config, split, revision)
+    return datasets.load_dataset(hub, benchmark.config, split=split, revision=revision)

@@ -12,12 +12,11 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.errors import ConfigError, InputError, did_you_mean
-from curate.hub import hub_trouble
+from curate.hub import COMMIT, at_commit, hub_trouble
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.files import file_digest
 
 _SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
@@ -82,7 +81,7 @@ class HuggingFace(Source, name="hf"):
                 f"source `hf`: {self.path!r} is no directory, and a dataset from the hub needs "
                 "`revision` (a commit), or a rerun could read other data"
             )
-        if _COMMIT.fullmatch(self.revision):
+        if COMMIT.fullmatch(self.revision):
             return self.revision
         return self._resolved(self.revision)
 
@@ -127,10 +126,9 @@ class HuggingFace(Source, name="hf"):
         try:
             if not commit:
                 return datasets.load_dataset(self.path, self.name, split=self.split)
-            builder = datasets.load_dataset_builder(self.path, self.name, revision=commit)
-            if builder.hash == commit:
-                builder.download_and_prepare()
-                return builder.as_dataset(split=self.split)
+            return at_commit(self.path, self.name, self.split, commit)
+        except InputError:
+            raise
         except Exception as error:
             known = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
             said = " ".join(str(error).split()) if isinstance(error, known) else None
@@ -138,11 +136,6 @@ class HuggingFace(Source, name="hf"):
             if why is None:
                 raise
             raise InputError(f"{self._unit(commit)}: cannot be loaded: {why}") from None
-        # Where it cannot reach the Hub the library takes the last version that it has.
-        raise InputError(
-            f"{self.path}@{commit}: the Hub cannot be reached, and what is cached here is another "
-            f"commit ({builder.hash}); try again, or read that one"
-        )
 
     def _from_disk(self, datasets: Any) -> Any:
         if self.name is not None:

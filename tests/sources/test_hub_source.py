@@ -40,6 +40,18 @@ for fields in json.loads(sys.argv[1]):
         said = {"kind": type(error).__name__, "error": str(error)}
     print(json.dumps(said))
 """
+BENCHMARK = """
+import json, sys
+from curate.errors import CurateError
+from curate.methods.benchmark_list import Benchmark
+from curate.methods.benchmarks import load
+for fields in json.loads(sys.argv[1]):
+    try:
+        said = {"questions": load(Benchmark(**fields)).questions.texts.to_pylist()}
+    except CurateError as error:
+        said = {"kind": type(error).__name__, "error": str(error)}
+    print(json.dumps(said))
+"""
 
 
 def parquet(*prompts: str) -> bytes:
@@ -100,7 +112,9 @@ def tree(files: dict[str, bytes], under: str) -> list[dict[str, Any]]:
     return listed + [{"type": "directory", "path": start + f, "oid": "0" * 40} for f in folders]
 
 
-def read(home: Path, endpoint: str, *sources: dict[str, Any], **more: str) -> list[dict[str, Any]]:
+def read(
+    home: Path, endpoint: str, *sources: dict[str, Any], script: str = READ, **more: str
+) -> list[dict[str, Any]]:
     """Read the sources in a process of its own: the client takes its endpoint at import."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     environment = kept | {
@@ -108,7 +122,7 @@ def read(home: Path, endpoint: str, *sources: dict[str, Any], **more: str) -> li
         "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", READ, json.dumps(sources)], env=environment, cwd=home,
+        [sys.executable, "-c", script, json.dumps(sources)], env=environment, cwd=home,
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-1500:]
@@ -153,6 +167,21 @@ def test_what_is_read_and_stored_depends_on_the_commit_behind_the_name(tmp_path:
     other = offline[1] if offline[0] == read_last else offline[0]
     assert "the Hub cannot be reached, and what is cached here is another commit" in other["error"]
     assert "no connection to the Hub" in offline[2]["error"]
+
+
+def test_a_benchmark_is_that_of_its_commit(tmp_path: Path) -> None:
+    both = [
+        {"name": "mine", "hub": "me/set", "split": "train", "revision": commit}
+        for commit in (OLD, NEW)
+    ]
+    with hub({"main": NEW}) as server:
+        here = address(server)
+        online = read(tmp_path, here, *both, script=BENCHMARK)
+        assert [found["questions"] for found in online] == [["one"], ["two", "three"]]
+    offline = read(tmp_path, here, *both, script=BENCHMARK, HF_HUB_OFFLINE="1")
+    for found, known in zip(offline, online, strict=True):
+        assert found == known or "is another commit" in found["error"]
+    assert sum("error" in found for found in offline) == 1
 
 
 @pytest.mark.parametrize(
