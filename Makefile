@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long test-ray check docs format clean
+.PHONY: install demo test test-long test-ray test-trainers check docs format clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -48,6 +48,11 @@ test-ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e '.[ray]'
 	$(BIN)/python -m pytest -q -m ray
 
+# The loaders of other trainers over our exports, each trainer in an environment of its own below
+# .venv-trainers: 400 MB, most of it Ray, which verl imports.
+test-trainers: $(STAMP)
+	$(BIN)/python tests/export/trainers/environments.py .venv-trainers
+
 # The reference of stages and sources, from the classes, the table of recipes, and the export forms;
 # tests hold them to those.
 docs: $(STAMP)
@@ -63,4 +68,4 @@ format: $(STAMP)
 
 # The environment and the tools' caches; never runs/, store/ or models/, which cost time to make.
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-trainers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -28,37 +28,48 @@ _GOALS = (*_PAIRED, "goals")
 _STEPS = ("id", "prompt", "steps")
 _STEP_PAIRS = (*_PAIRED, "step_pairs")
 
+_TRL, _LLAMA = ("TRL 1.16.0",), ("LLaMA-Factory 0.9.5",)
+_AXOLOTL, _VERL = ("Axolotl 0.19.0",), ("verl 0.9.1",)
+
 _ASKED = {"prompt": "instruction", "query": "input", "system": "system", "history": "history"}
 """The columns of a conversation in LLaMA-Factory's alpaca, by its own words for them."""
 
 FORMS: dict[str, Form] = {
     "preference": Form(
         "TRL preference, message lists", _PAIRED, NO_PAIR, trl.preference,
-        whole_margins=True, version=3,
+        whole_margins=True, version=3, read_by=_TRL,
     ),
     "preference-text": Form(
         "TRL preference, strings", _PAIRED, NO_PAIR, trl.preference_text,
-        whole_margins=True, version=3,
+        whole_margins=True, version=3, read_by=_TRL,
     ),
     "implicit": Form(
         "TRL preference, implicit prompt", _PAIRED, NO_PAIR, trl.implicit,
-        whole_margins=True, version=2,
+        whole_margins=True, version=2, read_by=_TRL,
     ),
-    "unpaired": Form("TRL unpaired (KTO, BCO)", _PAIRED, NO_PAIR, trl.unpaired),
+    "unpaired": Form("TRL unpaired (KTO, BCO)", _PAIRED, NO_PAIR, trl.unpaired, read_by=_TRL),
     "prompt-only": Form("TRL prompt-only", ("id", "prompt"), NO_PROMPT, trl.prompt_only),
     "ranked": Form(
         "Nectar, ranked answers", (*_ANSWERED, "scores"), NO_RANKING, trl.ranked, version=2
     ),
-    "best": Form("TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer),
+    "best": Form(
+        "TRL chat, best answers", (*_ANSWERED, "scores"), NO_SCORE, trl.best_answer, read_by=_TRL
+    ),
     "scored": Form(
-        "TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored, version=2
+        "TRL chat, every scored answer", (*_ANSWERED, "scores"), NO_SCORE, trl.scored,
+        version=2, read_by=_TRL,
     ),
     "prompts": Form(
         "one answer under two prompts", _PROMPTS, NO_PROMPTS, prompt_forms.prompts, version=2
     ),
     "goals": Form("a pair for each of its two goals", _GOALS, NO_GOALS, goal_form.goals),
-    "stepwise": Form("TRL and Axolotl stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),
-    "step-preference": Form("a step over a step", _STEP_PAIRS, NO_PAIR, steps.step_preference),
+    "stepwise": Form("TRL stepwise supervision", _STEPS, NO_STEPS, steps.stepwise),
+    "axolotl-stepwise": Form(
+        "Axolotl stepwise_supervised", _STEPS, NO_STEPS, steps.axolotl_stepwise, read_by=_AXOLOTL
+    ),
+    "step-preference": Form(
+        "a step over a step", _STEP_PAIRS, NO_PAIR, steps.step_preference, read_by=_TRL
+    ),
     "candidates": Form(
         "nested rows as they are", _ANSWERED, NO_CANDIDATE, trl.candidates, version=2
     ),
@@ -67,39 +78,54 @@ FORMS: dict[str, Form] = {
         "LLaMA-Factory sharegpt, ranking", _PAIRED, NO_PAIR, other.sharegpt,
         {"formatting": "sharegpt", "ranking": True,
          "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}},
+        read_by=_LLAMA,
     ),
     "sharegpt-kto": Form(
         "LLaMA-Factory sharegpt, KTO", _PAIRED, NO_PAIR, other.sharegpt_kto,
         {"formatting": "sharegpt",
          "columns": {"messages": "conversations", "kto_tag": "kto_tag"}},
+        read_by=_LLAMA,
     ),
     "alpaca": Form(
         "LLaMA-Factory alpaca, ranking", _PAIRED, NO_PAIR, other.alpaca,
         {"formatting": "alpaca", "ranking": True,
          "columns": {**_ASKED, "chosen": "chosen", "rejected": "rejected"}},
+        read_by=_LLAMA,
     ),
     "alpaca-kto": Form(
         "LLaMA-Factory alpaca, KTO", _PAIRED, NO_PAIR, other.alpaca_kto,
         {"formatting": "alpaca",
          "columns": {**_ASKED, "response": "output", "kto_tag": "kto_tag"}},
+        read_by=_LLAMA,
     ),
-    "openrlhf": Form("OpenRLHF reward model and DPO", _PAIRED, NO_PAIR, other.openrlhf),
-    "axolotl": Form("Axolotl chat_template.default", _PAIRED, NO_PAIR, other.axolotl),
+    "openrlhf": Form(
+        "OpenRLHF reward model and DPO", _PAIRED, NO_PAIR, other.openrlhf,
+        read_by=("OpenRLHF 0.11.2",),
+    ),
+    "axolotl": Form(
+        "Axolotl chat_template.default", _PAIRED, NO_PAIR, other.axolotl, read_by=_AXOLOTL
+    ),
     "axolotl-chat": Form(
-        "Axolotl *.argilla_chat, *.ultra", _PAIRED, NO_PAIR, trl.implicit,
-        whole_margins=True, version=2,
+        "Axolotl chat_template.argilla_chat", _PAIRED, NO_PAIR, trl.axolotl_chat,
+        whole_margins=True, version=2, read_by=_AXOLOTL,
     ),
-    "bradley-terry": Form("Axolotl bradley_terry", _PAIRED, NO_PAIR, other.bradley_terry),
+    "bradley-terry": Form(
+        "Axolotl bradley_terry", _PAIRED, NO_PAIR, other.bradley_terry, version=2, read_by=_AXOLOTL
+    ),
     "nemo-rl": Form("NeMo-RL preference", _PAIRED, NO_PAIR, other.nemo_rl),
     "nemo-aligner": Form("NeMo-Aligner DPO and RPO", _PAIRED, NO_PAIR, other.nemo_aligner),
     "nemo-aligner-rm": Form("NeMo-Aligner reward model", _PAIRED, NO_PAIR, other.nemo_aligner_rm),
     "torchtune": Form(
-        "torchtune preference, lists", _PAIRED, NO_PAIR, trl.implicit,
-        whole_margins=True, version=2,
+        "torchtune preference, lists", _PAIRED, NO_PAIR, trl.torchtune,
+        whole_margins=True, version=2, read_by=("torchtune 0.6.1",),
     ),
-    "verl": Form("verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl),
-    "verl-rm": Form("verl reward model", _PAIRED, NO_PAIR, other.verl_rm),
-    "ultrafeedback": Form("UltraFeedback-binarized", _PAIRED, NO_PAIR, other.ultrafeedback),
+    "verl": Form(
+        "verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl, read_by=_VERL
+    ),
+    "verl-rm": Form("verl reward model", _PAIRED, NO_PAIR, other.verl_rm, read_by=_VERL),
+    "ultrafeedback": Form(
+        "UltraFeedback-binarized", _PAIRED, NO_PAIR, other.ultrafeedback, read_by=_AXOLOTL
+    ),
 }  # fmt: skip
 
 

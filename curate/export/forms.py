@@ -47,6 +47,8 @@ class Form:
     """Whether its trainer stops at a null `margin`, see `survey`."""
     version: int = 1
     """Raised when the same rows come to give other records, so that a run exports them anew."""
+    read_by: tuple[str, ...] = ()
+    """Trainers and their versions whose own loaders the tests have had read these records."""
 
     def columns(self) -> list[str]:
         """Return the columns that its records have whatever else the rows hold."""

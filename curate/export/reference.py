@@ -26,6 +26,11 @@ The key `export:` of a pipeline takes the same names for the dataset that the ru
 A pipeline's `keep: [NAME]` does so in the run's own dataset, which is what `curate push` uploads.
 
 Rows that give no record are counted, by the reason that stands with each form.
+
+The last column names the trainers whose own loaders have read the form and given back the prompt
+and the answers as they were: of TRL in `make test`, with a training step, and of the others in
+`make test-trainers`, which installs each in an environment of its own. A form without one is held
+to what its trainer documents.
 """
 _ASKED = {"role": "user", "content": "What is 6 times 7?"}
 _PAIR = {
@@ -57,10 +62,12 @@ _ROW = {
 
 def page() -> str:
     """Return the reference as Markdown: a table of the forms, then each with its records."""
-    table = ["| form | also | for |", "|---|---|---|"]
+    table = ["| form | also | for | read by |", "|---|---|---|---|"]
     for name, form in FORMS.items():
-        table.append(f"| [`{name}`](#{name}) | {', '.join(_also(name))} | {form.description} |")
-    table += [f"| `{tool}` | | pairs for people to judge, see [below](#people) |" for tool in TOOLS]
+        facts = (", ".join(_also(name)), form.description, ", ".join(form.read_by))
+        table.append(f"| [`{name}`](#{name}) | {' | '.join(facts)} |")
+    people = "| | pairs for people to judge, see [below](#people) | |"
+    table += [f"| `{tool}` {people}" for tool in TOOLS]
     sections = ["\n".join(table), *(_section(name, form) for name, form in FORMS.items()), _PEOPLE]
     return _HEAD + "\n" + "\n\n".join(sections) + "\n"
 

@@ -24,7 +24,7 @@ from curate.export.pairs import (
 
 
 def stepwise(table: pa.Table) -> Records:
-    """TRL stepwise supervision (PRM), Axolotl `stepwise_supervised`: a record a solution.
+    """TRL stepwise supervision (PRM): a record a solution.
 
     `completions` are its steps and `labels` whether each is right.
     """
@@ -45,6 +45,18 @@ def stepwise(table: pa.Table) -> Records:
         "labels": lists(sizes, right.take(kept)),
     }
     return Records(pa.table(columns), row[first])
+
+
+def axolotl_stepwise(table: pa.Table) -> Records:
+    """Axolotl `stepwise_supervised`: `stepwise` with labels 1 and 0.
+
+    Axolotl writes -100 over the prompt's labels, and of a column of true and false the library
+    beneath it makes true of that: the whole prompt would be labelled right.
+    """
+    found = stepwise(table)
+    place = found.table.column_names.index("labels")
+    labels = found.table["labels"].cast(pa.list_(pa.int64()))
+    return found._replace(table=found.table.set_column(place, "labels", labels))
 
 
 def step_preference(table: pa.Table) -> Records:

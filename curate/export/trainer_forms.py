@@ -6,7 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, messages_of, structs
+from curate.arrays import (
+    flat,
+    lengths,
+    lists,
+    messages_of,
+    owners,
+    places_of,
+    starts_of,
+    structs,
+)
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     alternating,
@@ -100,7 +109,10 @@ def sharegpt_kto(table: pa.Table) -> Records:
 
 
 def openrlhf(table: pa.Table) -> Records:
-    """OpenRLHF reward model and DPO: message lists, for `apply_chat_template`."""
+    """OpenRLHF reward model and DPO: message lists, for `apply_chat_template` and a `prompt_key`.
+
+    It reads a null `margin` as 0.
+    """
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "prompt": prompt,
@@ -137,7 +149,11 @@ def nemo_rl(table: pa.Table) -> Records:
 
 
 def ultrafeedback(table: pa.Table) -> Records:
-    """UltraFeedback-binarized: the prompt as text, two whole conversations and their scores."""
+    """UltraFeedback-binarized: the prompt as text, two whole conversations and their scores.
+
+    Axolotl's `chatml.ultra` and `llama3.ultra` read it too, of single questions: of a longer
+    conversation they take the second message for the answer.
+    """
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "prompt": plain(prompt),
@@ -175,10 +191,27 @@ def negatives(table: pa.Table) -> Records:
 
 
 def bradley_terry(table: pa.Table) -> Records:
-    """Axolotl `bradley_terry.chat_template`: three strings."""
+    """Axolotl `bradley_terry.chat_template`: strings, and the system message apart ("" for none).
+
+    Axolotl stops where there is no `system`; of "" it makes an empty turn, alike on both sides. A
+    conversation of several turns is one text, `role: content` in paragraphs.
+    """
     live, prompt, chosen, rejected = sides(table)
-    columns = {"input": plain(prompt), "chosen": chosen, "rejected": rejected}
+    system, rest = _system_apart(prompt)
+    columns = {"system": system, "input": plain(rest), "chosen": chosen, "rejected": rejected}
     return Records(pa.table(columns), live.rows)
+
+
+def _system_apart(prompt: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return each conversation's leading system message, "" where it has none, and the rest."""
+    counts = lengths(prompt)
+    role, content = flat(prompt, "role"), flat(prompt, "content")
+    leads = places_of(counts) == 0
+    system = leads & (counts[owners(counts)] > 1) & true_where(pc.equal(role, "system"))
+    first = pa.array(starts_of(counts))
+    text = pc.if_else(pa.array(system[leads]), content.take(first), "")
+    left = counts - np.bincount(owners(counts)[system], minlength=len(counts))
+    return text, lists(left, flat(prompt).filter(pa.array(~system)))
 
 
 def nemo_aligner(table: pa.Table) -> Records:

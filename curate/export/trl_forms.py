@@ -102,6 +102,20 @@ def implicit(table: pa.Table) -> Records:
     return Records(pa.table(columns), live.rows)
 
 
+def axolotl_chat(table: pa.Table) -> Records:
+    """Axolotl `chat_template.argilla_chat`: two whole conversations; `margin` as in `implicit`.
+
+    Its namesakes `chatml.argilla_chat` and `llama3.argilla_chat` take the second message for the
+    answer, so that they read single questions alone.
+    """
+    return implicit(table)
+
+
+def torchtune(table: pa.Table) -> Records:
+    """Torchtune `preference_dataset`: two whole conversations; `margin` as in `implicit`."""
+    return implicit(table)
+
+
 def unpaired(table: pa.Table) -> Records:
     """TRL unpaired preference (KTO): every pair gives two records, the chosen one first."""
     live = usable_pairs(table)
@@ -179,6 +193,9 @@ def ranked(table: pa.Table) -> Records:
     Candidates without a finite score are left out: an unknown score is not the worst one. A text
     stands in the list once, with its best score: at two ranks it would be better than itself.
     `messages` is the conversation that `prompt` is as one text.
+
+    Axolotl's `zephyr.nectar` must not read it, nor Nectar itself: it takes the answer with the
+    highest rank, which is the worst one, as the chosen one.
     """
     row, local, value = _by_score(table)
     first = _once(table, row, local)

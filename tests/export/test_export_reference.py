@@ -1,5 +1,7 @@
 """The page of export forms, and the names under which forms are found."""
 
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from curate.export import FORMS
 from curate.export.catalogue import ALIASES, form_named
 from curate.export.reference import lines, page
 
-DOCS = Path(__file__).parents[2] / "docs/exports.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs/exports.md"
+ENVIRONMENTS = ROOT / "tests/export/trainers/environments.py"
 
 
 def test_the_page_is_that_of_the_forms():
@@ -23,6 +27,18 @@ def test_every_form_is_explained_and_listed_with_a_record():
         assert form.build.__doc__, name
         assert '\n{"' in sections[name], f"{name} shows no record"
     assert [line.split()[0] for line in lines()] == [*FORMS, "label-studio", "argilla"]
+
+
+def test_what_is_said_to_be_read_is_what_is_installed_to_read_it():
+    """The tests of a trainer hold `read_by` to the version at work; this holds it to the pins."""
+    pinned = {
+        trainer: packages[0].partition("==")[2]
+        for trainer, (_, packages) in runpy.run_path(str(ENVIRONMENTS))["PINS"].items()
+    }
+    lock = (ROOT / "requirements-cpu.lock").read_text()
+    pinned["TRL"] = re.search(r"^trl==(\S+)", lock, re.M)[1]
+    said = {reader for form in FORMS.values() for reader in form.read_by}
+    assert said == {f"{trainer} {version}" for trainer, version in pinned.items()}
 
 
 def test_a_form_is_found_by_the_training_that_reads_it():

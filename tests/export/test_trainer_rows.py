@@ -40,7 +40,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "axolotl-chat": [WHOLE],
     "torchtune": [WHOLE],
-    "bradley-terry": [{"input": "Why?", "chosen": "good", "rejected": "bad"}],
+    "bradley-terry": [{"system": "", "input": "Why?", "chosen": "good", "rejected": "bad"}],
     "nemo-aligner": [
         {
             "prompt": "Why?", "chosen_response": "good", "rejected_response": "bad",
@@ -103,3 +103,27 @@ def test_alpaca_keeps_the_turns_of_a_conversation() -> None:
         "user: one\n\nuser: two", "", [],
     )  # fmt: skip
     assert FORMS["alpaca"].build(table.slice(0, 0)).table.num_rows == 0
+
+
+def test_bradley_terry_takes_the_system_message_apart() -> None:
+    system, told = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "1"}
+    prompts = [[USER], [system, USER], [system, USER, told, USER], [system], [USER, system]]
+    answers = [{"text": text, "model": "m", "drop": None} for text in ("good", "bad")]
+    table = pa.table(
+        {
+            "id": [str(number) for number in range(len(prompts))],
+            "prompt": pa.array(prompts, PROMPT),
+            "candidates": pa.array([answers] * len(prompts), CANDIDATES),
+            "pairs": pa.array([[{"chosen": 0, "rejected": 1}]] * len(prompts), PAIRS),
+        }
+    )
+    for rows in (table, table.slice(1)):
+        records = FORMS["bradley-terry"].build(rows).table.to_pylist()
+        assert [(record["system"], record["input"]) for record in records] == [
+            ("", "Why?"),
+            ("Be brief.", "Why?"),
+            ("Be brief.", "user: Why?\n\nassistant: 1\n\nuser: Why?"),
+            ("", "Be brief."),
+            ("", "user: Why?\n\nsystem: Be brief."),
+        ][-len(rows) :]
+    assert FORMS["bradley-terry"].build(table.slice(0, 0)).table.num_rows == 0

@@ -7,7 +7,7 @@ import os
 import pyarrow as pa
 import pytest
 
-from curate.export import Layout, write_form
+from curate.export import FORMS, Layout, write_form
 from curate.schema import CANDIDATES, COLUMNS, PAIRS, PROMPT, STEP_PAIRS, STEPS
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -37,11 +37,11 @@ def exported(tmp_path_factory):
         parted = {"prefix": "yes\n", "chosen": WORDS[i], "rejected": "no", "q_chosen": 1.0}
         rows.append(
             {"id": f"r{i}", "prompt": prompt, "candidates": made, "pairs": [pair],
-             "steps": steps, "step_pairs": [parted]}
+             "steps": steps, "step_pairs": [parted], "scores": [2.0, 1.0]}
         )  # fmt: skip
     schema = pa.schema(
         [("id", pa.string()), ("prompt", PROMPT), ("candidates", CANDIDATES), ("pairs", PAIRS),
-         ("steps", STEPS), ("step_pairs", STEP_PAIRS)]
+         ("steps", STEPS), ("step_pairs", STEP_PAIRS), ("scores", COLUMNS["scores"])]
     )  # fmt: skip
     assert all(COLUMNS[f.name] == f.type for f in schema)
 
@@ -98,7 +98,7 @@ def one_step(name, model, data, tokenizer, folder):
     }  # fmt: skip
     config = getattr(trl, f"{name}Config")(**options)
     # Without a reference model of its own the trainer would look for one on the Hub.
-    reference = {} if name == "Reward" else {"ref_model": copy.deepcopy(model)}
+    reference = {} if name in ("Reward", "SFT") else {"ref_model": copy.deepcopy(model)}
     trainer = getattr(trl, f"{name}Trainer")(
         model=model, args=config, train_dataset=data, processing_class=tokenizer, **reference
     )
@@ -131,20 +131,27 @@ def test_trl_knows_the_form(exported, form, conversational, kind):
     assert wanted <= set(row)
 
 
-@pytest.mark.parametrize(
-    ("name", "form", "kind"),
-    [
-        ("DPO", "preference", "AutoModelForCausalLM"),
-        ("DPO", "preference-text", "AutoModelForCausalLM"),
-        ("DPO", "step-preference", "AutoModelForCausalLM"),
-        ("Reward", "implicit", "AutoModelForSequenceClassification"),
-        ("KTO", "unpaired", "AutoModelForCausalLM"),
-    ],
-)
-def test_one_training_step(exported, tokenizer, tmp_path, name, form, kind):
-    kind = kind.replace("AutoModel", "Llama")
+TRAINED = [
+    ("DPO", "preference"),
+    ("DPO", "preference-text"),
+    ("DPO", "step-preference"),
+    ("Reward", "implicit"),
+    ("KTO", "unpaired"),
+    ("SFT", "best"),
+    ("SFT", "scored"),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), TRAINED)
+def test_one_training_step(exported, tokenizer, tmp_path, name, form):
+    kind = "LlamaForSequenceClassification" if name == "Reward" else "LlamaForCausalLM"
     loss = one_step(name, tiny(tokenizer, kind), exported(form), tokenizer, tmp_path)
     assert 0.0 < loss < 10.0
+
+
+def test_the_docs_say_which_forms_are_trained_on():
+    said = {name for name, form in FORMS.items() if any("TRL" in by for by in form.read_by)}
+    assert said == {form for _, form in TRAINED}
 
 
 @pytest.mark.parametrize("form", ["implicit", "preference", "preference-text"])
