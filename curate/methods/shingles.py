@@ -160,7 +160,7 @@ def count_shingles(
         start, part = batch
         own = None if salt is None else salt[start : start + len(part)]
         tokens, counts = tokenize(fold(part), width, own)
-        return tokens, counts, _marks(tokens, counts)
+        return tokens, counts, marks_of(tokens, counts)
 
     count_parts, mark_parts = [np.zeros(0, np.int64)], [np.zeros((3, 0), np.uint64)]
     for tokens, counts, marks in in_threads(work, batches(texts)):
@@ -180,7 +180,7 @@ def distinct(
     return set_of, ShingleSets(begin[best], counts[best], marks[2, best], tokens)
 
 
-def _marks(tokens: Hashes, counts: Ints) -> Hashes:
+def marks_of(tokens: Hashes, counts: Ints) -> Hashes:
     """Return two 64-bit hashes and a sketch (3, n) of each set; zeros for an empty one."""
     marks = np.zeros((3, len(counts)), dtype=np.uint64)
     filled = np.flatnonzero(counts)

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import (
-    Bools,
     Floats,
     Ints,
     flat,
@@ -26,6 +25,7 @@ from curate.arrays import (
 from curate.division import Division, pick
 from curate.methods.pieces import Hashes
 from curate.methods.shingles import WIDTH, number_equal, word_counts
+from curate.methods.templates import questions, words_in
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
 from curate.stages.dedup import near_text, percent, text_marks
@@ -235,12 +235,13 @@ class ReusedAnswers(Stage, name="reused_answers"):
     A constant answer that scores well everywhere has found a weakness of the judge. Texts are
     grouped as in `near_dedup`; all candidates of a group that answers `prompts` or more different
     prompts are dropped. Prompts are different where no `prompt_threshold` of their n-grams (system
-    messages left out) is shared: three spellings of a question may have one answer. Short ones
-    (`short` words and fewer, in scripts written without spaces characters: "Yes.", a refusal, a
-    number) may repeat.
+    messages left out) is shared: three spellings of a question may have one answer. Where at least
+    `template` different texts are alike in that, the words that more than half of them have are an
+    instruction that they share, and the rest decides. Short answers (`short` words and fewer, in
+    scripts written without spaces characters: "Yes.", a refusal, a number) may repeat.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id", "prompt", "candidates")
     writes = ("candidates",)
@@ -250,6 +251,8 @@ class ReusedAnswers(Stage, name="reused_answers"):
     """Jaccard index from which two answers count as one."""
     prompt_threshold: float = Field(0.5, gt=0.0, le=1.0)
     """Jaccard index from which two prompts count as one."""
+    template: int = Field(10, ge=2)
+    """Texts that are alike from which they are held to share a template; few may be spellings."""
     short: int = Field(20, ge=0)
     """Words up to which an answer may repeat."""
     ngram: int = Field(WIDTH, ge=1, le=64)
@@ -264,25 +267,18 @@ class ReusedAnswers(Stage, name="reused_answers"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the candidates with their reasons."""
         items, rows = items_of(view, "response"), np.arange(len(view))
-        twin, close = near_text(
-            item_texts(view, "response"),
-            np.arange(len(items.row)),
-            self.threshold,
-            width=self.ngram,
-        )
+        answers, every = item_texts(view, "response"), np.arange(len(items.row))
+        twin, close = near_text(answers, every, self.threshold, width=self.ngram)
         prompts = item_texts(view, "prompt")
-        asked, _ = near_text(prompts, rows, self.prompt_threshold, width=self.ngram)
-        blank = word_counts(item_texts(view, "prompt")) == 0
-        group, reach = self.reach(twin, self.questions(asked, blank)[items.row])
+        alike, _ = near_text(prompts, rows, self.prompt_threshold, width=self.ngram)
+        words = words_in(item_texts(view, "prompt"))
+        asked = questions(alike, words, self.prompt_threshold, self.template)
+        group, reach = self.reach(twin, asked[items.row])
         long = word_counts(item_texts(view, "response")) > self.short
         which = np.flatnonzero((reach >= self.prompts) & long)
         count = large(pa.array(reach[which]).cast(pa.string()))
         name = names_of(view, "response", items, group[which])
         return self.dropped(view, which, count, name, close[which])
-
-    def questions(self, twin: Ints, blank: Bools) -> Ints:
-        """Return the first row that asks what each row asks (n; -1 for one without words)."""
-        return np.where(blank, -1, np.where(twin < 0, np.arange(len(twin)), twin))
 
     def reach(self, twin: Ints, prompt: Ints) -> tuple[Ints, Ints]:
         """Return each answer's group (n), named by the first, and how many prompts that answers."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow as pa
 from curate.arrays import Ints, large, owners
 from curate.division import Division, Piece, Space, pick
 from curate.methods.shingles import word_counts
+from curate.methods.templates import Words, bare, questions
 from curate.stage import Result
 from curate.stages.dedup_items import (
     best_first,
@@ -94,9 +97,13 @@ class ConstantAnswers(Division):
         answers, prompts = self.joins
         twin, close = yield from answers.near_copies(space)
         asked, _ = yield from prompts.near_copies(space)
-        blank, long = (space.all_of(name, space.spans) for name in ("blank", "long"))
-        row = owners(space.all_of("sizes", space.spans))
-        group, reach = self.stage.reach(twin, self.stage.questions(asked, blank)[row])
+        long, row = space.all_of("long", space.spans), owners(space.all_of("sizes", space.spans))
+        counts, marks = (space.all_of(f"words {n}", space.spans) for n in ("counts", "marks"))
+        words = Words(counts, marks, space.join("words tokens"))
+        with tempfile.TemporaryDirectory(dir=space.folder) as spill:
+            limits = self.stage.prompt_threshold, self.stage.template
+            asked = questions(asked, words, *limits, Path(spill))
+        group, reach = self.stage.reach(twin, asked[row])
         which = np.flatnonzero((reach >= self.stage.prompts) & long)
         space.save("constant", 0, which)
         space.save("head", 0, group[which])
@@ -114,9 +121,10 @@ class ConstantAnswers(Division):
         space.save("sizes", span, np.bincount(items.row, minlength=len(view)))
         long = word_counts(item_texts(view, "response")) > self.stage.short
         space.save("long", span, long)
-        space.save("blank", span, word_counts(item_texts(view, "prompt")) == 0)
         answers.keep(item_texts(view, "response"), None, space, span)
         prompts.keep(item_texts(view, "prompt"), None, space, span)
+        words = TextJoin("words", self.stage.prompt_threshold, 1)
+        words.keep(bare(item_texts(view, "prompt")), None, space, span)
 
     def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
         """Return the span's candidates with their reasons."""

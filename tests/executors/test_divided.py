@@ -143,6 +143,7 @@ REPEATING = (
     ("cap_pairs", {"most": 1, "threshold": 0.5, "ngram": 2}),
     ("cap_pairs", {"most": 1, "threshold": 0.5, "ngram": 2, "keep_by": "margin"}),
     ("reused_answers", {"prompts": 2, "threshold": 0.5, "short": 1, "ngram": 2}),
+    ("reused_answers", {"prompts": 2, "threshold": 0.4, "short": 1, "ngram": 1, "template": 2}),
     ("merge_pairs", {"contradiction": "keep"}),
     ("split", {"parts": {"a": 0.5, "b": 0.5}, "threshold": 0.4}),
     ("split", {"threshold": 1.0, "together": ["scores"], "response_cap": 2}),

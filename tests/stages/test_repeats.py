@@ -192,6 +192,24 @@ def test_a_long_system_message_does_not_make_prompts_alike():
     assert capped["drop"].to_pylist() == [None, over, None]  # the third is under another message
 
 
+def test_a_constant_answer_under_one_long_instruction_goes():
+    topics = [*TOPICS, "glass", "drums", "looms", "kites", "wells", "clocks"]
+    constant = " ".join([LONG, LONG.upper(), "and so on"])
+    own = [" ".join(f"{topic}{k}" for k in range(30)) for topic in topics]
+    answers = [constant if k in (1, 4, 7) else own[k] for k in range(12)]
+    asked = [(f"{FRAME} Write about {topic}.", [answer], [])
+             for topic, answer in zip(topics, answers, strict=True)]  # fmt: skip
+    found = ReusedAnswers().apply(view(*asked), Context())["drop"].to_pylist()
+    why = "answers many prompts: 3, as candidate 0 of r1 (1.00)"
+    assert found == [why if k in (1, 4, 7) else None for k in range(12)]
+    off = ReusedAnswers(template=13).apply(view(*asked), Context())["drop"]
+    assert off.null_count == 12  # by the n-grams alone they are one question
+    spelt = [(f"{FRAME} Write about bread{end}", [constant], []) for end in ("", "?", " ", "!")]
+    rest = [row for row in asked if row[1] != [constant]]
+    found = ReusedAnswers().apply(view(*rest, *spelt), Context())["drop"]
+    assert found.null_count == len(found)  # four spellings of one question
+
+
 def test_contradictions_may_stay_and_say_so():
     table = view(
         ("what?", ["good", "bad"], [(0, 1, 2.0)]),
