@@ -23,8 +23,7 @@ class Underway(NamedTuple):
 class Counting(Protocol):
     """What an engine has beside the methods of `contract.Engine` that can say how far it is.
 
-    The local executor asks about once a second, so that a shard of an hour is not an hour of
-    silence; actors on Ray are not asked.
+    Executors ask about once a second, so that a shard of an hour is not an hour of silence.
     """
 
     def so_far(self) -> Underway:

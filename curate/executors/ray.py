@@ -1,19 +1,21 @@
 """Many machines: tasks run on a Ray cluster, and each worker commits its own parts.
 
-Ray Data schedules the tasks over a pool of actors, restarts an actor whose process or node was
-lost, and runs its task again. The pieces of a divided stage are plain Ray tasks: there are many
-and short ones, in steps, and their processes stay between the steps. What travels is a task (a
-stage and the parts it reads), never a row: the store must lie on a file system that every node
-sees. Ray's own writers are not used, since after a kill and a rerun they leave files that belong
-to no manifest.
+Ray Data schedules the tasks of a stage without engines over a pool of actors, restarts an actor
+whose process or node was lost, and runs its task again. Such a pool ends with its stage, so engines
+live in actors of their own (`hosts`), which stay for the next stage. The pieces of a divided stage
+are plain Ray tasks: there are many and short ones, in steps, and their processes stay between the
+steps. What travels is a task (a stage and the parts it reads), never a row: the store must lie on a
+file system that every node sees. Ray's own writers are not used, since after a kill and a rerun
+they leave files that belong to no manifest.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +25,11 @@ from pydantic import Field, PrivateAttr
 from curate.component import Runtime
 from curate.errors import ConfigError, MissingExtra, StageError
 from curate.executors.contract import Executor, Job
-from curate.executors.local import in_flight
+from curate.executors.hosts import Hosts, Mail, Patience, Slot, begun
+from curate.executors.local import Progress, in_flight
 from curate.executors.remote import Worker, answer_here, records, request
-from curate.store import Record
+from curate.store import Record, digest
 from curate.work import Task
-
-_SAY_EVERY = 30.0  # seconds between two words about waiting
 
 
 class Ray(Executor, name="ray"):
@@ -36,7 +37,8 @@ class Ray(Executor, name="ray"):
 
     `workers` is the largest number of actors. An actor of a stage with engines holds those
     engines and runs `shards_per_actor` tasks at once, so that the tail of one shard overlaps the
-    head of the next; other actors run one task at a time and reserve no GPU.
+    head of the next. It stays while the following stages use the same engines, unless a stage
+    without engines finds no room beside it. Other actors run one task at a time and reserve no GPU.
     """
 
     address: Runtime[str | None] = None
@@ -55,46 +57,112 @@ class Ray(Executor, name="ray"):
     run stops, and the same command resumes."""
 
     _started: bool = PrivateAttr(False)
+    _mail: Mail | None = PrivateAttr(None)
+    _hosts: Hosts | None = PrivateAttr(None)
 
     def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         """Run the tasks; see `Executor.each`."""
         ray = self._connect()
         roles = {role for role, _ in job.stage.engine_roles()}
         light = replace(job, engines={role: job.engines[role] for role in sorted(roles)})
+        if light.engines:
+            yield from self._on_hosts(ray, light, tasks)
+            return
+        if self._hosts is not None and ray.available_resources().get("CPU", 0.0) < self.num_cpus:
+            self._hosts.close()  # or this stage would wait for ever for their room
+            self._hosts = None
         if any(task.space is not None for task in tasks):
             yield from self._as_pieces(ray, light, tasks)
-            return
-        items = [{"task": request(light, task, number)} for number, task in enumerate(tasks)]
-        place = {"CPU": self.num_cpus, "GPU": self._gpus(ray, light)}
-        self._await_place(ray, light, {name: size for name, size in place.items() if size})
+        else:
+            yield from self._through_data(ray, light, tasks)
+
+    def _through_data(
+        self, ray: Any, job: Job, tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, list[Record]]]:
+        """Run the tasks of a stage without engines through Ray Data."""
+        items = [{"task": request(job, task, number)} for number, task in enumerate(tasks)]
+        self._await_place(ray, job, {"CPU": self.num_cpus})
         left = set(range(len(tasks)))
         first: Exception | None = None
         try:
-            for answer in self._answers(self._scheduled(ray, light, items, place["GPU"])):
-                left.discard(answer["number"])
-                try:
-                    yield tasks[answer["number"]], records(answer)
-                except Exception as error:
-                    first = first or error
-                if first is not None or job.stopping():
-                    break
+            with self._mailbox().hearing(job):
+                for answer in self._answers(self._scheduled(ray, items)):
+                    left.discard(answer["number"])
+                    try:
+                        yield tasks[answer["number"]], records(answer)
+                    except Exception as error:
+                        first = first or error
+                    if first is not None or job.stopping():
+                        break
         except ray.exceptions.RayError as error:
-            raise self._given_up(light, [tasks[number] for number in left], error) from error
+            raise self._given_up(job, [tasks[number] for number in left], error) from error
         if first is not None:
             raise first
+
+    def _on_hosts(
+        self, ray: Any, job: Job, tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, list[Record]]]:
+        """Run the tasks in the actors that hold their engines; a lost one's tasks run again."""
+        hosts, mail = self._hosts_of(ray, job), self._mailbox()
+        progress, patience = Progress(job, hosts.so_far), self._patience(ray, job, hosts.place)
+        waiting = deque((task, 1) for task in tasks)
+        running: dict[Any, tuple[Slot, Task, int]] = {}
+        error: Exception | None = None
+        while running or (waiting and error is None and not job.stopping()):
+            hosts.grow(min(self.workers, len(waiting) + len(running)))
+            while waiting and error is None and not job.stopping() and (slot := hosts.free()):
+                task, attempt = waiting.popleft()
+                slot.busy += 1
+                asked = slot.actor.answer.remote(request(job, task, 0))
+                running[asked] = slot, task, attempt
+            patience.reset() if running else patience()
+            done, _ = ray.wait(list(running), timeout=0.5) if running else ([], None)
+            mail.hear(job)
+            progress(task for _, task, _ in running.values())
+            for reference in done:
+                slot, task, attempt = running.pop(reference)
+                slot.busy -= 1
+                try:
+                    found = records(orjson.loads(ray.get(reference)))
+                except ray.exceptions.RayError as lost:
+                    hosts.lose(slot)
+                    if attempt >= self.attempts:
+                        error = error or self._given_up(job, [task], lost)
+                    else:
+                        _retried(job, attempt, lost)
+                        waiting.appendleft((task, attempt + 1))
+                except Exception as raised:
+                    error = error or raised
+                else:
+                    yield task, found
+        if error is not None:
+            raise error
+
+    def _hosts_of(self, ray: Any, job: Job) -> Hosts:
+        """Return the actors for the job's engines: those of an earlier stage, if it used these."""
+        place = {"CPU": self.num_cpus, "GPU": self._gpus(ray, job)}
+        key = digest([[s.kind, s.model_dump(mode="json")] for s in job.engines.values()])
+        if self._hosts is None or (self._hosts.key, self._hosts.place) != (key, place):
+            if self._hosts is not None:
+                self._hosts.close()
+            self._hosts = Hosts(ray, key, place, self.shards_per_actor, self._mailbox())
+        return self._hosts
 
     def _as_pieces(
         self, ray: Any, job: Job, tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, list[Record]]]:
         """Run each task as a Ray task: many short steps, with processes that stay between them."""
-        remote = ray.remote(num_cpus=self.num_cpus, max_retries=self.attempts - 1)(answer_here)
+        remote = ray.remote(num_cpus=self.num_cpus, max_retries=0)(answer_here)
 
         def run(task: Task) -> list[Record]:
-            try:
-                found: bytes = ray.get(remote.remote(request(job, task, 0)))
-            except ray.exceptions.RayError as error:
-                raise self._given_up(job, [task], error) from error
-            return records(orjson.loads(found))
+            for attempt in range(1, self.attempts + 1):
+                try:
+                    return records(orjson.loads(ray.get(remote.remote(request(job, task, 0)))))
+                except ray.exceptions.RayError as error:
+                    if attempt == self.attempts or job.stopping():
+                        raise self._given_up(job, [task], error) from error
+                    _retried(job, attempt, error)
+            raise AssertionError  # the last attempt returns or raises
 
         yield from in_flight(run, tasks, self.workers, job.stopping)
 
@@ -124,45 +192,42 @@ class Ray(Executor, name="ray"):
         free = ray.available_resources()
         if all(free.get(name, 0.0) >= size for name, size in place.items()):
             return
-        asked = ray.util.placement_group([place])
+        asked, patience = ray.util.placement_group([place]), self._patience(ray, job, place)
         try:
-            until = time.monotonic() + self.wait_s
-            while not asked.wait(min(_SAY_EVERY, max(until - time.monotonic(), 0.0))):
-                has = {name: ray.cluster_resources().get(name, 0.0) for name in place}
-                why = f"an actor needs {_said(place)} on one node; the cluster has {_said(has)}"
-                if time.monotonic() >= until:
-                    raise StageError(
-                        f"stage `{job.stage.kind}`: {why}, and made no room in {self.wait_s:g} s; "
-                        "add nodes or lower num_gpus or num_cpus, then run the same command again"
-                    )
-                job.tell("waiting", stage=job.stage.kind, why=why)
+            while not asked.wait(0.2):
+                patience()
         finally:
             ray.util.remove_placement_group(asked)
 
-    def _scheduled(self, ray: Any, job: Job, items: list[dict[str, bytes]], gpus: float) -> Any:
-        at_once = self.shards_per_actor if job.engines else 1
+    def _patience(self, ray: Any, job: Job, place: dict[str, float]) -> Patience:
+        return Patience(ray, job, {n: size for n, size in place.items() if size}, self.wait_s)
+
+    def _scheduled(self, ray: Any, items: list[dict[str, bytes]]) -> Any:
         pool = ray.data.ActorPoolStrategy(
             min_size=1,
             max_size=min(self.workers, len(items)),
-            max_tasks_in_flight_per_actor=at_once,
+            max_tasks_in_flight_per_actor=1,
         )
         with warnings.catch_warnings():
-            # Ray up to 2.63 takes the last three in this way only, and says that it will change.
+            # Ray up to 2.63 takes the last two in this way only, and says that it will change.
             warnings.simplefilter("ignore", DeprecationWarning)
             # One block a task, or several tasks would be lost and repeated together.
             return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
                 _Batch,
+                fn_constructor_args=(self._mailbox().box, uuid.uuid4().hex),
                 batch_size=1,
                 compute=pool,
                 num_cpus=self.num_cpus,
-                num_gpus=gpus or None,
-                max_concurrency=at_once,
                 max_restarts=-1,
                 max_task_retries=self.attempts - 1,
             )
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
+        if self._hosts is not None:
+            self._hosts.close()
+            self._hosts = None
+        self._mail = None
         if self._started:
             import ray
 
@@ -187,22 +252,34 @@ class Ray(Executor, name="ray"):
             self._started = True
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # the run reports for itself
+        if self._mail is None:
+            self._mail = Mail(ray)
         return ray
+
+    def _mailbox(self) -> Mail:
+        if self._mail is None:
+            raise StageError("executor ray: not connected")
+        return self._mail
 
     def _answers(self, data: Any) -> Iterator[dict[str, Any]]:
         for batch in data.iter_batches(batch_size=1, prefetch_batches=0):
             yield orjson.loads(batch["answer"][0])
 
 
-def _said(resources: Mapping[str, float]) -> str:
-    return " and ".join(f"{size:g} {name}" for name, size in resources.items())
+def _retried(job: Job, attempt: int, lost: Exception) -> None:
+    why = f"{type(lost).__name__}: {str(lost).strip().partition(chr(10))[0]}"
+    job.tell("retry", stage=job.stage.kind, attempt=attempt, why=why)
 
 
 class _Batch:
-    """What an actor holds: Ray Data calls it with one task at a time."""
+    """What an actor of Ray Data holds: it is called with one task at a time."""
 
-    def __init__(self) -> None:
-        self._worker = Worker()
+    def __init__(self, box: Any, stage: str) -> None:
+        self._worker, self._box, self._stage = Worker(), box, stage
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        return {"answer": [self._worker.answer(bytes(task)) for task in batch["task"]]}
+        return {"answer": [self._answer(bytes(task)) for task in batch["task"]]}
+
+    def _answer(self, task: bytes) -> bytes:
+        begun(self._box, self._stage, task)
+        return self._worker.answer(task)

@@ -65,26 +65,35 @@ def cluster():
 def parts(outcome, root):
     assert outcome.finished
     found = (root / "store").rglob("*.arrow")
-    return {f"{f.parent.name}/{f.name.split('.')[0]}": f.read_bytes() for f in found}
+    stored = {f"{f.parent.name}/{f.name.split('.')[0]}": f.read_bytes() for f in found}
+    return stored | files(root)
 
 
-def actors():
+def files(root):
+    """The dataset, but for its card, which names the shards' size."""
+    folder = root / "runs/t/dataset"
+    found = (path for path in folder.rglob("*") if path.suffix in (".arrow", ".parquet"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def actors(kind=b""):
     """Process ids of the actors at work: Ray gives their processes a name."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if path.read_bytes().startswith(b"ray::MapWorker"):
+            name = path.read_bytes()
+            if name.startswith((b"ray::MapWorker", b"ray::_Host")) and kind in name:
                 found.append(int(path.parent.name))
     return found
 
 
-def when_busy(act):
+def when_busy(act, kind=b""):
     """Do `act` on a thread once an actor is at work; return what waits for its end."""
 
     def wait():
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if ray.is_initialized() and actors():
+            if ray.is_initialized() and actors(kind):
                 return act()
             time.sleep(0.2)
         raise TimeoutError("no actor came to life")
@@ -94,24 +103,78 @@ def when_busy(act):
     return thread
 
 
-def test_parts_are_those_of_the_local_executor_though_an_actor_is_killed(
+def test_parts_are_those_of_the_local_executor_though_an_engine_is_killed(
     pipeline, expected, tmp_path
 ):
     executor = Ray(workers=2, num_cpus=0.5)
-    killed = []
+    killed, heard = [], []
 
     def kill():
-        killed.extend(actors()[:1])
+        killed.extend(actors(b"_Host.answer")[:1])
         os.kill(killed[0], signal.SIGKILL)
 
-    thread = when_busy(kill)
+    thread = when_busy(kill, b"_Host.answer")
     try:
-        assert parts(run(pipeline, tmp_path, executor=executor), tmp_path) == expected
+        ended = run(pipeline, tmp_path, executor=executor, listener=heard.append)
+        assert parts(ended, tmp_path) == expected
     finally:
         thread.join()
         executor.close()
     assert killed
     assert not ray.is_initialized()
+    retries = [event for event in heard if event["event"] == "retry"]
+    assert retries
+    assert {(event["stage"], event["attempt"]) for event in retries} == {("generate", 1)}
+    assert all("Actor" in event["why"] for event in retries)
+
+
+def test_a_killed_worker_without_engines_is_replaced_and_told(pipeline, tmp_path, monkeypatch):
+    """One that Ray Data looks after: it runs the task again without a word of its own."""
+    here = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", here)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    text = pipeline.dumps().split("stages:")[0]
+    text += f"stages:\n  - 'slow_stage:Slow': {{folder: {marks}}}\nexport: null\n"
+    heard, killed = [], []
+
+    def kill():
+        deadline = time.monotonic() + 60
+        while not (found := list(marks.iterdir())) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        killed.append(int(found[0].name))
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    executor = Ray(workers=2, num_cpus=0.5)
+    try:
+        ended = run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
+    finally:
+        thread.join()
+        executor.close()
+    assert ended.finished
+    assert ended.accounting["rows_alive"] == 60
+    (told,) = [event for event in heard if event["event"] == "retry"]
+    assert (told["stage"], told["attempt"]) == ("slow_stage:Slow", 1)
+    assert "Ray runs a task again, now in process" in told["why"]
+
+
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_the_dataset_is_the_same_for_any_shard_size(pipeline, expected, tmp_path, rows):
+    """Held against shards of ten rows on one machine; pieces of divided stages are cut anew too."""
+    text = pipeline.dumps().replace("shard_rows: 10", f"shard_rows: {rows}")
+    assert text != pipeline.dumps()
+    executor = Ray(workers=2, num_cpus=0.5, divide_from=1)
+    try:
+        ended = run(Pipeline.loads(text), tmp_path, executor=executor)
+    finally:
+        executor.close()
+    assert ended.finished
+    found = files(tmp_path)
+    assert found == {name: raw for name, raw in expected.items() if name in found}
+    assert len(found) > 2
 
 
 def test_a_lost_node_costs_nothing_but_time(pipeline, expected, cluster, tmp_path):
@@ -123,6 +186,65 @@ def test_a_lost_node_costs_nothing_but_time(pipeline, expected, cluster, tmp_pat
     finally:
         thread.join()
         executor.close()
+
+
+TALKING = """
+name: t
+source: {jsonl: {path: PATH, shard_rows: 30}}
+engines:
+  seen: {'seeing_engine:Seeing': {}}
+  worried: {'telling_engine:Worried': {delay_s: 2.5}}
+stages:
+  - generate: {engine: seen, n: 1}
+  - judge: {engine: seen, score: expected}
+  - combine
+  - judge: {engine: worried, score: expected}
+export: null
+"""
+
+
+def test_engines_stay_for_the_next_stage_and_are_heard(pipeline, tmp_path, monkeypatch):
+    here = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", here)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    text = TALKING.replace("PATH", str(pipeline.source.path))
+    heard = []
+    executor = Ray(workers=1, num_cpus=0.5)
+    try:
+        ended = run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
+    finally:
+        executor.close()
+    assert ended.finished
+    pids = {"generate": set(), "judge": set()}
+    for path in (tmp_path / "store").rglob("*.json"):
+        record = json.loads(path.read_bytes())
+        if "seen" in record["engines"]:
+            pids[record["stage"]].add(record["engines"]["seen"]["pid"])
+    assert len(pids["generate"]) == 1
+    assert pids["judge"] == pids["generate"]
+    told = [event for event in heard if event["event"] == "trouble"]
+    assert len(told) == 2
+    assert {(event["stage"], event["engine"]) for event in told} == {("judge", "worried")}
+    assert told[0]["why"] == "no answer for 60 s; 4 calls wait"
+    parts_of_judges = [
+        k for k, e in enumerate(heard) if e.get("stage") == "judge" and e["event"] == "part"
+    ]
+    assert heard.index(told[-1]) < parts_of_judges[-1]
+    far = [event for event in heard if event["event"] == "progress"]
+    assert (far[-1]["stage"], far[-1]["asked"]) == ("judge", 60)
+    assert 0 <= far[-1]["ended"] <= 60
+
+
+def test_engines_make_room_for_a_stage_that_finds_none(pipeline, expected, tmp_path):
+    """The actors that stay hold every core of the cluster; `combine` needs one."""
+    ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
+    executor = Ray(workers=2, num_cpus=1, wait_s=60)
+    try:
+        assert parts(run(pipeline, tmp_path, executor=executor), tmp_path) == expected
+    finally:
+        executor.close()
+        ray.shutdown()
 
 
 def test_a_task_that_always_kills_its_process_ends_the_run_and_is_named(
@@ -215,7 +337,7 @@ def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path, mon
 def test_a_cluster_without_room_is_said_and_not_waited_for_in_silence(
     pipeline, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("curate.executors.ray._SAY_EVERY", 0.5)
+    monkeypatch.setattr("curate.executors.hosts.SAY_EVERY", 0.5)
     heard = []
     executor = Ray(workers=1, num_gpus=1, wait_s=2)
     try:
