@@ -197,7 +197,7 @@ def _bars() -> Iterator[Listener]:
             work = work.after(event)
             if event["event"] == "stage":
                 before = work.rows - work.todo
-                note = "" if work.todo or not work.rows else "done before"
+                note = "at work" if work.todo else "done before" if work.rows else ""
                 bar = progress.add_task(
                     escape(work.name), total=work.rows, completed=before, rows=before, note=note
                 )

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from werkzeug import Response
 
 from curate.engines.contract import Telling
+from curate.engines.meter import Counting
 from curate.engines.openai import OpenAI
 from curate.errors import ConfigError, StageError
 
@@ -381,6 +382,25 @@ def test_failures_with_answers_between_them_stop_nothing(httpserver, load):
     httpserver.expect_request(PATH).respond_with_handler(act)
     done = ask(load(retries=0, concurrency=1, give_up_after=2), *["bad", "good"] * 6)
     assert [c.status for c in done] == ["api_error", "ok"] * 6
+
+
+def test_calls_count_as_they_end(httpserver, load):
+    seen = []
+
+    def act(request):
+        seen.append(engine.so_far())
+        bad = "bad" in request.json["messages"][0]["content"]
+        body, code = ({}, 500) if bad else (answer(), 200)
+        return Response(json.dumps(body), code, content_type="application/json")
+
+    httpserver.expect_request(PATH).respond_with_handler(act)
+    engine = load(retries=0, concurrency=1)
+    assert isinstance(engine, Counting)
+    tokens = sum(c.tokens or 0 for c in ask(engine, "good", "bad", "good"))
+    assert [(sums.asked, sums.ended, sums.failed) for sums in seen] == [
+        (3, 0, 0), (3, 1, 0), (3, 2, 1),
+    ]  # fmt: skip
+    assert engine.so_far() == (3, 3, 1, tokens)
 
 
 def test_a_server_that_hangs_is_told_of_and_ends_at_the_deadline(httpserver, load, monkeypatch):
