@@ -1,9 +1,10 @@
 """Diversity at a fixed budget, next to plain alternatives in the same run.
 
 Run `python benchmarks/diversity.py PART [rows] [python with apricot-select]`; PART is one of
-graph, greedy, deita, topics (then a Parquet file), large (with --ivf after the rows: an
-approximate graph too). PICKS is read from the environment. Rows are 384 numbers each, unit
-vectors around n / 50 centres.
+graph, greedy, deita, topics (then a Parquet file), and `large [rows] [method ...]`, which runs the
+stage `diverse` by each method, or by all, in a process of its own; those that go by neighbours do
+so on an ivf graph. PICKS is read from the environment. Rows are 384 numbers each, unit vectors
+around n / 50 centres.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from curate.methods.coverage import facility_location, farthest_first
-from curate.methods.neighbours import exact_graph, ivf_graph
+from curate.methods.neighbours import exact_graph
 from curate.methods.ranked import deita
 from curate.methods.spread import determinantal
 from curate.methods.vectors import unit
 
 K, WIDTH = 10, 384
+METHODS = (  # not dpp: 5,000 of a million rows would take 37 GiB, and it refuses
+    "farthest_first", "facility_location", "clusters", "mmr", "knn_density", "knn_entropy", "deita",
+)  # fmt: skip
 PICKS = int(os.environ.get("PICKS", "5000"))
 
 APRICOT = """
@@ -150,34 +155,39 @@ def compare_deita(n: int) -> None:
     print(f"{len(chosen)} taken, identical: {chosen.tolist() == expected}")
 
 
-def large(n: int) -> None:
-    """Choose from a memory-mapped float16 column through the stage's own reader."""
-    import pyarrow as pa
-
-    from curate.methods.vectors import unit_rows
-
+def large(n: int, methods: Sequence[str]) -> None:
+    """Run the stage by each method on a memory-mapped float16 column."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.f16"
         with path.open("wb") as file:
             for start in range(0, n, 50_000):
                 block = rows_of(min(50_000, n - start), seed=start)
                 file.write(block.astype(np.float16).tobytes())
-        mapped = pa.memory_map(str(path)).read_buffer()
-        values = pa.Array.from_buffers(pa.float16(), n * WIDTH, [None, mapped])
-        column = pa.FixedSizeListArray.from_arrays(values, WIDTH)
-        vectors, reading = timed(unit_rows, column, np.arange(n)[::-1].copy())
-        print(f"read {reading:.1f} s, peak {peak():.2f} GB", flush=True)
-        (_, radius), seconds = timed(farthest_first, vectors, PICKS, 0)
-        print(
-            f"farthest first {seconds:.1f} s, radius {radius:.3f}, peak {peak():.2f} GB", flush=True
-        )
-        if "--ivf" not in sys.argv:
-            return
-        (near, recall), seconds = timed(ivf_graph, vectors, K)
-        print(f"ivf graph {seconds:.1f} s, recall {recall:.4f}, peak {peak():.2f} GB", flush=True)
-        similarity = np.clip(near.cosine, 0.0, 1.0)
-        _, seconds = timed(facility_location, near, similarity, PICKS)
-        print(f"facility location {seconds:.1f} s, peak {peak():.2f} GB", flush=True)
+        for method in methods or METHODS:
+            subprocess.run([sys.executable, __file__, "one", str(n), method, str(path)], check=True)
+
+
+def one(n: int, method: str, path: str) -> None:
+    """Run the stage by one method and print its seconds, peak memory and counters."""
+    import pyarrow as pa
+
+    from curate.stage import Context
+    from curate.stages.diverse import Diverse
+
+    mapped = pa.memory_map(path).read_buffer()
+    values = pa.Array.from_buffers(pa.float16(), n * WIDTH, [None, mapped])
+    quality = np.random.default_rng(1).random(n)
+    columns = {
+        "id": pa.array([f"r{row:07}" for row in range(n)]),
+        "embedding": pa.FixedSizeListArray.from_arrays(values, WIDTH),
+        "quality": pa.array(quality),
+    }
+    stage = Diverse(keep=PICKS, method=method, quality="quality", graph="ivf", min_recall=0.0, k=K)
+    context, before = Context(), peak()
+    found, seconds = timed(stage.apply, pa.table(columns), context)
+    kept = found["drop"].null_count
+    print(f"{method}: {seconds:.1f} s, {kept} kept, peak {peak():.2f} GB ({before:.2f} before)")
+    print({name: number / 10_000 for name, number in context.counts.items()}, flush=True)
 
 
 def topics(path: str) -> None:
@@ -217,8 +227,14 @@ if __name__ == "__main__":
     if part == "topics":
         topics(rest[0])
         sys.exit()
+    if part == "large" and rest and not rest[0].isdigit():
+        rest = ["1000000", *rest]
     count = int(rest[0]) if rest else (1_000_000 if part == "large" else 100_000)
     if part == "graph":
         graph(count, rest[1] if len(rest) > 1 else None)
+    elif part == "large":
+        large(count, rest[1:])
+    elif part == "one":
+        one(count, *rest[1:])
     else:
-        {"greedy": compare_greedy, "deita": compare_deita, "large": large}[part](count)
+        {"greedy": compare_greedy, "deita": compare_deita}[part](count)
