@@ -115,7 +115,8 @@ def write(folder: Path) -> None:
 def _columns(stage: type[Stage]) -> str:
     lines = [f"Scope: {stage.scope}."]
     if stage.division is not Stage.division:
-        lines.append("It divides: over many rows it is done in pieces, on any number of workers.")
+        where = "It divides" if stage.scope == "dataset" else "Where it sees all rows it divides"
+        lines.append(f"{where}: over many rows it is done in pieces, on any number of workers.")
     for title, names in (
         ("Needs", stage.needs), ("Uses where there", stage.uses),
         ("Writes", stage.writes), ("Appends to", stage.appends),

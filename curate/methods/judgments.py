@@ -16,6 +16,9 @@ from curate.errors import StageError
 Own: TypeAlias = Literal["prompt", "answer"]
 Committee: TypeAlias = Literal["judges", "samples", "aspects"]
 
+SCORES, GRADES, ODDS = 1, 2, 4
+"""What a judge may give: scores of single answers, comparisons in grades or in log-odds."""
+
 LOG_ODDS = "log_odds"
 """The `scale` of a comparison that is no grade."""
 
@@ -100,7 +103,7 @@ def read_judgments(
     found = Judgments(
         row, a, b, judge, aspect, score, floats(field("spread")), order, scaled, names, aspects
     )
-    _one_kind_a_judge(found)
+    of_one_kind(names, kinds_of(found))
     if models is not None and judge_models:
         own = own_answers(found, owners(counts), models, judge_models, exclude_own)
         found = select(found, np.flatnonzero(~own))
@@ -271,18 +274,26 @@ def _orders(order: pa.Array) -> Ints:
     return true(pc.equal(order, "ab")).astype(np.int64) - true(pc.equal(order, "ba"))
 
 
-def _one_kind_a_judge(judgments: Judgments) -> None:
-    """Raise StageError where a judge's calls could not be averaged: they mean unlike things."""
+def kinds_of(judgments: Judgments) -> Ints:
+    """Return what each judge gives (judges,): the sum of SCORES, GRADES and ODDS that it does."""
     compares, odds = judgments.compares, judgments.log_odds
-    if not compares.any():
-        return
-    _one_kind(judgments, compares, ~compares, "both scores and comparisons")
-    _one_kind(judgments, odds, compares & ~odds, "comparisons both as grades and as log-odds")
+    kinds = np.zeros(len(judgments.judges), dtype=np.int64)
+    for kind, calls in ((SCORES, ~compares), (GRADES, compares & ~odds), (ODDS, compares & odds)):
+        kinds[np.unique(judgments.judge[calls])] |= kind
+    return kinds
 
 
-def _one_kind(judgments: Judgments, one: Bools, other: Bools, what: str) -> None:
-    both = np.intersect1d(judgments.judge[one], judgments.judge[other])
-    if len(both):
-        raise StageError(
-            f"judge {judgments.judges[int(both[0])]!r} gives {what}; give them different names"
-        )
+def of_one_kind(judges: Sequence[str], kinds: Ints) -> None:
+    """Raise StageError where a judge's calls could not be averaged: they mean unlike things.
+
+    `kinds` (judges,) is what `kinds_of` says of them.
+    """
+    for one, other, what in (
+        (SCORES, GRADES | ODDS, "both scores and comparisons"),
+        (GRADES, ODDS, "comparisons both as grades and as log-odds"),
+    ):
+        both = np.flatnonzero((kinds & one > 0) & (kinds & other > 0))
+        if len(both):
+            raise StageError(
+                f"judge {judges[int(both[0])]!r} gives {what}; give them different names"
+            )

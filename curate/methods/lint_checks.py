@@ -160,29 +160,29 @@ def _of_prompts(answer: Codes, prompt: Codes, other: Codes) -> tuple[Codes, Code
     return answer, mix(prompt, answer), mix(other, answer)
 
 
+def joined(batches: Iterable[Facts]) -> Facts:
+    """Return the facts of all batches as one."""
+    nothing = pa.array([], pa.large_string())
+    parts = list(batches) or [facts(PairTexts(nothing, nothing, nothing))]
+    winner, loser = (
+        pa.concat_arrays([part.models[side].cast(pa.string()) for part in parts]) for side in (0, 1)
+    )
+    names = ("prompt", "chosen", "rejected", "longer", "first")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    found = {name: np.concatenate([part.found[name] for part in parts]) for name in parts[0].found}
+    return Facts(found, models=(winner, loser), **columns)
+
+
 def findings(batches: Iterable[Facts]) -> dict[str, Bools]:
     """Return, for each finding in the order of FINDINGS, the mask (rows,) of the rows it is on."""
-    parts = list(batches)
-    if not parts:
-        return {name: np.zeros(0, dtype=bool) for name in FINDINGS}
-    found = {name: np.concatenate([part.found[name] for part in parts]) for name in parts[0].found}
-    prompt, chosen, rejected = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("prompt", "chosen", "rejected")
-    )
+    found, prompt, chosen, rejected, longer, models, first = joined(batches)
     usable = ~found["identical_pair"] & ~found["empty_response"]
     found["contradictory_pair"] = contradictory(prompt, chosen, rejected) & usable
     found["duplicate_pair"] = _seen_before(mix(prompt, chosen, rejected))
     found["repeated_response"] = repeated(prompt, chosen, rejected) & ~found["empty_response"]
-    longer, first = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("longer", "first")
-    )
     found["length_skew"] = leaning(np.where(longer == 0, np.nan, longer), 0.75)
     found["order_imbalance"] = leaning(first, 0.6)
-    winner, loser = (
-        pa.concat_arrays([p.models[i].cast(pa.string()) for p in parts]) for i in (0, 1)
-    )
-    found["one_model_wins"] = always_wins(winner, loser)
+    found["one_model_wins"] = always_wins(*models)
     return {name: found[name] for name in FINDINGS}
 
 

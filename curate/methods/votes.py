@@ -86,12 +86,13 @@ def unselected(judgments: Judgments, counts: Ints, reach: int = 3) -> tuple[Ints
     index = np.arange(n)
     left = np.repeat(np.cumsum(counts), counts) - index - 1  # candidates that follow in the row
     near = [index[left >= step] * (n + 1) + step for step in range(1, reach + 1)]
-    key = np.concatenate([*near, index[:0]])  # each once, so only compared ones can repeat
+    key = np.concatenate([*near, index[:0]])
     compared = judgments.compares
     if compared.any():
         low = np.minimum(judgments.a, judgments.b)[compared]
         high = np.maximum(judgments.a, judgments.b)[compared]
-        key = np.unique(np.concatenate([key, low * n + high]))
+        key = np.concatenate([key, low * n + high])
+    key = np.unique(key)  # row by row, so that shards' pairs follow each other
     return key // max(n, 1), key % max(n, 1)
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import Floats, Ints
 from curate.methods.crowd import dawid_skene, posterior, vote_share
-from curate.methods.judgments import Judgments, Own, of_view
+from curate.methods.judgments import Own, of_view
 from curate.methods.votes import pair_votes, unselected
 from curate.stage import Context, Result, Scope, Stage
+from curate.stages.judge_tables import judges_in, kept_tables, table_in
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
+from curate.stages.reduced import Reduced, Values
 
 
-class Jury(Stage, name="jury"):
+class Jury(Reduced, name="jury"):
     """Write `p_correct` into the pairs: how likely the chosen answer is the better one.
 
     A judge has one vote a pair: the mean of its comparisons in both orders, or the sign of the
@@ -56,31 +58,39 @@ class Jury(Stage, name="jury"):
         """See every shard where accuracies are learnt."""
         return "dataset" if self.method == "em" else "shard"
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs with p_correct; null below `min_judges` voters."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return what the judges say about each pair, and about unselected ones to learn from."""
         pairs = read_pairs(view)
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
         n = int(pairs.counts.sum())
-        votes = pair_votes(judgments, pairs.chosen, pairs.rejected, n).leaning
+        tables = {"votes": pair_votes(judgments, pairs.chosen, pairs.rejected, n).leaning}
+        if self.method == "em" and not self.label:
+            first, second = unselected(judgments, pairs.counts)
+            tables["others"] = pair_votes(judgments, first, second, n).leaning
+        return {"live": pairs.live, **kept_tables(judgments, **tables)}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the pairs' p_correct; NaN below `min_judges` voters."""
+        votes = table_in(found, "votes")
         if self.label:
             votes = np.column_stack([votes, np.ones(len(votes))])
         p, voters = vote_share(votes)
         if self.method == "em":
-            accuracy = self._accuracies(judgments, votes, pairs.counts)
-            for name, value in zip((*judgments.judges, "label"), accuracy.tolist(), strict=False):
+            # From the labelled pairs where the label votes, else from unselected ones.
+            known = votes if self.label else table_in(found, "others")
+            accuracy = dawid_skene(
+                known, prior_accuracy=self.prior_accuracy, prior_votes=self.prior_votes
+            ).accuracy
+            names = (*judges_in(found), "label")
+            for name, value in zip(names, accuracy.tolist(), strict=False):
                 ctx.counts[f"accuracy of {name}, percent"] = round(100 * value)
             p = posterior(votes, accuracy)
-        p = np.where(voters < self.min_judges, np.nan, p)
-        return edited(pairs, set_floats(pairs.values, "p_correct", p, np.ones(len(p), dtype=bool)))
+        return {"p": np.where(voters < self.min_judges, np.nan, p)}
 
-    def _accuracies(self, judgments: Judgments, votes: Floats, counts: Ints) -> Floats:
-        """Learn from the labelled pairs where the label votes, else from unselected ones."""
-        if not self.label:
-            first, second = unselected(judgments, counts)
-            votes = pair_votes(judgments, first, second, int(counts.sum())).leaning
-        return dawid_skene(
-            votes, prior_accuracy=self.prior_accuracy, prior_votes=self.prior_votes
-        ).accuracy
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs with p_correct."""
+        pairs, p = read_pairs(view), np.asarray(decided["p"])
+        return edited(pairs, set_floats(pairs.values, "p_correct", p, np.ones(len(p), dtype=bool)))
 
 
 class Confident(Stage, name="confident"):

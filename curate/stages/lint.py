@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator
 
-from curate.arrays import Bools, flat, large, lengths, lists, owners, set_field, starts_of, text_of
+from curate.arrays import (
+    Bools,
+    flat,
+    large,
+    lengths,
+    lists,
+    one_chunk,
+    owners,
+    set_field,
+    starts_of,
+    text_of,
+)
 from curate.errors import did_you_mean
 from curate.methods.evidence import Comparisons, comparisons
 from curate.methods.judgments import true
@@ -22,10 +33,14 @@ from curate.methods.lint_checks import (
     PairTexts,
     facts,
     findings,
+    joined,
 )
 from curate.schema import DROP
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
+from curate.stages.reduced import Reduced, Values
 
+OWN, SIDES = "own", ("winner", "loser")
+COMPARED = ("prompt", "chosen", "rejected", "longer", "first")
 BATCH = 20_000  # rows looked at at once: bounds memory and changes no output
 
 
@@ -38,7 +53,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class Lint(Stage, name="lint"):
+class Lint(Reduced, name="lint"):
     """Look over the pairs for what no preference set should hold, and drop the worst of it.
 
     Writes `lint`, each pair's findings as one text ("truncated, refusal"; empty where there is
@@ -56,15 +71,35 @@ class Lint(Stage, name="lint"):
     drop: Annotated[tuple[str, ...], AfterValidator(_known)] = tuple(sorted(ERRORS))
     """Findings for which a pair is dropped: by default those that are errors."""
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the live pairs' own findings, and what they are compared by."""
+        seen = joined(_batches(view))
+        own = {f"{OWN} {name}": mask for name, mask in seen.found.items()}
+        named = dict(zip(SIDES, seen.models, strict=True))
+        return {name: getattr(seen, name) for name in COMPARED} | own | named
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the live pairs' findings."""
+        prefix = f"{OWN} "
+        own = {
+            name.removeprefix(prefix): np.array(mask)
+            for name, mask in found.items()
+            if name.startswith(prefix)
+        }
+        winner, loser = (one_chunk(found[name]) for name in SIDES)
+        columns = {name: np.asarray(found[name]) for name in COMPARED}
+        masks = findings([Facts(own, models=(winner, loser), **columns)])
+        ctx.counts.update({name: int(mask.sum()) for name, mask in masks.items()})
+        return masks
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
         """Return the pairs with their reasons, and each pair's findings."""
         counts = lengths(view["pairs"])
         values = flat(view["pairs"])
         live = true(pc.is_null(pc.struct_field(values, "drop")))
         found = {name: np.zeros(len(values), dtype=bool) for name in FINDINGS}
-        for name, mask in findings(_batches(view)).items():
+        for name, mask in decided.items():
             found[name][live] = mask
-            ctx.counts[name] += int(mask.sum())
         reason = pa.nulls(len(values), pa.string())
         for name in reversed([name for name in FINDINGS if name in self.drop]):
             reason = pc.if_else(pa.array(found[name]), name.replace("_", " "), reason)

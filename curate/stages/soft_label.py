@@ -15,7 +15,8 @@ from curate.methods.crowd import label_reliability, logistic, vote_share
 from curate.methods.judgments import codes, of_view
 from curate.methods.noise import smoothing_threshold, strength_bands
 from curate.methods.votes import pair_votes
-from curate.stage import Context, Result, Scope, Stage
+from curate.stage import Context, Result, Scope
+from curate.stages.judge_tables import kept_tables, table_in
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
 from curate.stages.reduced import Reduced, Values
 
@@ -94,7 +95,7 @@ class SoftLabel(Reduced, name="soft_label"):
         return p
 
 
-class Bands(Stage, name="bands"):
+class Bands(Reduced, name="bands"):
     """Sort pairs by how strongly several judges prefer the chosen answer, and treat each band.
 
     Pairs that are likely mislabelled are turned round, clearly so ones only; doubtful and strong
@@ -118,18 +119,30 @@ class Bands(Stage, name="bands"):
     scope = "dataset"
     version = 2
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs, turned and softened; counts how many of each band there are."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return what the judges say about each pair."""
         pairs = read_pairs(view)
         judgments = of_view(view, self.judges)
         votes = pair_votes(judgments, pairs.chosen, pairs.rejected, int(pairs.counts.sum()))
-        margin = np.where(pairs.live[:, None], votes.margin, np.nan)
+        tables = kept_tables(judgments, margin=votes.margin, leaning=votes.leaning)
+        return {"live": pairs.live, **tables}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the band of each pair, and its p_correct, NaN where it stays as it is."""
+        live = np.asarray(found["live"])
+        margin = np.where(live[:, None], table_in(found, "margin"), np.nan)
         bands = strength_bands(
             margin, wrong=self.wrong, doubtful=self.doubtful, strong=self.strong,
             certain=self.certain,
         )  # fmt: skip
         for name, band in bands._asdict().items():
             ctx.counts[f"{name} pairs"] = int(band.sum())
-        share, _ = vote_share(votes.leaning)
-        values = set_floats(pairs.values, "p_correct", share, np.logical_or.reduce(bands))
-        return edited(pairs, flip(values, bands.wrong))
+        share, _ = vote_share(table_in(found, "leaning"))
+        some = np.logical_or.reduce(bands)
+        return {"p": np.where(some, share, np.nan), "wrong": bands.wrong}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs, turned and softened."""
+        pairs, p = read_pairs(view), np.asarray(decided["p"])
+        values = set_floats(pairs.values, "p_correct", p, ~np.isnan(p))
+        return edited(pairs, flip(values, np.asarray(decided["wrong"])))

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 from test_divided import in_spans, usual, whole
 
+from curate.errors import StageError
 from curate.schema import PAIRS
 from curate.stage import stage_registry
 
@@ -21,6 +22,11 @@ OVER_ALL = (
     ("merge_pairs", {"contradiction": "majority"}),
     ("route_pairs", {"budget": 5}),
     ("route_pairs", {"budget": 0.4, "group": "reference"}),
+    ("bands", {}),
+    ("bands", {"judges": ["duel", "j"], "wrong": 0.5}),
+    ("jury", {}),
+    ("jury", {"label": True, "min_judges": 2}),
+    ("lint", {"drop": ["refusal"]}),
     ("near_dedup", {"on": "embedding", "threshold": 0.5, "keep_by": "margin"}),
     ("semantic_dedup", {"threshold": 0.5, "keep_by": "scores"}),
     ("semantic_dedup", {"threshold": 0.5, "sweep": [0.3, 0.9], "exact_up_to": 0, "probes": 3}),
@@ -50,3 +56,28 @@ def again(table):
     ):  # fmt: skip
         more = more.set_column(more.column_names.index(name), name, pa.array(values))
     return pa.concat_tables([table, more])
+
+
+def test_judges_that_only_some_spans_have(tmp_path):
+    """Each span has its own judges; a name for unlike things is an error wherever it stands."""
+    table = usual()
+    judged = table["judgments"].to_pylist()
+    for row, calls in enumerate(judged):
+        gone = {0: "k", 1: "duel"}.get(row // 4)
+        judged[row] = [call for call in calls if call["judge"] != gone]
+    place = table.column_names.index("judgments")
+    kind = table.schema.field("judgments").type
+    table = table.set_column(place, "judgments", pa.array(judged, kind))
+    for name in ("bands", "jury"):
+        stage = stage_registry.get(name)()
+        folder = tmp_path / name
+        folder.mkdir()
+        assert in_spans(stage, table, (4, 8), folder) == whole(stage, table)
+    for call in judged[11]:
+        call["judge"] = {"duel": "k", "k": "other"}.get(call["judge"], call["judge"])
+    table = table.set_column(place, "judgments", pa.array(judged, kind))
+    with pytest.raises(StageError) as one_piece:
+        whole(stage, table)
+    with pytest.raises(StageError, match="judge 'k' gives both scores and comparisons") as pieces:
+        in_spans(stage, table, (11,), tmp_path)
+    assert str(pieces.value) == str(one_piece.value)
