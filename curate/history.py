@@ -115,6 +115,11 @@ def pipeline_of(root: Path, name: str, found: dict[str, Any]) -> Pipeline:
     return Pipeline.load(root / "runs" / name / "pipeline.yaml", [])
 
 
+def seed_of(found: dict[str, Any], given: Pipeline) -> int:
+    """Return the seed of the run; early manifests do not name it, and then it is the pipeline's."""
+    return int(found.get("seed", given.seed))
+
+
 def with_losses(root: Path, found: dict[str, Any]) -> Iterator[Shard]:
     """Yield the run's shards that lost rows; the parts of the others are not read.
 

@@ -62,10 +62,12 @@ def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:
         sums = {key: record.counts[key] for key in _SUMS if key in record.counts}
         step["shard"] = {"rows": record.rows_in, **sums, "engines": record.engines}
         try:
-            stages = stages or all_stages(history.pipeline_of(root, name, found))
+            pipeline = history.pipeline_of(root, name, found)
+            stages = stages or all_stages(pipeline)
+            seed = history.seed_of(found, pipeline)
             stage = _same_stage(stages, found, depth - 1)
             row = _row(store, history.earlier(shard, depth), stage, place)
-            step["calls"] = row_calls(stage, row, step, _models(record), found["seed"])
+            step["calls"] = row_calls(stage, row, step, _models(record), seed)
         except CurateError as error:
             step["calls"] = f"cannot be built again: {error}"
     return [step for _, step in traced]

@@ -18,6 +18,7 @@ import typer
 from ruamel.yaml import YAML
 
 from curate.cli import app
+from curate.errors import INTERNAL, CurateError, LockHeld
 
 FOLDER = Path(__file__).parents[1] / "pipelines" / "schedules"
 COMMAND = re.compile(r"(?:^|[\s\"/;&])curate (?=run|gc|report)[^\"'|;&\n#]*", re.MULTILINE)
@@ -210,6 +211,26 @@ def test_a_slurm_task_that_runs_out_of_time_drains_and_is_queued_again(slurm: An
     process.terminate()
     assert process.wait() == 143
     assert log.read_text().splitlines()[1:] == ["stopping", "scontrol requeue 7"]
+
+
+def every_error(cls: type[CurateError] = CurateError) -> set[int]:
+    return {cls.exit_code}.union(*map(every_error, cls.__subclasses__()))
+
+
+def test_the_exit_codes_are_those_of_the_package_and_each_file_heeds_them() -> None:
+    rows = re.findall(r"^\| ([0-9, ]+) \|.*\| (.*) \|$", (FOLDER / "README.md").read_text(), re.M)
+    table = {code: what for codes, what in rows for code in map(int, codes.split(", "))}
+    assert set(table) == every_error() | {0, INTERNAL, 130, 143}
+    hopeless = {code for code, what in table.items() if what.startswith("tell a person")}
+    assert hopeless == {1, 2, INTERNAL}
+    service = unit("curate.service")["Service"]
+    assert set(map(int, service["RestartPreventExitStatus"].split())) == hopeless
+    assert int(service["SuccessExitStatus"]) == LockHeld.exit_code
+    job = YAML(typ="safe").load((FOLDER / "cronjob.yaml").read_text())
+    _, fail = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert (fail["action"], set(fail["onExitCodes"]["values"])) == ("FailJob", hopeless)
+    assert f"skip_on_exit_code={LockHeld.exit_code}" in (FOLDER / "airflow_dag.py").read_text()
+    assert "-eq 143 ]]" in Path(SCRIPT).read_text()
 
 
 def test_the_table_of_files_is_complete() -> None:

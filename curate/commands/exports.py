@@ -132,8 +132,10 @@ def push(
 
 def _card(folder: Path, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
     """Return what the card tells about a run, from what the run left behind."""
+    from curate.history import seed_of
     from curate.pipeline import Pipeline
     from curate.provenance import card_facts
 
     pipeline = Pipeline.load(folder / "pipeline.yaml")
-    return replace(card_facts(pipeline, shards), name=folder.name, seed=found["seed"])
+    seed = seed_of(found, pipeline)
+    return replace(card_facts(pipeline, shards), name=folder.name, seed=seed)

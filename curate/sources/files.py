@@ -36,7 +36,8 @@ class Files(Source):
 
     path: Runtime[str | Paths] = Field(
         description="a file, a pattern such as data/*.jsonl, or a list of these, relative to the "
-        "directory in which the command runs (not to the pipeline's file)"
+        "directory in which the command runs (not to the pipeline's file); files are read in the "
+        "order of their names, however they are listed"
     )
 
     @field_validator("path")

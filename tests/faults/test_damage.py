@@ -111,6 +111,30 @@ def test_a_damaged_file_of_the_run_is_said_and_made_again(
     resumes(root)
 
 
+def test_a_manifest_of_the_first_curate_is_read_and_brought_up_to_date(
+    runs: Runs, calm: Calm, resumes: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """It has neither the pipeline nor the counters nor the seed; all that it has still counts."""
+    root = shutil.copytree(calm.root, tmp_path / "root")
+    path = root / "runs/quickstart/manifest.json"
+    now = json.loads(path.read_bytes())
+    first = ("format", "name", "finished", "stages", "engines", "accounting", "shards")
+    assert len(now) > len(first)
+    path.write_text(json.dumps({name: now[name] for name in first}))
+    with pa.ipc.open_file(next((root / "store/source").glob("*.arrow"))) as part:
+        row = part.get_batch(0)["id"][0].as_py()
+    for command in (
+        ("status", "quickstart"), ("report", "quickstart"), ("show", "quickstart", "--id", row),
+        ("show", "quickstart", "--dropped"),
+        ("export", "quickstart", str(root / "out.jsonl"), "--format", "trl"),
+        ("gc", "--dry-run"),
+    ):  # fmt: skip
+        said = runs.wait(runs.command(*command, "--root", str(root)))
+        assert said.code == 0, (command, said.said)
+    resumes(root)
+    assert json.loads(path.read_bytes()) == now
+
+
 def test_a_newer_store_is_refused_and_left_alone(runs: Runs, calm: Calm, tmp_path: Path) -> None:
     root = shutil.copytree(calm.root, tmp_path / "root")
     for path in (root / "store").glob("*/*.json"):
