@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from curate.errors import AccountingError
@@ -29,6 +29,15 @@ def funnel(shards: Sequence[Shard]) -> list[dict[str, Any]]:
             }
         )
     return steps
+
+
+def numbered(kinds: Iterable[str]) -> list[str]:
+    """Return what stages of these kinds are called: the second `judge` is `judge 2`."""
+    seen, names = Counter[str](), list[str]()
+    for kind in kinds:
+        seen[kind] += 1
+        names.append(kind if seen[kind] == 1 else f"{kind} {seen[kind]}")
+    return names
 
 
 def engines_used(shards: Sequence[Shard]) -> list[dict[str, str]]:

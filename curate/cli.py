@@ -49,13 +49,28 @@ def _options(
     """Turn prompts and raw model answers into preference data that can be trusted."""
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (
-    *(run, plan, validate, status, show, report, audit, export, push, ask, lint),
-    *(recipes, init, stages, doctor, gc),
-)
-for command in COMMANDS:
-    app.command()(command)
-app.command("import")(import_answers)
+COMMANDS: dict[Callable[..., None], str] = {
+    run: "Run a pipeline; the same command resumes it.",
+    plan: "Say what a run would do, and with --sample what it would cost.",
+    validate: "Check a pipeline without data and models.",
+    status: "Say how far a run has come, and what became of its rows.",
+    show: "Show one row's history, or what was dropped and why.",
+    report: "Write one HTML page about a run.",
+    audit: "Say what the data prefer: length, lists, hedging, features.",
+    export: "Write a run's rows in a trainer's format.",
+    push: "Upload a run's dataset and its card to the Hub.",
+    ask: "Write the least certain pairs as tasks for people.",
+    lint: "Look over a set for what no training set should hold.",
+    recipes: "List published methods that come as pipelines, or show one.",
+    init: "Write a recipe to a new file, to edit and run.",
+    stages: "List the stages, or show one.",
+    doctor: "Say which extras and devices this machine has.",
+    gc: "Remove parts that no run needs.",
+}
+"""Each command, and its line in the list of them: a longer one would be cut off."""
+for command, line in COMMANDS.items():
+    app.command(short_help=line)(command)
+app.command("import", short_help="Take in people's answers to the tasks of `ask`.")(import_answers)
 app.add_typer(judge, name="judge")
 
 

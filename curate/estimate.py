@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate import history
-from curate.books import funnel
+from curate.books import funnel, numbered
 from curate.component import explain
 from curate.disk import replace_synced, writing
 from curate.elapsed import Took, elapsed
@@ -195,15 +195,18 @@ def against(root: Path, name: str) -> list[dict[str, Any]]:
 def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return an estimate as a table's rows, the sum last."""
     table = [["stage", "rows", "it will take about"]]
-    table += [[step["stage"], f"{step['rows']:,}", _amounts(step)] for step in steps]
-    names = (*MEASURED, "once")
-    whole = {n: sum(step.get(n, 0) for step in steps) for n in names if _any(steps, n)}
+    names = numbered(step["stage"] for step in steps)
+    table += [[n, f"{s['rows']:,}", _amounts(s)] for n, s in zip(names, steps, strict=True)]
+    summed = (*MEASURED, "once")
+    whole = {n: sum(step.get(n, 0) for step in steps) for n in summed if _any(steps, n)}
     return [*table, ["in all", "", _amounts(whole)]]
 
 
 def comparison_rows(pairs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return estimates beside what was, a row a stage that calls an engine, and the sum."""
-    shown = [pair for pair in pairs if any(pair[side].get("calls") for side in _SIDES)]
+    names = numbered(pair["stage"] for pair in pairs)
+    called = [{**pair, "stage": name} for pair, name in zip(pairs, names, strict=True)]
+    shown = [pair for pair in called if any(pair[side].get("calls") for side in _SIDES)]
     if not shown:
         return []
     whole: dict[str, Any] = {"stage": "in all"}

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from curate.books import numbered
 from curate.elapsed import elapsed
 from curate.ingest import ingest
 from curate.loop import all_stages
@@ -106,7 +107,8 @@ def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
 
 def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return the entries as a table's rows: stage, state, shards, amounts, why."""
-    return [_cells(step) for step in steps]
+    names = numbered(step["stage"] for step in steps)
+    return [[name, *_cells(step)] for name, step in zip(names, steps, strict=True)]
 
 
 def _cells(step: Mapping[str, Any]) -> list[str]:
@@ -118,7 +120,7 @@ def _cells(step: Mapping[str, Any]) -> list[str]:
     if "memory" in step:
         facts.append(f"all rows in one process: {step['memory'] / 1e9:.1f} GB of columns or more")
     why = f"({step['why']})" if step["why"] else ""
-    return [step["stage"], step["state"], done, ", ".join([*facts, *filter(None, [why])])]
+    return [step["state"], done, " ".join(filter(None, [", ".join(facts), why]))]
 
 
 def _entry(stage: Stage, state: str, why: str, rows: int) -> dict[str, Any]:

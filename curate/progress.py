@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from curate.books import numbered
 from curate.events import Listener
 from curate.printable import printable
 
@@ -50,16 +51,15 @@ class _Work:
     counts: Counter[str] = field(default_factory=Counter)
     flying: int = 0  # rows of the shards in flight, as far as known
     calls: Counter[str] = field(default_factory=Counter)  # asked, ended, failed, and their tokens
-    kinds: Counter[str] = field(default_factory=Counter)  # of the stages so far
+    kinds: tuple[str, ...] = ()  # of the stages so far
 
     def after(self, event: dict[str, Any]) -> _Work:
         """Return the work after an event; a new one where a stage or a run begins."""
         if event["event"] == "source":
             return _Work()
         if event["event"] == "stage":
-            kind = event["stage"]
-            kinds = self.kinds + Counter([kind])
-            name = kind if kinds[kind] == 1 else f"{kind} {kinds[kind]}"
+            kinds = (*self.kinds, event["stage"])
+            name = numbered(kinds)[-1]
             return _Work(name, time.monotonic(), event["rows"], event["rows_todo"], kinds=kinds)
         if event["event"] == "part":
             self.done += event["rows"]

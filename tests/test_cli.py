@@ -79,6 +79,13 @@ def test_the_version_is_that_of_the_package() -> None:
     assert curate("--version").stdout == f"curate {version('curate-preferences')}\n"
 
 
+def test_the_list_of_commands_is_not_cut_off() -> None:
+    """Each has a line that fits a terminal of 80 columns; `curate COMMAND --help` says more."""
+    listed = curate("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == 18
+    assert not [line for line in listed if line.endswith("...") or len(line) > 80]
+
+
 def test_importing_curate_and_its_help_load_nothing_heavy() -> None:
     heavy = ("torch", "vllm", "datasets", "faiss", "polars", "pyarrow")
     code = f"import sys, curate.cli; print([m for m in {heavy} if m in sys.modules])"

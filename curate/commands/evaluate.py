@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EVALUATED = ("id", "prompt", "reference", "meta", "candidates", "pairs", "judgments")
 
-judge = typer.Typer(no_args_is_help=True, help="Examine judges.")
+judge = typer.Typer(no_args_is_help=True, help="Hold judges against people: `judge eval`.")
 Data = Annotated[str, typer.Argument(help="A dataset folder, or a Parquet, JSONL or Arrow file.")]
 Map = Annotated[list[str], typer.Option("--map", help="meaning=column, as in prompt=question")]
 Split = Annotated[str, typer.Option(help="One split of a dataset folder.")]
