@@ -50,6 +50,21 @@ def graded() -> Rows:
     return list(rows.values())
 
 
+def of_models(name: str, prompts: int) -> Rows:
+    """Return the first prompts of a file with a row an answer, with their answers by model.
+
+    Self-Instruct's evaluation (yizhongw/self-instruct, Apache-2.0) has eight systems and no scores;
+    GSM8K's example solutions (openai/grade-school-math, MIT) have four, right or wrong.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for row in parquet(f"{name}/candidates.parquet"):
+        made = {"id": str(row["prompt_id"]), "prompt": row["prompt"], "answers": []}
+        made = rows.setdefault(made["id"], made)
+        right = [int(row["is_correct"])] if "is_correct" in row else []
+        made["answers"].append({"text": row["response"], "model": row["model"], "scores": right})
+    return list(rows.values())[:prompts]
+
+
 def compared() -> Rows:
     """Pairs of PandaLM's test set (WeOpenML/PandaLM, Apache-2.0) with what three people said."""
     rows = parquet("pandalm/pairs.parquet")
@@ -145,6 +160,28 @@ def test_answers_by_the_class_of_their_model(tmp_path: Path) -> None:
     assert {record["goal"] for record in records} == {"expert", "amateur"}
     good = {record["model"] for record in records if record["goal"] == "expert"}
     assert good == set(models[:2])
+
+
+def test_a_class_of_one_system_among_eight(tmp_path: Path) -> None:
+    rows = of_models("selfinstruct_eval", 100)
+    models = sorted({answer["model"] for row in rows for answer in row["answers"]})
+    assert len(models) == 8
+    values = [1.0] + [0.1] * 7
+    changes = (f"rank_models.order=[{', '.join(models)}]", f"rank_models.values={values}")
+    records = ended(tmp_path, "c_rlft", rows, *changes)
+    assert {record["model"] for record in records if record["goal"] == "expert"} == {models[0]}
+    assert {record["model"] for record in records if record["goal"] == "amateur"} == {*models[1:]}
+
+
+def test_right_solutions_are_chosen_over_wrong_ones(tmp_path: Path) -> None:
+    rows = of_models("gsm8k_candidates", 200)
+    right = {a["text"].strip(): a["scores"] == [1] for row in rows for a in row["answers"]}
+    records = ended(tmp_path, "curry", rows)
+    both = [{bool(*a["scores"]) for a in row["answers"]} for row in rows].count({True, False})
+    assert len(records) >= both > 50
+    for record in records:
+        sides = [right[record[side][-1]["content"].strip()] for side in ("chosen", "rejected")]
+        assert sides == [True, False]
 
 
 def test_rankings_of_three_people_become_one(tmp_path: Path) -> None:
