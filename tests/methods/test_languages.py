@@ -64,6 +64,37 @@ SPOKEN = {
         "Masukkan telur ke dalam air dingin dan tunggu enam menit. Ini tidak sulit, tetapi te"
         "lur itu harus diangkat dari panci pada waktu yang tepat."
     ),
+    "Catalan": (
+        "Posa els ous en aigua freda i espera sis minuts. Aix\u00f2 \u00e9s f\u00e0cil, per"
+        "\u00f2 tamb\u00e9 cal treure'ls de la cassola, i les closques s\u00f3n molt calentes"
+        " amb el vapor."
+    ),
+    "Romanian": (
+        "Pune ou\u0103le \u00een ap\u0103 rece \u0219i a\u0219teapt\u0103 \u0219ase minute. N"
+        "u este greu, dar ou\u0103le sunt fierbin\u021bi, a\u0219a c\u0103 trebuie s\u0103 le"
+        " sco\u021bi cu o lingur\u0103 din ap\u0103."
+    ),
+    "Finnish": (
+        "Laita muna kylm\u00e4\u00e4n veteen ja odota kuusi minuuttia. Se ei ole vaikeaa, mut"
+        "ta muna on my\u00f6s kuuma, joten ota se pois kun aika on kulunut."
+    ),
+    "Czech": (
+        "Vlo\u017ete vejce do studen\u00e9 vody a po\u010dkejte \u0161est minut. Nen\u00ed to"
+        " t\u011b\u017ek\u00e9, ale vejce je hork\u00e9, tak\u017ee se mus\u00ed vyndat l"
+        "\u017e\u00edc\u00ed, kter\u00e1 tak\u00e9 nen\u00ed studen\u00e1, jako p\u0159i ka"
+        "\u017ed\u00e9m va\u0159en\u00ed."
+    ),
+    "Hungarian": (
+        "Tedd a toj\u00e1st hideg v\u00edzbe, \u00e9s v\u00e1rj hat percet. Ez nem neh\u00e9z"
+        ", de az is igaz, hogy a toj\u00e1s forr\u00f3, akkor egy kan\u00e1llal meg lehet fog"
+        "ni."
+    ),
+    "Vietnamese": (
+        "Cho tr\u1ee9ng v\u00e0o n\u01b0\u1edbc l\u1ea1nh v\u00e0 \u0111\u1ee3i s\u00e1u ph"
+        "\u00fat. \u0110\u00f3 kh\u00f4ng ph\u1ea3i l\u00e0 vi\u1ec7c kh\u00f3, nh\u01b0ng tr"
+        "\u1ee9ng \u0111\u01b0\u1ee3c lu\u1ed9c trong n\u1ed3i n\u00ean r\u1ea5t n\u00f3ng, c"
+        "\u00f3 th\u1ec3 d\u00f9ng th\u00eca \u0111\u1ec3 v\u1edbt."
+    ),
 }
 WRITTEN = {
     "Russian": (
@@ -100,7 +131,7 @@ def differ(one, two):
     return bool(differ_in_language(column(one), column(two))[0])
 
 
-@pytest.mark.parametrize("language", SPOKEN)
+@pytest.mark.parametrize("language", _COMMONEST)
 def test_a_language_is_known_by_its_commonest_words(language):
     assert list(_COMMONEST)[_languages(column(SPOKEN[language]))[0]] == language
 
