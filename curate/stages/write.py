@@ -21,6 +21,10 @@ from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
 
 
+# No example: small models copy it.
+_IN_JSON = {"text": ("text", "the text"), "list": ("texts", "the list of the texts, one an entry")}
+
+
 class Write(AskingInForm, name="write"):
     """Write a text for each row to a column, by an engine that is shown what the template names.
 
@@ -127,13 +131,14 @@ class Write(AskingInForm, name="write"):
         plain = load_template(self.template)
         if not self.structured:
             return plain
-        shown = '{"text": "..."}' if self.form == "text" else '{"texts": ["...", "..."]}'
-        return plain.then(load_template("end_texts").render(form=shown))
+        name, value = _IN_JSON[self.form]
+        return plain.then(load_template("end_texts").render(name=name, value=value))
 
     def _schema(self) -> dict[str, Any]:
         text: dict[str, Any] = {"type": "string"}
         listed = {"type": "array", "items": text, "minItems": 1, "maxItems": self.most}
-        properties = {"text": text} if self.form == "text" else {"texts": listed}
+        name, _ = _IN_JSON[self.form]
+        properties = {name: text if self.form == "text" else listed}
         return {
             "type": "object",
             "properties": properties,
