@@ -20,7 +20,6 @@ from curate.stages.judging import AskingInForm
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
 
-
 # No example: small models copy it.
 _IN_JSON = {"text": ("text", "the text"), "list": ("texts", "the list of the texts, one an entry")}
 
