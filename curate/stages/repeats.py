@@ -266,15 +266,16 @@ class ReusedAnswers(Stage, name="reused_answers"):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the candidates with their reasons."""
-        items, rows = items_of(view, "response"), np.arange(len(view))
+        items, asked = items_of(view, "response"), np.arange(len(view))
         answers, every = item_texts(view, "response"), np.arange(len(items.row))
         twin, close = near_text(answers, every, self.threshold, width=self.ngram)
-        prompts = item_texts(view, "prompt")
-        alike, _ = near_text(prompts, rows, self.prompt_threshold, width=self.ngram)
-        words = words_in(item_texts(view, "prompt"))
-        asked = questions(alike, words, self.prompt_threshold, self.template)
-        group, reach = self.reach(twin, asked[items.row])
         long = word_counts(item_texts(view, "response")) > self.short
+        if (long & (self.reach(twin, items.row)[1] >= self.prompts)).any():  # mostly none is
+            prompts = item_texts(view, "prompt")
+            alike, _ = near_text(prompts, asked, self.prompt_threshold, width=self.ngram)
+            words = words_in(item_texts(view, "prompt"))
+            asked = questions(alike, words, self.prompt_threshold, self.template)
+        group, reach = self.reach(twin, asked[items.row])
         which = np.flatnonzero((reach >= self.prompts) & long)
         count = large(pa.array(reach[which]).cast(pa.string()))
         name = names_of(view, "response", items, group[which])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,21 +94,26 @@ class ConstantAnswers(Division):
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
         """Group the answers and the prompts, then count how many prompts an answer has."""
         yield space.reading("texts")
-        answers, prompts = self.joins
-        twin, close = yield from answers.near_copies(space)
-        asked, _ = yield from prompts.near_copies(space)
+        twin, close = yield from self.joins[0].near_copies(space)
         long, row = space.all_of("long", space.spans), owners(space.all_of("sizes", space.spans))
-        counts, marks = (space.all_of(f"words {n}", space.spans) for n in ("counts", "marks"))
-        words = Words(counts, marks, space.join("words tokens"))
-        with tempfile.TemporaryDirectory(dir=space.folder) as spill:
-            limits = self.stage.prompt_threshold, self.stage.template
-            asked = questions(asked, words, *limits, Path(spill))
+        asked = np.arange(space.first[-1])
+        if (long & (self.stage.reach(twin, row)[1] >= self.stage.prompts)).any():
+            asked = yield from self._asked(space)
         group, reach = self.stage.reach(twin, asked[row])
         which = np.flatnonzero((reach >= self.stage.prompts) & long)
         space.save("constant", 0, which)
         space.save("head", 0, group[which])
         space.save("reach", 0, reach[which])
         space.save("close", 0, close[which])
+
+    def _asked(self, space: Space) -> Generator[Sequence[Piece], None, Ints]:
+        """Yield the steps; return a number for what each row asks."""
+        alike, _ = yield from self.joins[1].near_copies(space)
+        counts, marks = (space.all_of(f"words {n}", space.spans) for n in ("counts", "marks"))
+        words = Words(counts, marks, space.join("words tokens"))
+        with tempfile.TemporaryDirectory(dir=space.folder) as spill:
+            limits = self.stage.prompt_threshold, self.stage.template
+            return questions(alike, words, *limits, Path(spill))
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Do a piece of the step that it names."""
