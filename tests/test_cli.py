@@ -86,6 +86,27 @@ def test_the_list_of_commands_is_not_cut_off() -> None:
     assert not [line for line in listed if line.endswith("...") or len(line) > 80]
 
 
+def test_where_nothing_was_dropped_no_empty_table_is_shown(tmp_path: Path) -> None:
+    rows, pipeline = tmp_path / "rows.jsonl", tmp_path / "p.yaml"
+    rows.write_text('{"id": "a", "prompt": "p", "good": "yes", "bad": "no"}\n')
+    columns = "{id: id, prompt: prompt, chosen: good, rejected: bad}"
+    pipeline.write_text(
+        f"name: all\nsource: {{jsonl: {{path: {rows}, columns: {columns}}}}}\n"
+        "stages: [exact_dedup]\n"
+    )
+    root = ("--root", tmp_path)
+    done = curate("run", pipeline, *root)
+    assert done.stderr.splitlines()[-2:] == [
+        "1 rows = 1 kept + 0 dropped + 0 failed",
+        f"1 records in {tmp_path / 'runs/all/dataset'}",
+    ]
+    said = curate("show", "all", "--dropped", "--text", *root)
+    assert said.stdout == "no row was dropped, and none failed\n"
+    assert curate("status", "all", *root).stdout.splitlines()[:2] == [
+        "all: finished", "1 rows = 1 kept + 0 dropped + 0 failed",
+    ]  # fmt: skip
+
+
 def test_importing_curate_and_its_help_load_nothing_heavy() -> None:
     heavy = ("torch", "vllm", "datasets", "faiss", "polars", "pyarrow")
     code = f"import sys, curate.cli; print([m for m in {heavy} if m in sys.modules])"

@@ -50,14 +50,15 @@ def book_lines(folder: Path, books: dict[str, Any], reasons: bool = True) -> lis
 
 def counter_lines(counted: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the stages of a run counted, as `counters.counted` gives it, as lines."""
+    from curate.books import numbered
     from curate.counters import worded
 
     rows, left = [], 0
-    for step in counted:
+    for stage, step in zip(numbered(s["stage"] for s in counted), counted, strict=True):
         numbers, none = worded(step["counts"])
         left += len(numbers[_MOST_COUNTERS:]) + len(none[_MOST_COUNTERS:])
-        rows += [[step["stage"], text, name] for name, text in numbers[:_MOST_COUNTERS]]
-        rows += [[step["stage"], "0", ", ".join(none[:_MOST_COUNTERS])]] if none else []
+        rows += [[stage, text, name] for name, text in numbers[:_MOST_COUNTERS]]
+        rows += [[stage, "0", ", ".join(none[:_MOST_COUNTERS])]] if none else []
     lines = ["", "counted by the stages:", *table_lines(rows)] if rows else []
     return [*lines, f"and {left} more; --json has all"] if left else lines
 
@@ -68,6 +69,8 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     from rich.table import Table
     from rich.text import Text
 
+    if not rows:
+        return []
     grid = Table.grid(padding=(0, 2))
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))

@@ -55,7 +55,9 @@ def _show_dropped(root: Path, name: str, stage: str, limit: int, readable: bool)
     if stage in ("", "export"):
         rows += history.unexported(root, name, found, limit - len(rows))
     lost = sum(count["rows"] for count in counts)
-    if readable:
+    if readable and not lost:
+        typer.echo("no row was dropped, and none failed" + (f", at {stage}" if stage else ""))
+    elif readable:
         table = [[f"{c['rows']:,}", c["stage"], _fate(c)] for c in counts]
         for line in table_lines([["rows", "stage", "why"], *table]):
             typer.echo(line)

@@ -23,6 +23,12 @@ from curate.store import Store
 from curate.work import Shard, view
 
 
+def _mean(values: npt.NDArray[Any]) -> float:
+    """Return the mean; 0 where what is left of values on both sides of 0 is rounding alone."""
+    mean = float(values.mean(dtype=np.float64))
+    return mean if abs(mean) > 1e-6 * float(np.abs(values).max()) else 0.0
+
+
 @dataclass
 class Spread:
     """All values of one quantity, kept as float32 until a histogram is asked for."""
@@ -51,7 +57,7 @@ class Spread:
         bars = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
         return {
             "n": len(values),
-            "mean": float(values.mean(dtype=np.float64)),
+            "mean": _mean(values),
             "median": float(np.median(values)),
             "bars": [list(bar) for bar in bars if bar[2]],
         }

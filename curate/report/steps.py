@@ -88,5 +88,14 @@ def _about(judges: Sequence[str], alike: Sequence[Mapping[str, Any]], turn: int)
         return ""
     names = dict.fromkeys(name for identity in alike for name in identity if name not in _HIDDEN)
     differ = [n for n in names if len({str(identity.get(n)) for identity in alike}) > 1]
-    own = [f"{n} {alike[turn][n]}" for n in differ if n in alike[turn]][:_MOST_NAMES]
+    own = [f"{n} {_said(alike[turn][n])}" for n in differ if n in alike[turn]][:_MOST_NAMES]
     return ", ".join(own) if own else "as it is by default" if differ else f"number {turn + 1}"
+
+
+def _said(value: Any) -> str:
+    """Return a field's value as people would write it."""
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {_said(inner)}" for name, inner in value.items()) + ")"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return str(value)

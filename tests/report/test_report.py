@@ -16,6 +16,7 @@ from curate.report import report, selections
 from curate.report.coverage import cells, projected
 from curate.report.duels import Duels
 from curate.report.figures import Figures, Spread
+from curate.report.steps import _about
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS
 
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
@@ -199,6 +200,14 @@ def test_a_histogram_keeps_its_outliers():
     constant.add(pa.array([2.0, None, 2.0], pa.float32()))
     assert [bar[2] for bar in constant.histogram()["bars"]] == [2]
     assert Spread().histogram() is None
+    centred = Spread()  # standardised scores: what is left of their mean is rounding
+    centred.add(np.tile(np.float32([0.1, -0.3, 0.2]), 99))
+    assert centred.histogram()["mean"] == 0.0
+
+
+def test_stages_of_one_kind_are_told_apart_in_words():
+    alike = [{"n": 2, "sampling": {"temperature": t, "stop": ["a", "b"]}} for t in (0.3, 1.0)]
+    assert _about((), alike, 1) == "sampling (temperature 1.0, stop a, b)"
 
 
 def test_the_map_shows_the_main_directions():
