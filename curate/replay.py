@@ -48,15 +48,18 @@ def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:
     """Return the row's history: {stage, columns that it wrote...}, one entry a stage.
 
     Where a stage asks an engine there are also `calls`, as `row_calls` returns them or a text
-    that says why there are none, and `shard`: what all rows of its part took together. Raises
+    that says why there are none, and `shard`: what all rows of its part took together. Where it
+    appended to a list that had entries, `behind` says how many: {"candidates": 2}. Raises
     ConfigError for an unknown run or row, StoreError for parts that are gone.
     """
     found = history.manifest(root, name)
     store, shard = history.locate(root, found, row_id)
     traced = history.trace(store, shard, row_id)
     stages: list[Stage] = []
+    sizes: dict[str, int] = {}
     for depth, (place, step) in enumerate(traced):
         record = shard.parts[depth]
+        _count_entries(step, record, sizes)
         if not record.engines:
             continue
         sums = {key: record.counts[key] for key in _SUMS if key in record.counts}
@@ -71,6 +74,15 @@ def show_row(root: Path, name: str, row_id: str) -> list[dict[str, Any]]:
         except CurateError as error:
             step["calls"] = f"cannot be built again: {error}"
     return [step for _, step in traced]
+
+
+def _count_entries(step: dict[str, Any], record: Record, sizes: dict[str, int]) -> None:
+    """Say behind how many entries the step's own stand; `sizes` of the row's lists is kept up."""
+    lists = {name: len(value) for name, value in step.items() if isinstance(value, list)}
+    behind = {n: sizes[n] for n in record.appends if n in lists and sizes.get(n)}
+    sizes.update({name: size + behind.get(name, 0) for name, size in lists.items()})
+    if behind:
+        step["behind"] = behind
 
 
 def row_calls(

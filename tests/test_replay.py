@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -170,6 +171,22 @@ def test_the_text_form_is_safe_to_print(shown: dict[str, Any]) -> None:
     assert "\u202e" not in text
     assert "a[U+001B][2J[U+202E]b" in text
     assert "      > Weak." in lines or "      > Fine." in lines
+
+
+def test_what_is_appended_has_its_place_in_the_whole_list(shown: dict[str, Any]) -> None:
+    """The second judge's first judgment is not judgment 0: other stages name it by its place."""
+    steps = show_row(shown["root"], "shown", "r7")
+    behind, seen = [], 0
+    for step in steps:
+        if "judgments" in step:
+            behind.append(step.get("behind", {}).get("judgments", 0))
+            assert behind[-1] == seen
+            seen += len(step["judgments"])
+    assert len(behind) > 1
+    lines = "\n".join(history_lines(steps))
+    places = [int(at) for at in re.findall(r"gave judgments\[(\d+)\]", lines)]
+    assert max(places) == seen - 1
+    assert set(places) <= set(range(seen))
 
 
 def test_the_command_writes_json_lines_or_text(shown: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,9 +16,10 @@ def history_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines: a heading for each stage, what it wrote, and its calls one by one."""
     for step in steps:
         yield f"== {printable(step['stage'])}"
+        behind = step.get("behind", {})
         for name, value in step.items():
-            if name not in ("stage", "calls", "shard") and value is not None:
-                yield from _column(name, value)
+            if name not in ("stage", "calls", "shard", "behind") and value is not None:
+                yield from _column(name, value, behind.get(name, 0))
         if "shard" in step:
             facts = {k: v for k, v in step["shard"].items() if k != "engines"}
             yield f"   the shard took: {_facts(facts)}"
@@ -27,14 +28,14 @@ def history_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"   calls: {printable(calls)}"
             continue
         for call in calls:
-            yield from _call(call)
+            yield from _call(call, behind)
         yield ""
 
 
-def _column(name: str, value: Any) -> Iterator[str]:
+def _column(name: str, value: Any, first: int = 0) -> Iterator[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         yield f"   {printable(name)}:"
-        for place, entry in enumerate(value):
+        for place, entry in enumerate(value, first):
             texts = {k: v for k, v in entry.items() if k in ("text", "content")}
             yield f"     {place}: {_facts({k: v for k, v in entry.items() if k not in texts})}"
             for text in texts.values():
@@ -48,7 +49,7 @@ def _column(name: str, value: Any) -> Iterator[str]:
         yield f"   {printable(name)}: {_value(value)}"
 
 
-def _call(call: dict[str, Any]) -> Iterator[str]:
+def _call(call: dict[str, Any], behind: Mapping[str, int]) -> Iterator[str]:
     if "note" in call:
         yield f"   -- {call['note']}"
         return
@@ -65,7 +66,8 @@ def _call(call: dict[str, Any]) -> Iterator[str]:
         yield from _block(call["answer"], "      > ")
     for entry in call.get("gave", ()):
         rest = {k: v for k, v in entry.items() if k not in ("column", "at")}
-        yield f"      gave {printable(entry['column'])}[{entry['at']}]: {_facts(rest)}"
+        place = entry["at"] + behind.get(entry["column"], 0)
+        yield f"      gave {printable(entry['column'])}[{place}]: {_facts(rest)}"
 
 
 def _block(text: str | None, before: str) -> Iterator[str]:
