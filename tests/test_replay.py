@@ -184,9 +184,10 @@ def test_what_is_appended_has_its_place_in_the_whole_list(shown: dict[str, Any])
             seen += len(step["judgments"])
     assert len(behind) > 1
     lines = "\n".join(history_lines(steps))
-    places = [int(at) for at in re.findall(r"gave judgments\[(\d+)\]", lines)]
-    assert max(places) == seen - 1
-    assert set(places) <= set(range(seen))
+    assert [int(at) for at in re.findall(r"^     (\d+): judge ", lines, re.M)] == list(range(seen))
+    gave = {int(at) for at in re.findall(r"gave judgments\[(\d+)\]", lines)}
+    assert len(gave) > len(steps)
+    assert gave < set(range(seen))
 
 
 def test_the_command_writes_json_lines_or_text(shown: dict[str, Any]) -> None:
