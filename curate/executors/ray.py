@@ -62,6 +62,8 @@ class Ray(Executor, name="ray"):
 
     def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         """Run the tasks; see `Executor.each`."""
+        if not tasks:  # a step of a divided stage may have nothing to do
+            return
         ray = self._connect()
         roles = {role for role, _ in job.stage.engine_roles()}
         light = replace(job, engines={role: job.engines[role] for role in sorted(roles)})

@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import threading
+from pathlib import Path
 
 import datasets  # noqa: F401
 import faiss  # noqa: F401
@@ -35,6 +36,10 @@ def child(request: dict[str, object]) -> None:
     if request.get("open_files"):
         most = int(str(request["open_files"]))
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if request.get("memory"):
+        has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        size = has + int(str(request["memory"]))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
     os.chdir(str(request["cwd"]))
     sys.argv = ["curate", *request["arguments"]]
     faults = Faults(**request["fault"]) if request.get("fault") else None

@@ -64,3 +64,14 @@ def test_the_kernel_refuses_to_write_more(
     """A limit on the size of files is met inside Arrow's own writers too."""
     says_so(runs(tmp_path, "--workers", "1", file_size=size), "File too large")
     resumes(tmp_path)
+
+
+def test_the_kernel_gives_no_more_memory(
+    runs: Runs, resumes: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """A limit on the address space is met by whatever library asks first: here a model's."""
+    ended = runs(tmp_path, "--workers", "1", memory=256 << 20)
+    assert ended.code == STOPPED, ended.said
+    assert "Traceback" not in ended.said
+    assert "ran out of memory over" in ended.said
+    resumes(tmp_path)

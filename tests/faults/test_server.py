@@ -152,7 +152,7 @@ def test_a_lasting_fault_of_one_item_is_a_status_on_it(go, tmp_path, fault):
         (said(None, refusal="I would rather not"), "refused", "refusal", ""),
         (said("half", finish_reason="length"), None, "length", "half"),
         (said("\ud83d \ud83d\ude00 \x00"), None, "stop", "\ufffd \U0001f600 \x00"),
-        (said("x" * 2_000_000), None, "stop", "x" * 2_000_000),
+        (said("x" * 5_000_000), None, "stop", "x" * 5_000_000),
         (said() | {"usage": None}, None, "stop", "fine"),
     ],
 )
