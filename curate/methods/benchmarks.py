@@ -198,7 +198,7 @@ def _hub_dataset(benchmark: Benchmark) -> Any:
     if benchmark.data_file is not None:
         at = f"@{revision}" if revision else ""
         files = {split: f"hf://datasets/{hub}{at}/{benchmark.data_file}"}
-        return datasets.load_dataset("json", data_files=files, split=split)
+        return datasets.load_dataset(path="json", data_files=files, split=split)
     if revision is not None and COMMIT.fullmatch(revision):
         return at_commit(hub, benchmark.config, split, revision)
-    return datasets.load_dataset(hub, benchmark.config, split=split, revision=revision)
+    return datasets.load_dataset(path=hub, name=benchmark.config, split=split, revision=revision)
