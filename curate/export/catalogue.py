@@ -113,7 +113,10 @@ FORMS: dict[str, Form] = {
         "Axolotl bradley_terry", _PAIRED, NO_PAIR, other.bradley_terry, version=2, read_by=_AXOLOTL
     ),
     "nemo-rl": Form("NeMo-RL preference", _PAIRED, NO_PAIR, other.nemo_rl),
-    "nemo-aligner": Form("NeMo-Aligner DPO and RPO", _PAIRED, NO_PAIR, other.nemo_aligner),
+    "nemo-aligner": Form(
+        "NeMo-Aligner DPO and RPO", _PAIRED, NO_PAIR, other.nemo_aligner,
+        only_whole=("chosen_reward", "rejected_reward"), version=2,
+    ),
     "nemo-aligner-rm": Form("NeMo-Aligner reward model", _PAIRED, NO_PAIR, other.nemo_aligner_rm),
     "torchtune": Form(
         "torchtune preference, lists", _PAIRED, NO_PAIR, trl.torchtune,

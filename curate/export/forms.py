@@ -45,6 +45,8 @@ class Form:
     """What LLaMA-Factory must be told of these records, where it is who reads them."""
     whole_margins: bool = False
     """Whether its trainer stops at a null `margin`, see `survey`."""
+    only_whole: tuple[str, ...] = ()
+    """Columns that its trainer stops at a null in, and can do without; see `survey`."""
     version: int = 1
     """Raised when the same rows come to give other records, so that a run exports them anew."""
     read_by: tuple[str, ...] = ()

@@ -19,6 +19,8 @@ from curate.errors import ConfigError, did_you_mean
 from curate.export.forms import Form, Records
 from curate.export.pairs import take
 
+_AT_ONCE = 1024  # rows whose records are looked at together: bounds memory
+
 
 @dataclass(frozen=True)
 class Again:
@@ -37,6 +39,7 @@ class Survey:
 
     whole_margins: bool = False  # a null margin stops the trainer
     margins: bool = True  # some pair has one
+    left_out: tuple[str, ...] = ()  # columns that some record has no value in
     kept: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     def dress(self, part: pa.Table, records: Records) -> pa.Table:
@@ -44,8 +47,9 @@ class Survey:
 
         A reward model's loss takes the margin off the difference of two rewards, so 0 asks for
         no distance, which is what the loss does without the column: where only some pairs have a
-        margin, the others get 0, and where none has one the column is left out. Raises
-        ConfigError where a kept column has the name of one of the form's.
+        margin, the others get 0, and where none has one the column is left out. A column of
+        `only_whole` is there where every record has a value. Raises ConfigError where a kept column
+        has the name of one of the form's.
         """
         table = records.table
         if self.whole_margins:
@@ -55,6 +59,7 @@ class Survey:
                 table = table.set_column(place, "margin", known)
             else:
                 table = table.remove_column(place)
+        table = table.drop_columns(list(self.left_out))
         for name, kind in self.kept.items():
             if name in table.column_names:
                 raise ConfigError(f"keep {name}: the form has a column of that name already")
@@ -76,11 +81,11 @@ def survey(
     the objects of two rows seldom have the same fields. Raises ConfigError for a name that no row
     has, or whose values are of several kinds or of none that is stored.
     """
-    if not shape.whole_margins and not keep:
+    if not shape.whole_margins and not shape.only_whole and not keep:
         return Survey(), tables
     tables = tuple(tables) if isinstance(tables, Iterator) else tables
     margins, found = False, {name: _Kind() for name in keep}
-    names: set[str] = set()
+    names, lacking = set[str](), set[str]()
     rows = 0
     for table in tables:
         rows += len(table)
@@ -88,14 +93,25 @@ def survey(
             live = flat(table["pairs"], "drop").is_null()
             known = flat(table["pairs"], "margin").filter(live)
             margins = known.null_count < len(known)
+        lacking |= _lacking(table, shape, {*shape.only_whole} - lacking)
         for name, kind in found.items():
             kind.add(_values(table, name, names))
-        if margins and not found:
+        settled = margins or not shape.whole_margins
+        if settled and lacking >= {*shape.only_whole} and not found:
             break  # no other table can tell more
     names.discard("meta")
     # Of no rows nothing is known, and a run over nothing new is no failure.
     kept = {n: kind.settle(n, names) if rows else pa.string() for n, kind in found.items()}
-    return Survey(shape.whole_margins, margins, kept), tables
+    return Survey(shape.whole_margins, margins, tuple(sorted(lacking)), kept), tables
+
+
+def _lacking(table: pa.Table, shape: Form, names: set[str]) -> set[str]:
+    """Return those of the columns in which a record of the table has no value."""
+    found: set[str] = set()
+    for start in range(0, len(table) if names else 0, _AT_ONCE):
+        records = shape.build(table.slice(start, _AT_ONCE)).table
+        found |= {name for name in names - found if records[name].null_count}
+    return found
 
 
 class _Kind:

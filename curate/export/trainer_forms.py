@@ -215,7 +215,11 @@ def _system_apart(prompt: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def nemo_aligner(table: pa.Table) -> Records:
-    """NeMo-Aligner DPO and RPO: strings, with the scores as rewards."""
+    """NeMo-Aligner DPO and RPO: strings, with the scores as rewards.
+
+    It reads JSON Lines, with rewards of its own for all where there are none, and stops at a null:
+    so they are there where every answer has a score.
+    """
     live, prompt, chosen, rejected = sides(table)
     columns = {
         "prompt": plain(prompt),
@@ -228,7 +232,7 @@ def nemo_aligner(table: pa.Table) -> Records:
 
 
 def nemo_aligner_rm(table: pa.Table) -> Records:
-    """NeMo-Aligner reward model: lines of text in turn, the good one first."""
+    """NeMo-Aligner reward model: lines of text in turn, the good one first, for JSON Lines."""
     rows, text = alternating(table, usable_pairs(table))
     asked = plain(take(table["prompt"], rows))
     return Records(pa.table({"text": pc.binary_join_element_wise(asked, text, "\n\n")}), rows)

@@ -125,6 +125,23 @@ def test_a_dropped_pair_has_no_say_in_whether_there_are_margins():
     assert known.margins
 
 
+@pytest.mark.parametrize(
+    "scores", [[[4.5, 3.0, 1.0]] * 3, [[4.5, 3.0, 1.0], [4.5, None, 1.0], None], None]
+)
+def test_rewards_are_there_for_all_pairs_or_for_none(tmp_path, scores):
+    """NeMo-Aligner turns them into numbers whatever they are, and has defaults where none are."""
+    rows = [row(f"r{i}") for i in range(3)]
+    for place, one in enumerate(rows):
+        one["scores"] = scores[place] if scores else [1.0] * 3
+    whole = table(rows) if scores else table(rows).drop_columns(["scores"])
+    tables = [whole.slice(i, 1) for i in range(3)]
+    write_form(iter(tables), tmp_path / "o.jsonl", "nemo-aligner")
+    found = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    given = {"chosen_reward", "rejected_reward"} & {name for one in found for name in one}
+    assert bool(given) is (scores == [[4.5, 3.0, 1.0]] * 3)
+    assert all(isinstance(one[name], float) for one in found for name in given)
+
+
 def test_tables_that_can_be_read_again_are_not_held():
     reads = []
 
