@@ -3,8 +3,8 @@
     python benchmarks/near_dedup.py [--rows 10000 100000 1000000] [--peers PYTHON] [--repeat 3]
         [--tools curate gaoya]
 
-PYTHON is an interpreter that has gaoya, rensa and datasketch (any subset). Every measurement is a
-process of its own that maps the same texts into memory; the tools take turns.
+PYTHON is an interpreter that has the tools of near_dedup_peers.py (any of them). Every measurement
+is a process of its own that maps the same texts into memory; the tools take turns.
 
 The texts are made from a seed: a chain of words that follows how often one word comes after
 another in the documentation that ships with Python, 5 to 120 words long (a log-normal length, 30
@@ -18,7 +18,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import pydoc_data.topics
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,9 +31,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from near_dedup_peers import PEERS, THRESHOLD
 
-THRESHOLD = 0.8
-LIMITS = {"datasketch": 10_000}  # rows; beyond that it takes minutes
+SLOW = ("datasketch", "semhash", "text-dedup", "datatrove")
+LIMITS = dict.fromkeys(SLOW, 100_000)  # rows; beyond that they take many minutes
 
 
 def make_texts(rows: int, seed: int = 0) -> pa.Array:
@@ -98,66 +101,7 @@ def run_curate_spilled(texts: pa.Array) -> np.ndarray:
         return near_text([texts], np.arange(len(texts)), THRESHOLD, spill=Path(directory))[0]
 
 
-def run_gaoya(texts: pa.Array) -> np.ndarray:
-    """20 bands of 5 hashes on word 3-grams, its own parallel insertion and look-up."""
-    from gaoya.minhash import MinHashStringIndex
-
-    index = MinHashStringIndex(32, THRESHOLD, 20, 5, None, "word", True, (3, 3), "vec")
-    documents = texts.to_pylist()
-    index.par_bulk_insert_docs(list(range(len(documents))), documents)
-    twin = np.full(len(documents), -1)
-    for row, found in enumerate(index.par_bulk_query(documents)):
-        first = min(found, default=row)
-        twin[row] = first if first < row else -1
-    return twin
-
-
-def _token_sets(texts: pa.Array) -> list[list[str]]:
-    result = []
-    for text in texts.to_pylist():
-        words = text.lower().split()
-        result.append([" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))])
-    return result
-
-
-def run_rensa(texts: pa.Array) -> np.ndarray:
-    """100 hashes, 20 bands, candidates checked by their estimated similarity."""
-    import rensa
-
-    lsh = rensa.RMinHashLSH(THRESHOLD, 100, 20)
-    hashes = rensa.RMinHash.from_token_sets(_token_sets(texts), 100, 42)
-    twin = np.full(len(hashes), -1)
-    for row, own in enumerate(hashes):
-        alike = (f for f in lsh.query(own) if own.jaccard(hashes[f]) >= THRESHOLD)
-        twin[row] = min(alike, default=-1)
-        lsh.insert(row, own)
-    return twin
-
-
-def run_datasketch(texts: pa.Array) -> np.ndarray:
-    """100 permutations, 20 bands of 5, candidates checked by their estimated similarity."""
-    from datasketch import MinHash, MinHashLSH
-
-    lsh = MinHashLSH(num_perm=100, params=(20, 5))
-    hashes = []
-    twin = np.full(len(texts), -1)
-    for row, tokens in enumerate(_token_sets(texts)):
-        own = MinHash(num_perm=100)
-        own.update_batch([token.encode() for token in tokens])
-        hashes.append(own)
-        alike = (f for f in lsh.query(own) if own.jaccard(hashes[f]) >= THRESHOLD)
-        twin[row] = min(alike, default=-1)
-        lsh.insert(row, own)
-    return twin
-
-
-TOOLS = {
-    "curate": run_curate,
-    "curate, spilled": run_curate_spilled,
-    "gaoya": run_gaoya,
-    "rensa": run_rensa,
-    "datasketch": run_datasketch,
-}
+TOOLS = {"curate": run_curate, "curate, spilled": run_curate_spilled, **PEERS}
 
 
 def child(tool: str, path: str, out: str) -> None:
@@ -166,18 +110,28 @@ def child(tool: str, path: str, out: str) -> None:
     TOOLS[tool](texts[:100])  # imports and warm-up are not measured
     np.frombuffer(texts.buffers()[2], dtype=np.uint8).max()  # read the input into memory
     before = peak_memory()
-    start, used = time.perf_counter(), time.process_time()
+    start, used = time.perf_counter(), processor_time()
     twin = TOOLS[tool](texts)
-    seconds, used = time.perf_counter() - start, time.process_time() - used
+    seconds, used = time.perf_counter() - start, processor_time() - used
     memory = peak_memory() - before
     np.save(out, twin)
     print(json.dumps({"seconds": seconds, "cpu": used, "memory": memory}))
 
 
+def processor_time() -> float:
+    """Return the seconds of processor time of this process and of those that it has waited for."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(sum(resource.getrusage(who)[:2]) for who in whose)
+
+
 def peak_memory() -> float:
-    """Return this process's highest resident memory so far, in MB; mapped files count too."""
+    """Return the highest resident memory so far, in MB, mapped files included.
+
+    Of this process, or of one that it has waited for, if that had more.
+    """
     status = Path("/proc/self/status").read_text()
-    return float(status.split("VmHWM:")[1].split()[0]) / 1024
+    own = float(status.split("VmHWM:")[1].split()[0])
+    return max(own, float(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)) / 1024
 
 
 def measure(tool: str, python: str, path: Path) -> tuple[dict[str, float], np.ndarray] | None:
@@ -244,7 +198,7 @@ def report(rows: int, tools: list[str], python: str, repeat: int, folder: Path) 
             found = measure(tool, sys.executable if tool.startswith("curate") else python, path)
             if found is not None:
                 runs.setdefault(tool, []).append(found)
-    print(f"\n{rows:,} rows, {texts.nbytes / 1e6:.0f} MB")
+    print(f"\n{rows:,} rows, {texts.nbytes / 1e6:.0f} MB; load {os.getloadavg()[0]:.1f}")
     truth = duplicates(texts) if rows <= 10_000 else None
     exact = next(found[0][1] for tool, found in runs.items() if tool.startswith("curate"))
     for tool, found in runs.items():
