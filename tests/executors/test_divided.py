@@ -24,6 +24,7 @@ from curate.stage import Context, stage_registry
 from curate.stages.bound import Bound
 from curate.stages.decontaminate import Decontaminate
 from curate.stages.dedup import ExactDedup, NearDedup
+from curate.stages.split import Split
 from curate.stages.unique_id import UniqueId
 from curate.store import Record
 from curate.work import Shard
@@ -176,6 +177,19 @@ def test_many_near_copies_in_many_parts(tmp_path):
     assert found == whole(stage, table)
     assert found[0]["drop"].null_count < 500
     assert len(list(tmp_path.glob("texts state-*.npy"))) >= 3
+
+
+@pytest.mark.parametrize("stage", [NearDedup(threshold=0.3), Split(threshold=0.3)])
+def test_pairs_that_one_part_alone_can_find(tmp_path, stage):
+    """Each two rows share one word and no more, so that they meet in that word's part."""
+    texts = [f"a{number} {other}{number}" for number in range(150) for other in "bc"]
+    turns = [[{"role": "user", "content": text}] for text in texts]
+    ids = [f"r{i}" for i in range(300)]
+    table = pa.table({"id": ids, "prompt": pa.array(turns, PROMPT)})
+    found, counts = in_spans(stage, table, list(range(20, 300, 20)), tmp_path)
+    assert (found, counts) == whole(stage, table)
+    left = counts["groups"] if "split" in found else found["drop"].null_count
+    assert left == 150
 
 
 def test_rows_of_one_id_that_differ_are_named(tmp_path):
