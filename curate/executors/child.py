@@ -177,9 +177,12 @@ def serve(requests: int, answers: int) -> None:
         say(answer)
 
     def report_forever() -> None:
+        said = worker.so_far()
         while True:
             time.sleep(_COUNT_EVERY)
-            report()
+            if (now := worker.so_far()) != said:
+                report()
+                said = now
 
     threading.Thread(target=report_forever, daemon=True).start()
     with os.fdopen(requests, "rb") as lines:

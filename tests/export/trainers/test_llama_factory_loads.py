@@ -18,8 +18,11 @@ from trainer_rows import (
     exported,
     hold_to_record,
     needs,
+    table,
     trained_on,
 )
+
+from curate.export import CardFacts, export_dataset
 
 needs("llamafactory")
 END = "<|im_end|>\n"
@@ -34,14 +37,14 @@ def _no_sounds() -> None:
         sys.modules["torchaudio"] = silent
 
 
-def read(folder: Path, stage: str, tokenizer: Any) -> list[dict[str, Any]]:
+def read(folder: Path, stage: str, tokenizer: Any, name: str = "mine") -> list[dict[str, Any]]:
     """What the trainer trains on: the folder's `dataset_info.json` says how to read it."""
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
     from llamafactory.hparams import DataArguments, ModelArguments, TrainingArguments
 
     beside = folder.parent
     data = DataArguments(
-        dataset="mine", dataset_dir=str(folder), template="chatml", cutoff_len=4096,
+        dataset=name, dataset_dir=str(folder), template="chatml", cutoff_len=4096,
         overwrite_cache=True,
     )  # fmt: skip
     model = ModelArguments(model_name_or_path="none", cache_dir=str(beside / "cache"))
@@ -75,3 +78,13 @@ def test_answers_with_a_tag(tmp_path: Path, form: str) -> None:
         assert tokenizer.decode(record["input_ids"]) == asked(place // 2) + answer + END
         assert trained_on(record["input_ids"], record["labels"], tokenizer) == answer + END
     hold_to_record(form, "LLaMA-Factory", "llamafactory")
+
+
+def test_the_dataset_that_a_run_writes(tmp_path: Path) -> None:
+    """Its entry is called as the run, and names the folder of its Parquet files."""
+    card = CardFacts("demo", "name: demo\n")
+    export_dataset([table()], tmp_path / "dataset", form="sharegpt", card=card)
+    tokenizer = byte_tokenizer()
+    records = read(tmp_path / "dataset", "rm", tokenizer, "demo")
+    texts = [tokenizer.decode(record["chosen_input_ids"]) for record in records]
+    assert texts == [asked(number) + answer + END for number, answer in enumerate(CHOSEN)]
