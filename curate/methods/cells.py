@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -49,11 +50,11 @@ def judge_cells(judgments: Judgments, candidates: int) -> Cells:
     return Cells(of_candidate, cells - of_candidate * judges, mean, own)
 
 
-def of_judge(name: str, cells: Cells, judgments: Judgments, candidates: int) -> Floats:
+def of_judge(name: str, cells: Cells, judges: Sequence[str], candidates: int) -> Floats:
     """Return (candidates,) what the cells of one judge say, NaN where it says nothing."""
     found = np.full(candidates, np.nan)
-    if name in judgments.judges:
-        mine = cells.judge == judgments.judges.index(name)
+    if name in judges:
+        mine = cells.judge == judges.index(name)
         found[cells.candidate[mine]] = cells.mean[mine]
     return found
 

@@ -158,4 +158,4 @@ class RankConsistency(Stage, name="rank_consistency"):
 
 def judge_scores(judgments: Judgments, judge: str, candidates: int) -> Floats:
     """Return (candidates,) one judge's mean score of each, NaN where it gave none."""
-    return of_judge(judge, judge_cells(judgments, candidates), judgments, candidates)
+    return of_judge(judge, judge_cells(judgments, candidates), judgments.judges, candidates)

@@ -6,6 +6,7 @@ be standardised before they are pooled: within each prompt, or over the whole da
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.arrays import Ints, lengths, lists, owners
+from curate.division import Division
 from curate.errors import StageError
 from curate.methods.cells import (
     Cells,
@@ -31,7 +33,9 @@ from curate.methods.ensemble import (
     vote_score,
 )
 from curate.methods.judgments import Committee, Own, as_committee, of_view, torn_as_ties
-from curate.stage import Context, Result, Scope, Stage
+from curate.stage import Context, Result, Scope
+from curate.stages.judge_tables import calls_in, kept_calls
+from curate.stages.reduced import Reduced, Values
 
 Transform: TypeAlias = Literal["none", "log_odds", "log_sigmoid", "votes"]
 
@@ -41,7 +45,7 @@ def score_lists(counts: Ints, values: npt.NDArray[Any]) -> pa.Array:
     return lists(counts, pa.array(values.astype(np.float32), mask=np.isnan(values)))
 
 
-class Combine(Stage, name="combine"):
+class Combine(Reduced, name="combine"):
     """Combine the judgments of each candidate into `scores` and `score_std`.
 
     Only judgments with status ok count; a candidate with none gets a null score. A judge's
@@ -105,29 +109,54 @@ class Combine(Stage, name="combine"):
         """See every shard only where the scale is the dataset's."""
         return "shard" if self.scale in ("none", "prompt") else "dataset"
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return both columns. Raises StageError for judgments that cannot be combined."""
+    def division(self) -> Division | None:
+        """In three moves; None where samples or aspects vote, whose number depends on all rows."""
+        return super().division() if self.committee == "judges" else None
+
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return what each judge says of each candidate, before it is scaled.
+
+        Raises StageError for judgments that cannot be combined.
+        """
         counts = lengths(view["candidates"])
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
         if self.torn == "tie":
             judgments = torn_as_ties(judgments)
         judgments = as_committee(judgments, self.committee)
-        rows, n = owners(counts), len(judgments.judges)
+        rows = owners(counts)
         cells = judge_cells(judgments, len(rows))
         if self.halve:
             cells = halved(cells, judgments)
-        cells = scale_cells(self._transformed(cells, rows, n), rows, n, self.scale)
-        weights = np.array([self.weights.get(name, 1.0) for name in judgments.judges], dtype=float)
+        cells = self._transformed(cells, rows, len(judgments.judges))
+        seen = np.bincount(cells.candidate, minlength=len(rows))
+        return {
+            "seen": seen, "sizes": counts, "mean": cells.mean, "own": cells.own,
+            **kept_calls(judgments, cells.judge),
+        }  # fmt: skip
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the candidates' scores and deviations."""
+        seen, rows = np.asarray(found["seen"]), owners(np.asarray(found["sizes"]))
+        judges, judge = calls_in(found)
+        cells = Cells(owners(seen), judge, np.asarray(found["mean"]), np.asarray(found["own"]))
+        cells = scale_cells(cells, rows, len(judges), self.scale)
+        weights = np.array([self.weights.get(name, 1.0) for name in judges], dtype=float)
         score, std = combine_scores(
             cells, rows, weights, how=self.pool, caution=self.caution, min_judges=self.min_judges
         )
         for name in self.required:
-            lacking = np.isnan(of_judge(name, cells, judgments, len(rows)))
+            lacking = np.isnan(of_judge(name, cells, judges, len(rows)))
             score[lacking] = std[lacking] = np.nan
         for name in self.veto:
-            alone = of_judge(name, cells, judgments, len(rows))
+            alone = of_judge(name, cells, judges, len(rows))
             bad = (alone < 0) & ~(alone >= score)  # of several, the lowest
             score[bad], std[bad] = alone[bad], np.nan
+        return {"score": score, "std": std}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return both columns."""
+        counts = lengths(view["candidates"])
+        score, std = (np.asarray(decided[name]) for name in ("score", "std"))
         return {"scores": score_lists(counts, score), "score_std": score_lists(counts, std)}
 
     def _transformed(self, cells: Cells, rows: Ints, judges: int) -> Cells:

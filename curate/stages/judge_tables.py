@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import Floats, one_chunk
+from curate.arrays import Floats, Ints, one_chunk, starts_of
 from curate.methods.judgments import Judgments, kinds_of, of_one_kind
 from curate.stages.reduced import Values
 
@@ -26,6 +26,20 @@ def kept_tables(judgments: Judgments, **tables: Floats) -> dict[str, Values]:
     for name, table in tables.items():
         found |= {name: table.ravel(), f"{name} of span": np.array([len(table)])}
     return found
+
+
+def kept_calls(judgments: Judgments, judge: Ints) -> dict[str, Values]:
+    """Return the judges of some calls (n, codes), with all judges' names and kinds."""
+    return {**kept_tables(judgments), "judge": judge, "judge of span": np.array([len(judge)])}
+
+
+def calls_in(found: Mapping[str, Values]) -> tuple[tuple[str, ...], Ints]:
+    """Return the names of all judges, sorted, and those of all calls as codes into them (n)."""
+    judges, names = judges_in(found), one_chunk(found["judges"]).to_pylist()
+    widths, sizes = np.asarray(found["judges of span"]), np.asarray(found["judge of span"])
+    of = np.array([judges.index(name) for name in names], dtype=np.int64)
+    first = np.repeat(starts_of(widths), sizes)
+    return judges, of[first + np.asarray(found["judge"])]
 
 
 def judges_in(found: Mapping[str, Values]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from curate.pipeline import Pipeline
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 from curate.stage import Context, stage_registry
 from curate.stages.bound import Bound
+from curate.stages.combine import Combine
 from curate.stages.decontaminate import Decontaminate
 from curate.stages.dedup import ExactDedup, NearDedup
 from curate.stages.split import Split
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from test_golden import ROWS, make, usual
 
 DIVIDED = (
-    "bands", "bound", "cap_pairs", "cluster", "curriculum", "decontaminate", "diverse",
+    "bands", "bound", "cap_pairs", "cluster", "combine", "curriculum", "decontaminate", "diverse",
     "draw_pairs", "exact_dedup", "jury", "lint", "merge_pairs", "near_dedup", "reused_answers",
     "route_pairs", "row_score", "semantic_dedup", "soft_label", "split", "style_control",
     "surprisal", "unique_id",
@@ -95,6 +96,7 @@ def test_the_result_in_pieces_is_that_in_one(kind, cuts, tmp_path):
 def test_what_cannot_be_divided_says_so():
     assert NearDedup(method="minhash").division() is None
     assert Bound(column="meta.label", lowest=3).division() is None
+    assert Combine(scale="dataset", committee="samples").division() is None
     assert Decontaminate(benchmarks=("gsm8k",), embedding="embedding").division() is None
 
 

@@ -23,6 +23,10 @@ OVER_ALL = (
     ("route_pairs", {"budget": 5}),
     ("route_pairs", {"budget": 0.4, "group": "reference"}),
     ("bands", {}),
+    ("combine", {"scale": "dataset"}),
+    ("combine", {"scale": "centre", "halve": True, "weights": {"k": 2.0}}),
+    ("combine", {"scale": "deviation", "veto": ["j"], "pool": "mean_std"}),
+    ("combine", {"scale": "variance", "judges": ["j", "k"], "required": ["k"]}),
     ("bands", {"judges": ["duel", "j"], "wrong": 0.5}),
     ("jury", {}),
     ("jury", {"label": True, "min_judges": 2}),
@@ -68,8 +72,8 @@ def test_judges_that_only_some_spans_have(tmp_path):
     place = table.column_names.index("judgments")
     kind = table.schema.field("judgments").type
     table = table.set_column(place, "judgments", pa.array(judged, kind))
-    for name in ("bands", "jury"):
-        stage = stage_registry.get(name)()
+    for name, fields in (("bands", {}), ("jury", {}), ("combine", {"scale": "dataset"})):
+        stage = stage_registry.get(name)(**fields)
         folder = tmp_path / name
         folder.mkdir()
         assert in_spans(stage, table, (4, 8), folder) == whole(stage, table)
