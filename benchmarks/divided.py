@@ -1,9 +1,9 @@
-"""A stage that sees every row, whole or in pieces: `near_dedup` and memory of its own.
+"""A stage that sees every row, whole or in pieces: its time and memory of its own.
 
-Run `python benchmarks/divided.py [rows ...]`. Each way runs in a process of its own over the same
-store, which already holds the source; two workers. What counts is the peak of the memory that no
-file backs (RssAnon, looked at every 20 ms), since pages of mapped parts can be dropped. Both ways
-must leave the same bytes.
+Run `python benchmarks/divided.py [near_dedup | semantic_dedup] [rows ...]`. Each way runs in a
+process of its own over the same store, which already holds what the stage reads; two workers. What
+counts is the peak of the memory that no file backs (RssAnon, looked at every 20 ms), since pages of
+mapped files can be dropped. Both ways must leave the same bytes.
 """
 
 from __future__ import annotations
@@ -18,20 +18,43 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import curate.engines
 import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
+from curate.stage import Context, Stage
 
 PIPELINE = """\
 name: divided
 source: {jsonl: {path: ROWS, shard_rows: 2048, columns: {id: id, prompt: prompt}}}
-stages: [near_dedup]
+stages: [STAGES]
 export: null
 """
+BEFORE = {"near_dedup": [], "semantic_dedup": ["divided:Vectors"]}
 NEVER = 1 << 60
+WIDTH = 384
+
+
+class Vectors(Stage):
+    """Vectors in place of an encoder's; every tenth is near that of 19 others."""
+
+    needs = ("id",)
+    writes = ("embedding",)
+
+    def apply(self, view: pa.Table, ctx: Context) -> dict[str, pa.Array]:
+        """Return the vectors in float16, as `embed` does."""
+        numbers = [int(name[1:]) for name in view["id"].to_pylist()]
+        draw = np.random.default_rng(numbers[0])
+        vectors = draw.normal(size=(len(numbers), WIDTH))
+        for row, number in enumerate(numbers):
+            if number % 10 == 9:
+                vectors[row] *= 0.3
+                vectors[row] += np.random.default_rng(number // 200).normal(size=WIDTH)
+        flat = pa.array(vectors.astype(np.float16).ravel())
+        return {"embedding": pa.FixedSizeListArray.from_arrays(flat, WIDTH)}
 
 
 def rows(path: Path, count: int) -> None:
@@ -58,7 +81,7 @@ def anonymous() -> int:
     return 0
 
 
-def measure(root: Path, divide_from: int, until: str | None = None) -> dict[str, float]:
+def measure(root: Path, stage: str, divide_from: int, until: str | None = None) -> dict[str, float]:
     """Run; return seconds, peak of own memory above that before the run, and rows dropped."""
     peak, ended, before = [0], threading.Event(), anonymous()
 
@@ -66,7 +89,8 @@ def measure(root: Path, divide_from: int, until: str | None = None) -> dict[str,
         while not ended.wait(0.02):
             peak[0] = max(peak[0], anonymous())
 
-    pipeline = Pipeline.loads(PIPELINE.replace("ROWS", str(root / "rows.jsonl")))
+    text = PIPELINE.replace("STAGES", ", ".join(f"'{s}'" for s in (*BEFORE[stage], stage)))
+    pipeline = Pipeline.loads(text.replace("ROWS", str(root / "rows.jsonl")))
     executor = Local(workers=2, divide_from=divide_from)
     thread = threading.Thread(target=watch)
     thread.start()
@@ -83,28 +107,27 @@ def measure(root: Path, divide_from: int, until: str | None = None) -> dict[str,
     }
 
 
-def left(root: Path) -> dict[str, str]:
+def left(root: Path, stage: str) -> dict[str, str]:
     """Return what the stage left, by key."""
-    parts = (root / "store/near_dedup").glob("*.arrow")
+    parts = (root / "store" / stage).glob("*.arrow")
     return {p.name.split(".")[0]: hashlib.sha256(p.read_bytes()).hexdigest() for p in parts}
 
 
-def main(sizes: list[int]) -> None:
+def main(stage: str, sizes: list[int]) -> None:
     """Print one JSON line a size and way."""
     for count in sizes:
         with tempfile.TemporaryDirectory() as name:
             root = Path(name)
             rows(root / "rows.jsonl", count)
-            measure(root, NEVER, until="unique_id")
+            measure(root, stage, NEVER, until=(["unique_id"] + BEFORE[stage])[-1])
             found = []
             for way, divide_from in (("whole", NEVER), ("pieces", 1)):
-                command = [sys.executable, __file__, "--one", str(root), str(divide_from)]
-                said = subprocess.run(command, capture_output=True, text=True, check=True)
-                print(
-                    json.dumps({"rows": count, "way": way, **json.loads(said.stdout)}), flush=True
-                )
-                found.append(left(root))
-                for path in (root / "store/near_dedup").iterdir():
+                command = [sys.executable, __file__, "--one", str(root), stage, str(divide_from)]
+                said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                facts = {"stage": stage, "rows": count, "way": way, **json.loads(said.stdout)}
+                print(json.dumps(facts), flush=True)
+                found.append(left(root, stage))
+                for path in (root / "store" / stage).iterdir():
                     path.unlink()
             assert found[0] == found[1]
             assert found[0]
@@ -112,6 +135,7 @@ def main(sizes: list[int]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measure(Path(sys.argv[2]), int(sys.argv[3]))))
+        print(json.dumps(measure(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))
     else:
-        main([int(size) for size in sys.argv[1:]] or [50_000, 200_000])
+        named, sizes = sys.argv[1:2] or ["near_dedup"], sys.argv[2:] or ["50000", "200000"]
+        main(named[0], [int(size) for size in sizes])
