@@ -16,7 +16,8 @@ tasks that come with the recipes, so these two have easier ones from this folder
 The table shows that a recipe runs to its end on what a model says, what it calls and what it lets
 through. It says nothing about the data that a model of use would give: this judge prefers what
 stands first, and copies the form's own words as its reasons. Results are added to OUT.json;
-`--page OUT.json` writes this page. 2 cores shared with other work, November 2026, so seconds
+`--page OUT.json` writes this page. Measured over one evening's commits in November 2026, on 2 cores
+shared with other work, so seconds
 differ several-fold between runs.
 """
 
