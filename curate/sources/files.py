@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import gzip
 import hashlib
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from curate.component import Runtime
-from curate.errors import InputError
+from curate.errors import CurateError, InputError, StoreError
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.json_lines import parse_line
 from curate.sources.values import Raw
@@ -77,10 +78,12 @@ class Jsonl(Files, name="jsonl"):
                     if len(held) == _LINES:
                         yield held
                         held = []
-        except (OSError, EOFError, zlib.error) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(
                 f"{name}: cannot be read: {error}; check or re-copy the file"
             ) from None
+        except OSError as error:
+            raise unreadable(name, error) from None
         if held:
             yield held
 
@@ -139,7 +142,17 @@ def file_digest(name: str) -> str:
             pieces = pool.map(partial(_piece_digest, file.fileno()), starts)
             return hashlib.sha256(b"".join(pieces)).hexdigest()
     except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}; check the file") from None
+        raise unreadable(name, error) from None
+
+
+def unreadable(name: str, error: OSError) -> CurateError:
+    """Return the error for a file that cannot be opened: its own fault, or the machine's."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreError(
+            f"{name}: cannot be read: {error.strerror}; allow more (ulimit -n), then run the same "
+            "command again"
+        )
+    return InputError(f"{name}: cannot be read: {error.strerror or error}; check the file")
 
 
 def _piece_digest(handle: int, start: int) -> bytes:
