@@ -62,9 +62,7 @@ class TextJoin:
     threshold: float
     width: int = WIDTH
 
-    def keep(
-        self, texts: Iterable[pa.Array], salt: Hashes | None, space: Space, span: int
-    ) -> None:
+    def keep(self, texts: Iterable[pa.Array], salt: Hashes | None, space: Space, span: int) -> None:
         """Keep the shingles of the span's texts, how many each has and their marks."""
         space, pile = self._own(space), Pile(None, "")
         counts, marks = count_shingles(texts, self.width, salt, pile)
