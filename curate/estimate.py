@@ -25,11 +25,12 @@ from curate.errors import ConfigError, did_you_mean
 from curate.events import Listener
 from curate.executors import Executor
 from curate.ingest import ingest
-from curate.loop import all_stages, run
+from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.portion import Portion
 from curate.stage import Context, Stage
 from curate.store import Store
+from curate.tasks import all_stages
 from curate.work import Shard, view_columns
 from curate.yaml_form import read_yaml
 

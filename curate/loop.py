@@ -33,7 +33,7 @@ from curate.rehearsal import check_prompts
 from curate.stage import Stage, check_ready
 from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
-from curate.tasks import task_keys, unfinished
+from curate.tasks import all_stages, task_keys, unfinished
 from curate.work import Shard, Task, live_tables
 
 if TYPE_CHECKING:
@@ -135,11 +135,6 @@ def _ended(folder: Path, pipeline: Pipeline) -> bool:
         return bool(manifest["finished"]) and manifest["pipeline"] == pipeline.dumps()
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def all_stages(pipeline: Pipeline) -> list[Stage]:
-    """Return the stages as they run: the one that every run starts with, then the pipeline's."""
-    return [UniqueId(), *pipeline.stages]
 
 
 def _last(pipeline: Pipeline, until: str | None) -> int:

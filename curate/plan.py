@@ -14,12 +14,11 @@ import pyarrow as pa
 from curate.books import numbered
 from curate.elapsed import elapsed
 from curate.ingest import ingest
-from curate.loop import all_stages
 from curate.pipeline import Pipeline
 from curate.rehearsal import calls_per_row
 from curate.stage import Stage
 from curate.store import Record, Store
-from curate.tasks import task_keys
+from curate.tasks import all_stages, task_keys
 from curate.work import Shard, view
 
 SAMPLE_ROWS = 4

@@ -54,13 +54,13 @@ def check_prompts(stages: Sequence[Stage]) -> None:
     placeholder that the stage does not know. Whatever else goes wrong says nothing about the run,
     since the row is none of the data's.
     """
-    made: dict[str, pa.Array] = {}
+    made, made_up = dict[str, pa.Array](), _made_up()
     for number, stage in enumerate(stages, 1):
         if not any(True for _ in stage.engine_roles()):
             continue
         names = dict.fromkeys((*stage.needed(), *stage.used()))
-        row = {n: _MADE_UP[n] for n in names if n in _MADE_UP}
-        row |= {n: made.get(n, pa.array(["made up"])) for n in names if n not in _MADE_UP}
+        row = {n: made_up[n] for n in names if n in made_up}
+        row |= {n: made.get(n, pa.array(["made up"])) for n in names if n not in made_up}
         try:
             result, _ = _asked(stage, pa.table(row))
         except PromptError as error:
@@ -115,24 +115,26 @@ _SAID = [
     {"role": "assistant", "content": "Which sea?"},
     {"role": "user", "content": "The one in the north."},
 ]
-_MADE_UP: Mapping[str, pa.Array] = {
-    name: _row(name, value)
-    for name, value in {
-        "id": "made up",
-        "prompt": _SAID,
-        "other_prompt": _SAID,
-        "reference": "About 17 degrees.",
-        "meta": "{}",
-        "candidates": [{"text": "Cold."}, {"text": "Some 17 degrees."}],
-        "judgments": [],
-        "scores": [1.0, 2.0],
-        "score_std": [0.5, 0.5],
-        "pairs": [{"chosen": 1, "rejected": 0, "margin": 1.0}],
-        "rationales": ["It says how warm."],
-        "steps": [{"candidate": 1, "text": "Some 17 degrees.", "right": True}],
-        "step_pairs": [{"prefix": "", "chosen": "Some 17 degrees.", "rejected": "Cold."}],
-        "goals": ["An answer worth 1.", "An answer worth 2."],
-        "split": "train",
-    }.items()
+_MADE_UP: Mapping[str, Any] = {
+    "id": "made up",
+    "prompt": _SAID,
+    "other_prompt": _SAID,
+    "reference": "About 17 degrees.",
+    "meta": "{}",
+    "candidates": [{"text": "Cold."}, {"text": "Some 17 degrees."}],
+    "judgments": [],
+    "scores": [1.0, 2.0],
+    "score_std": [0.5, 0.5],
+    "pairs": [{"chosen": 1, "rejected": 0, "margin": 1.0}],
+    "rationales": ["It says how warm."],
+    "steps": [{"candidate": 1, "text": "Some 17 degrees.", "right": True}],
+    "step_pairs": [{"prefix": "", "chosen": "Some 17 degrees.", "rejected": "Cold."}],
+    "goals": ["An answer worth 1.", "An answer worth 2."],
+    "split": "train",
 }
 """A row in which every column of the schema holds what stages look for."""
+
+
+def _made_up() -> dict[str, pa.Array]:
+    """Return the row, made late: a list makes pyarrow import pandas."""
+    return {name: _row(name, value) for name, value in _MADE_UP.items()}

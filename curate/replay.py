@@ -29,9 +29,9 @@ from curate.engines.contract import (
     Reward,
 )
 from curate.errors import CurateError, StageError
-from curate.loop import all_stages
 from curate.stage import Context, Stage
 from curate.store import Record, Store
+from curate.tasks import all_stages
 from curate.work import Shard, view, view_columns
 
 Entries = dict[int, list[dict[str, Any]]]  # by call

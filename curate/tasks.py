@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from curate.engines.contract import EngineSpec
 from curate.pipeline import Pipeline
 from curate.stage import Stage
+from curate.stages.unique_id import UniqueId
 from curate.store import Record, digest
 from curate.work import Shard, Task, view_columns
 
@@ -36,3 +37,8 @@ def unfinished(
         return [Task(tuple(shards), tuple(keys))]
     lacking = zip(shards, keys, found, strict=True)
     return [Task((shard,), (key,)) for shard, key, record in lacking if record is None]
+
+
+def all_stages(pipeline: Pipeline) -> list[Stage]:
+    """Return the stages as they run: the one that every run starts with, then the pipeline's."""
+    return [UniqueId(), *pipeline.stages]

@@ -17,8 +17,9 @@ from curate.elapsed import elapsed
 from curate.errors import ConfigError
 from curate.estimate import Price, against, comparison_rows, estimate, read_prices, rows_of
 from curate.executors import Local
-from curate.loop import all_stages, run
+from curate.loop import run
 from curate.pipeline import Pipeline
+from curate.tasks import all_stages
 
 
 def by_stage(steps) -> dict:
