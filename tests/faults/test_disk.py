@@ -66,6 +66,7 @@ def test_the_kernel_refuses_to_write_more(
     resumes(tmp_path)
 
 
+@pytest.mark.long  # what a library does without memory differs from run to run
 def test_the_kernel_gives_no_more_memory(
     runs: Runs, resumes: Callable[[Path], None], tmp_path: Path
 ) -> None:
