@@ -112,13 +112,13 @@ class Space:
                     file.write(np.ascontiguousarray(array).data)
             scratch.replace(self._file(f"{name} of all-0.npy"))
             for number in range(self.spans):
-                (self._file(f"{name}-{number}.npy")).unlink(missing_ok=True)
+                self._file(f"{name}-{number}.npy").unlink(missing_ok=True)
         return self.load(f"{name} of all")
 
     def rename(self, name: str, new: str) -> None:
         """Give number 0 of a name's arrays of numbers another name."""
         with writing(self.folder):
-            (self._file(f"{name}-0.npy")).replace(self._file(f"{new}-0.npy"))
+            self._file(f"{name}-0.npy").replace(self._file(f"{new}-0.npy"))
 
     def keep_counts(self, counts: Mapping[str, int]) -> None:
         """Keep what the stage counts over all rows."""

@@ -17,8 +17,8 @@ NOT_HERE = """\
 ## What is not implemented
 
 The losses of these papers are a trainer's. curate writes what they read (CREAM's and rDPO's
-`p_correct`, RDPO's `rationale`, PRO's ranks, a margin) and trains nothing; so OSP's and iREPO's
-losses, which read nothing else, have no recipe.
+`p_correct`, RDPO's `rationale`, PRO's ranks and scores, a margin) and trains nothing; so OSP's and
+iREPO's losses, which read nothing else, have no recipe.
 
 These ways of making or judging preferences are published too, and curate has none of them:
 

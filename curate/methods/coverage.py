@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, places_of
-from curate.methods.neighbours import DIGITS, Graph
+from curate.methods.neighbours import Graph
 from curate.methods.similarity import Mask
 from curate.methods.tiles import half_square_norms
+from curate.methods.vectors import DIGITS
 
 Matrix = npt.NDArray[Any]
 Value = Callable[[Ints, Floats], Floats]

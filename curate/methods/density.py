@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from curate.arrays import Floats
 from curate.errors import ConfigError, StageError
-from curate.methods.neighbours import DIGITS, Graph
+from curate.methods.neighbours import Graph
+from curate.methods.vectors import DIGITS
 
 Matrix = npt.NDArray[Any]
 

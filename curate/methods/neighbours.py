@@ -17,8 +17,7 @@ import numpy.typing as npt
 from curate.arrays import Floats, Ints
 from curate.methods.similarity import Mask
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
-from curate.methods.vectors import DIGITS as DIGITS
-from curate.methods.vectors import load_faiss
+from curate.methods.vectors import DIGITS, load_faiss
 
 MOST_AGAIN = 0.1  # share of rows searched once more; above, all are, with finer products
 

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, places_of
 from curate.methods.coverage import Quota
-from curate.methods.neighbours import DIGITS
 from curate.methods.similarity import Mask
-from curate.methods.vectors import load_faiss
+from curate.methods.vectors import DIGITS, load_faiss
 
 Matrix = npt.NDArray[Any]
 

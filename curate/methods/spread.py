@@ -13,8 +13,7 @@ import numpy.typing as npt
 from curate.arrays import Floats, Ints
 from curate.errors import ConfigError
 from curate.methods.coverage import Quota
-from curate.methods.neighbours import DIGITS
-from curate.methods.vectors import unit
+from curate.methods.vectors import DIGITS, unit
 
 Matrix = npt.NDArray[Any]
 

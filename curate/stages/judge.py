@@ -107,6 +107,7 @@ class Judge(Judging, name="judge"):
         texts = [load_template("judge_reference").text]
         for question in self._questions():
             texts += [question.form.frame.text, question.criterion, question.form.ending]
+        # Lists are held to their size since; a version would redo what has none, too.
         listed = {"listed": True} if self._questions()[0].form.listed else {}
         return super().identity() | {"templates": texts} | listed
 

@@ -83,6 +83,7 @@ class JudgeList(Judging, name="judge_list"):
                 (load_rubric(rubric), load_template("judge_reference")),
             )
             texts += [form.frame.text, form.ending, *(template.text for template in others)]
+        # Lists are held to their size since; a version would redo what has none, too.
         listed = {"listed": True} if self.structured else {}
         return super().identity() | {"templates": texts} | listed
 

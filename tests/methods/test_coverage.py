@@ -11,7 +11,8 @@ from curate.methods.coverage import (
     mmr,
     shares,
 )
-from curate.methods.neighbours import DIGITS, exact_graph
+from curate.methods.neighbours import exact_graph
+from curate.methods.vectors import DIGITS
 
 POINTS = np.array([(0, 0), (0.1, 0), (0, 0.1), (5, 5), (5, 5.1), (10, 0)])
 

@@ -5,8 +5,9 @@ import pytest
 
 from curate.methods.density import knn_surprisal
 from curate.methods.entropy import FLOOR, entropy_greedy
-from curate.methods.neighbours import DIGITS, exact_graph
+from curate.methods.neighbours import exact_graph
 from curate.methods.row_scores import row_scores
+from curate.methods.vectors import DIGITS
 
 pytest.importorskip("faiss")
 

@@ -5,8 +5,8 @@ import pytest
 
 import curate.methods.ranked as ranked
 from curate.methods.coverage import Quota
-from curate.methods.neighbours import DIGITS
 from curate.methods.ranked import clusters, deita, in_turn
+from curate.methods.vectors import DIGITS
 
 
 def plain(order, vectors, threshold, budget):
