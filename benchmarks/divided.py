@@ -20,8 +20,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline

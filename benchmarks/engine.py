@@ -37,8 +37,6 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the engine's proc
 import pyarrow as pa
 from paced_engine import Paced, pace
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.engines.vllm_loading import engine_options, on_cpu, set_environment
 from curate.executors import Local
 from curate.loop import run

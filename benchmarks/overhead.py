@@ -19,8 +19,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.executors.local import Local
 from curate.loop import run
 from curate.pipeline import Pipeline

@@ -24,8 +24,6 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import kendalltau
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.arrays import mix
 from curate.engines.contract import Completion, Completions, Requests
 from curate.methods.ranking import bradley_terry

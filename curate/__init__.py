@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from curate.executors.ray import Ray as Ray
     from curate.loop import run as run
     from curate.pipeline import Pipeline as Pipeline
-    from curate.sources import Arrow as Arrow
-    from curate.sources import Columns as Columns
-    from curate.sources import HuggingFace as HuggingFace
-    from curate.sources import Jsonl as Jsonl
-    from curate.sources import Parquet as Parquet
+    from curate.sources.columns import Columns as Columns
+    from curate.sources.files import Arrow as Arrow
+    from curate.sources.files import Jsonl as Jsonl
+    from curate.sources.files import Parquet as Parquet
+    from curate.sources.hf import HuggingFace as HuggingFace
     from curate.sources.values import Raw as Raw
     from curate.stage import Stage as Stage
     from curate.stage import drop as drop
@@ -37,11 +37,11 @@ _HOME = {
     "Sampling": "curate.engines.contract",
     "VLLM": "curate.engines.vllm",
     "OpenAI": "curate.engines.openai",
-    "Jsonl": "curate.sources",
-    "Parquet": "curate.sources",
-    "Arrow": "curate.sources",
-    "HuggingFace": "curate.sources",
-    "Columns": "curate.sources",
+    "Jsonl": "curate.sources.files",
+    "Parquet": "curate.sources.files",
+    "Arrow": "curate.sources.files",
+    "HuggingFace": "curate.sources.hf",
+    "Columns": "curate.sources.columns",
     "Raw": "curate.sources.values",
 }
 

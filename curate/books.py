@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from curate.errors import AccountingError
-from curate.export import ExportSummary
+from curate.export.records import ExportSummary
 from curate.store import digest
 from curate.work import Shard
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
+import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -97,8 +99,10 @@ class Registry(Generic[ComponentT]):
     def __init__(self, what: str) -> None:
         """`what` is the singular word for error messages, such as "stage".
 
-        `curate.stages` is then the group of entry points, and the package that registers what is
-        built in. It is imported when a name is first asked for or a class from elsewhere registers.
+        `curate.stages` is then the group of entry points, and the package whose modules register
+        what is built in: each in the module of its name, or in the one that the package's
+        `ELSEWHERE` gives. A module is imported when its name is first asked for, since all of
+        them together take longer than many a command.
         """
         self.what = what
         self.contract: type[Component] | None = None  # the class that all of them derive from
@@ -112,7 +116,7 @@ class Registry(Generic[ComponentT]):
         A class that is defined again (a cell run twice, a module reloaded) replaces itself.
         """
         if not _comes_with_us(cls):
-            importlib.import_module(self._home)  # or it could take a built-in one's name
+            self._import_built_in(name)  # or it could take a built-in one's name
         known = self._classes.get(name)
         if known is not None and _origin(known) != _origin(cls):
             raise ConfigError(
@@ -123,12 +127,14 @@ class Registry(Generic[ComponentT]):
 
     def names(self) -> list[str]:
         """Return every registered name, sorted."""
-        importlib.import_module(self._home)
+        home = importlib.import_module(self._home)
+        for module in sorted(module.name for module in pkgutil.iter_modules(home.__path__)):
+            importlib.import_module(f"{self._home}.{module}")
         return sorted(self._classes)
 
     def get(self, name: str) -> type[ComponentT]:
         """Return the class called `name`. Raises ConfigError with the closest known name."""
-        importlib.import_module(self._home)
+        self._import_built_in(name)
         if name in self._classes:
             return self._classes[name]
         if ":" in name:
@@ -137,7 +143,7 @@ class Registry(Generic[ComponentT]):
             if entry.name == name:
                 self.add(name, self._checked(name, _loaded(self.what, entry)))
                 return self._classes[name]
-        raise ConfigError(f"unknown {self.what} {name!r}{did_you_mean(name, self._classes)}")
+        raise ConfigError(f"unknown {self.what} {name!r}{did_you_mean(name, self.names())}")
 
     def publishes(self, cls: type[Component]) -> bool:
         """Whether a process that has imported nothing finds `cls` under its kind."""
@@ -147,6 +153,15 @@ class Registry(Generic[ComponentT]):
                 entry.name == cls.kind and _loaded(self.what, entry) is cls for entry in entries
             )
         return self._public[cls]
+
+    def _import_built_in(self, name: str) -> None:
+        """Import the module that registers `name`, if it is one of ours."""
+        if name in self._classes or not name.isidentifier():
+            return
+        home = importlib.import_module(self._home)
+        module = f"{self._home}.{getattr(home, 'ELSEWHERE', {}).get(name, name)}"
+        if importlib.util.find_spec(module) is not None:
+            importlib.import_module(module)
 
     def _entry_points(self) -> importlib.metadata.EntryPoints:
         return importlib.metadata.entry_points(group=self._home)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curate.arrays import one_chunk
 from curate.errors import RepeatedId
 from curate.schema import DROP
-from curate.sources import Source, Unit
+from curate.sources.contract import Source, Unit
 from curate.stages.unique_id import REMEDY
 from curate.store import Record, Store, digest
 from curate.work import Shard, outcome

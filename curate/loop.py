@@ -20,9 +20,12 @@ from curate.books import account
 from curate.errors import ConfigError, CurateError
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
-from curate.export import Again, ExportSummary, Tally, Versions, export_dataset
 from curate.export.catalogue import form_identity
+from curate.export.dataset import export_dataset
 from curate.export.files import restore
+from curate.export.records import ExportSummary, Tally
+from curate.export.survey import Again
+from curate.export.versions import Versions
 from curate.guard import Stop, close_run, draining, in_turn, locked, open_run
 from curate.ingest import ingest, saying_where
 from curate.manifest import write_manifest

@@ -12,7 +12,7 @@ from curate.engines.contract import EngineSpec, engine_registry
 from curate.errors import ConfigError, did_you_mean
 from curate.export.catalogue import form_named
 from curate.schema import COLUMNS
-from curate.sources import Source, source_registry
+from curate.sources.contract import Source, source_registry
 from curate.stage import Stage, stage_registry
 from curate.yaml_form import (
     FIELDS,

@@ -16,7 +16,8 @@ import orjson
 from pydantic import BaseModel
 
 from curate.component import Component
-from curate.sources import Columns, source_registry
+from curate.sources.columns import Columns
+from curate.sources.contract import source_registry
 from curate.stage import EngineRole, Stage, stage_registry
 
 _HEAD = "<!-- Written by `make docs` from the classes; edit those. -->\n"

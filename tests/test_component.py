@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from curate import component
+from curate.component import Registry
 from curate.engines.contract import engine_registry
 from curate.errors import ConfigError
+from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
 
 OWN = '''
@@ -53,9 +57,33 @@ print(len(stage_registry.names()) > 50)
     assert python(code, tmp_path).stdout.split() == ["exact_dedup", "True"]
 
 
+def test_a_name_brings_its_module_and_not_the_others(tmp_path: Path) -> None:
+    code = """
+import sys
+from curate.stage import stage_registry
+stage_registry.get("exact_dedup")
+print(*(m for m in sorted(sys.modules) if m.startswith("curate.stages.")))
+"""
+    brought = python(code, tmp_path).stdout.split()
+    assert "curate.stages.dedup" in brought
+    assert not {"curate.stages.judge", "curate.stages.lint"} & set(brought)
+
+
+@pytest.mark.parametrize("registry", [engine_registry, source_registry, stage_registry])
+def test_every_built_in_name_leads_to_its_module(registry: Registry[Any]) -> None:
+    classes = {name: registry.get(name) for name in registry.names()}
+    ours = {n: c.__module__ for n, c in classes.items() if c.__module__.startswith("curate.")}
+    home = f"curate.{registry.what}s"
+    elsewhere = getattr(importlib.import_module(home), "ELSEWHERE", {})
+    assert ours == {name: f"{home}.{elsewhere.get(name, name)}" for name in ours}
+    assert set(elsewhere) <= set(ours)
+    assert all(name != module for name, module in elsewhere.items())
+
+
 def test_no_class_takes_the_name_of_a_built_in_one(tmp_path: Path) -> None:
     code = """
 from curate.errors import ConfigError
+from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
 try:
     class Margin(Stage, name="margin"):

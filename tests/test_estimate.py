@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.elapsed import elapsed
 from curate.errors import ConfigError
 from curate.estimate import Price, against, comparison_rows, estimate, read_prices, rows_of

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.pipeline import Pipeline
 from curate.stage import stage_registry
 

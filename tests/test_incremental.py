@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.component import Runtime
 from curate.engines.contract import Completions, Requests

@@ -9,8 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history, work
 from curate.executors.local import Local
 from curate.loop import run

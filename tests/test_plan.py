@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline

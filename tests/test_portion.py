@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.errors import ConfigError
 from curate.executors import Local
 from curate.loop import Outcome, run

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from curate.cli import app
 from curate.pipeline import Pipeline
-from curate.sources import source_registry
+from curate.sources.contract import source_registry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

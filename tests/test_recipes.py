@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from datasets import load_from_disk
 
-import curate.engines
-import curate.stages  # noqa: F401 - both register their classes
 from curate import history
 from curate.evaluation.dataset_lint import has_errors, lint_dataset
 from curate.loop import run

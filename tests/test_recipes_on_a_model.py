@@ -12,8 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - both register their classes
 from curate.engines import local_models
 from curate.errors import ConfigError
 from curate.executors import Local

@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_from_disk
 
-import curate.engines
-import curate.stages  # noqa: F401 - both register their classes
 from curate.errors import installed
 from curate.evaluation.dataset_lint import has_errors, lint_dataset
 from curate.loop import run

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-import curate.stages  # noqa: F401 - registers the stages
 from curate.reference import built_in, field_meanings, pages, sources_page
-from curate.sources import Columns, source_registry
+from curate.sources.columns import Columns
+from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
 
 DOCS = Path(__file__).parents[1] / "docs/stages"

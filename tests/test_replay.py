@@ -10,8 +10,6 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-import curate.engines
-import curate.stages
 import curate.store
 from curate.cli import app
 from curate.commands.rows import history_lines

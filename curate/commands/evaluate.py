@@ -124,7 +124,7 @@ def _judged(
 def _by_name(data: str, mapping: list[str], split: str) -> list[str]:
     """Return a mapping of the columns that are called as they are meant, where none says so."""
     from curate.evaluation.datasets import open_set
-    from curate.sources import Columns
+    from curate.sources.columns import Columns
 
     given = {item.partition("=")[0] for item in mapping}
     if given & {"chosen", "rejected", "candidates", "response", "messages"}:

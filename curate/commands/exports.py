@@ -12,7 +12,7 @@ import typer
 from curate.commands.options import Root, RunName, say_caution
 
 if TYPE_CHECKING:
-    from curate.export import CardFacts
+    from curate.export.card import CardFacts
     from curate.work import Shard
 
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
@@ -49,8 +49,9 @@ def export(
 ) -> None:
     """Write a run's rows in a trainer's format, or its least certain pairs for people to judge."""
     from curate import history
-    from curate.export import Again, Layout, write_form
     from curate.export.annotate import TOOLS
+    from curate.export.survey import Again
+    from curate.export.trainer_files import Layout, write_form
     from curate.work import live_tables
 
     if form in TOOLS:

@@ -18,7 +18,8 @@ from curate.evaluation.transcripts import read_answers, read_prompt, split_trans
 from curate.methods.evidence import VERDICTS
 from curate.methods.judgments import true
 from curate.methods.lint_checks import ERRORS, Facts, PairTexts, facts, findings
-from curate.sources import Columns, Source
+from curate.sources.columns import Columns
+from curate.sources.contract import Source
 
 SIDES = ("chosen", "rejected")
 MEANINGS = ("prompt", "input", *SIDES, "chosen_model", "rejected_model", "label")

@@ -13,7 +13,10 @@ from pydantic import ValidationError
 
 from curate.component import explain
 from curate.errors import ConfigError, InputError
-from curate.sources import Arrow, Columns, HuggingFace, Jsonl, Parquet, Source
+from curate.sources.columns import Columns
+from curate.sources.contract import Source
+from curate.sources.files import Arrow, Jsonl, Parquet
+from curate.sources.hf import HuggingFace
 
 SUFFIXES: Mapping[str, type[Source]] = {
     ".parquet": Parquet, ".arrow": Arrow, ".jsonl": Jsonl, ".json": Jsonl,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from curate.component import Runtime
@@ -93,6 +92,8 @@ class Parquet(Files, name="parquet"):
 
     def open(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield the file's batches."""
+        import pyarrow.parquet as pq  # brings file systems and TLS, which other sources do without
+
         try:
             with pq.ParquetFile(name) as file:
                 yield from file.iter_batches(batch_size=BATCH_ROWS)

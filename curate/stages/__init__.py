@@ -1,9 +1,7 @@
-"""The built-in stages, by class name (`stages.ExactDedup`); importing this registers them."""
+"""The built-in stages, by class name (`stages.ExactDedup`)."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a test holds this to what is registered
@@ -90,8 +88,30 @@ if TYPE_CHECKING:  # a test holds this to what is registered
     from curate.stages.weigh import Weigh as Weigh
     from curate.stages.write import Write as Write
 
-for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{_module}")
+ELSEWHERE = {
+    "all_pairs": "pairing",
+    "bands": "soft_label",
+    "best_worst": "pairing",
+    "cap_pairs": "repeats",
+    "check_constraints": "constrain",
+    "check_tests": "run_tests",
+    "confident": "jury",
+    "consensus": "agreement",
+    "drop_suspicious": "steering",
+    "exact_dedup": "dedup",
+    "label_steps": "steps",
+    "margin": "filters",
+    "merge_pairs": "repeats",
+    "min_score": "filters",
+    "near_dedup": "dedup",
+    "pair_steps": "steps",
+    "rank_consistency": "agreement",
+    "reused_answers": "repeats",
+    "style_control": "style",
+    "support": "consistency",
+    "verify": "agreement",
+}
+"""The modules of stages that are not in a module of their own name."""
 
 if not TYPE_CHECKING:  # to a type checker a misspelt name is an error, not Any
 

@@ -32,7 +32,8 @@ from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.report.features import audit_with_features
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
-from curate.sources import Columns, Jsonl
+from curate.sources.columns import Columns
+from curate.sources.files import Jsonl
 
 WORDS = [
     "river",

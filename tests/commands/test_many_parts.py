@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history, work
 from curate.audit import audit
 from curate.cli import app

@@ -6,7 +6,9 @@ from datasets import load_from_disk
 
 from curate.errors import InputError
 from curate.evaluation.dataset_lint import has_errors, lint_dataset
-from curate.export import FORMS, CardFacts, export_dataset
+from curate.export.card import CardFacts
+from curate.export.catalogue import FORMS
+from curate.export.dataset import export_dataset
 from curate.schema import COLUMNS
 
 NAMES = ("id", "prompt", "candidates", "scores", "pairs", "steps", "step_pairs", "other_prompt",

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.division import Space, pick
 from curate.errors import InputError, StoreError
 from curate.executors import Local

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.engines.scripted import Scripted
 from curate.engines.vllm import VLLM
 from curate.errors import ConfigError

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.errors import ConfigError, StageError
 from curate.executors import Local
 from curate.loop import run

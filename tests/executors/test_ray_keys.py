@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.loop import run
 from curate.pipeline import Pipeline
 

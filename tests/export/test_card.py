@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.export.card import CardFacts, Origin, dataset_card, size_category
 from curate.loop import run

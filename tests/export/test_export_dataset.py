@@ -6,8 +6,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from curate.errors import ConfigError, StageError
-from curate.export import FORMS, CardFacts, Layout, export_dataset, write_form
-from curate.export.card import dataset_card, escape, fenced, size_category
+from curate.export.card import CardFacts, dataset_card, escape, fenced, size_category
+from curate.export.catalogue import FORMS
+from curate.export.dataset import export_dataset
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import COLUMNS
 
 CARD = CardFacts("demo", "name: demo\n", license="apache-2.0", seed=7)

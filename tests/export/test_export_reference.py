@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import ConfigError
-from curate.export import FORMS
-from curate.export.catalogue import ALIASES, form_named
+from curate.export.catalogue import ALIASES, FORMS, form_named
 from curate.export.reference import lines, page
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.export import FORMS, CardFacts, Layout, export_dataset, write_form
+from curate.export.card import CardFacts
+from curate.export.catalogue import FORMS
+from curate.export.dataset import export_dataset
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 
 THEIRS = sorted(name for name, form in FORMS.items() if "LLaMA-Factory" in form.description)

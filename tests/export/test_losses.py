@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import Layout, write_form
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
 from curate.stage import Context
 from curate.stages.agreement import RankConsistency

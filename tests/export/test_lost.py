@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 import curate
 from curate.cli import app
 from curate.evaluation.dataset_lint import lint_dataset
-from curate.export import write_form
 from curate.export.catalogue import FORMS, form_identity, form_named
 from curate.export.forms import PAIRS_VERSION
 from curate.export.lost import why_lost
 from curate.export.pairs import usable_pairs
 from curate.export.records import lost_rows
+from curate.export.trainer_files import write_form
 from curate.schema import COLUMNS
 
 PIPELINE = """\

@@ -9,10 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import CardFacts, Layout, export_dataset, write_form
+from curate.export.card import CardFacts
+from curate.export.dataset import export_dataset
 from curate.export.read_back import READ_BACK
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import COLUMNS
-from curate.sources import Columns, HuggingFace, Jsonl, Parquet, Source
+from curate.sources.columns import Columns
+from curate.sources.contract import Source
+from curate.sources.files import Jsonl, Parquet
+from curate.sources.hf import HuggingFace
 
 Rows = list[dict[str, Any]]
 Said = list[tuple[str, str]]

@@ -10,8 +10,9 @@ import pytest
 from test_export_dataset import row, table
 
 from curate.errors import ConfigError
-from curate.export import FORMS, Again, Layout, write_form
-from curate.export.survey import survey
+from curate.export.catalogue import FORMS
+from curate.export.survey import Again, survey
+from curate.export.trainer_files import Layout, write_form
 from curate.loop import run
 from curate.pipeline import Pipeline
 

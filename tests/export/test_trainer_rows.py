@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import FORMS, Layout, write_form
+from curate.export.catalogue import FORMS
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import CANDIDATES, PAIRS, PROMPT
 
 USER, GOOD, BAD = (

@@ -7,7 +7,8 @@ import os
 import pyarrow as pa
 import pytest
 
-from curate.export import FORMS, Layout, write_form
+from curate.export.catalogue import FORMS
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import CANDIDATES, COLUMNS, PAIRS, PROMPT, STEP_PAIRS, STEPS
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

@@ -18,11 +18,13 @@ import faiss  # noqa: F401
 import sentence_transformers  # noqa: F401
 from faults import Faults, write_steps
 
-import curate.engines
 import curate.export.dataset
-import curate.loop
-import curate.stages  # noqa: F401
+import curate.loop  # noqa: F401
 from curate import cli
+from curate.engines.contract import engine_registry
+from curate.stage import stage_registry
+
+BUILT_IN = [registry.names() for registry in (engine_registry, stage_registry)]  # imports them
 
 
 def child(request: dict[str, object]) -> None:

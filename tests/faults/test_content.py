@@ -14,8 +14,6 @@ import pyarrow as pa
 import pytest
 from hostile import ANSWERS, TEXTS
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.engines.scripted import Scripted
 from curate.errors import ConfigError

@@ -14,8 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import disk
 from curate.executors.local import Local
 from curate.garbage import sweep

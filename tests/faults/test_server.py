@@ -9,7 +9,6 @@ import pytest
 from chat_server import chatting, said
 from serving import address
 
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.engines.openai import OpenAI
 from curate.errors import CurateError, StageError

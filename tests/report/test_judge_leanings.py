@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate import history
 from curate.executors import Local
 from curate.loop import run

@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline

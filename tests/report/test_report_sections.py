@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import curate.engines
-import curate.stages  # noqa: F401 - registers the stages
 from curate.commands.results import report as write_page
 from curate.errors import ConfigError
 from curate.executors import Local

@@ -21,7 +21,7 @@ import pytest
 from serving import address, serving
 
 from curate.errors import ConfigError, InputError
-from curate.sources import HuggingFace
+from curate.sources.hf import HuggingFace
 
 pytest.importorskip("datasets")
 
@@ -29,7 +29,7 @@ OLD, NEW = "a" * 40, "b" * 40
 READ = """
 import json, sys
 from curate.errors import CurateError
-from curate.sources import HuggingFace
+from curate.sources.hf import HuggingFace
 for fields in json.loads(sys.argv[1]):
     source = HuggingFace(**fields)
     try:

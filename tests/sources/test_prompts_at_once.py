@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.sources import Columns, Jsonl, Parquet
+from curate.sources.columns import Columns
+from curate.sources.files import Jsonl, Parquet
 from curate.sources.json_lines import parse_line
 from curate.sources.mapping import canonical_row
 from curate.sources.prompts import prompt_table

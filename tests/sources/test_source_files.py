@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import ConfigError, InputError
-from curate.sources import Jsonl, Parquet, Source, source_registry
+from curate.sources.contract import Source, source_registry
+from curate.sources.files import Jsonl, Parquet
 
 PROMETHEUS = (
     Path(__file__).parents[3] / "shared" / "data" / "prometheus_gpt4x3" / "responses.parquet"

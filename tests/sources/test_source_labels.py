@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import InputError
-from curate.sources import Columns, Jsonl
+from curate.sources.columns import Columns
+from curate.sources.files import Jsonl
 
 PAIRED = {"id": "id", "chosen": "chosen", "rejected": "rejected"}
 ENDED = {"prompt": None, "response": "messages"}

@@ -11,7 +11,11 @@ from pydantic import ValidationError
 from curate.errors import ConfigError, InputError
 from curate.export.catalogue import form_named
 from curate.schema import CANDIDATES, PROMPT
-from curate.sources import Arrow, Columns, HuggingFace, Jsonl, Parquet, files, source_registry
+from curate.sources import files
+from curate.sources.columns import Columns
+from curate.sources.contract import source_registry
+from curate.sources.files import Arrow, Jsonl, Parquet
+from curate.sources.hf import HuggingFace
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate.errors import InputError
-from curate.sources import Columns, Jsonl, Parquet, Source
+from curate.sources.columns import Columns
+from curate.sources.contract import Source
+from curate.sources.files import Jsonl, Parquet
 from curate.sources.transcripts import ROLES, spoken
 from curate.sources.values import Raw
 

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 from fake_engine import context
 
-import curate.stages  # noqa: F401 - registers them
 from curate.engines.contract import Completion, Completions, Requests, Sampling
 from curate.errors import StageError
 from curate.schema import PROMPT

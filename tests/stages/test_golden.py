@@ -23,8 +23,6 @@ import pytest
 import xxhash
 from test_contract import BUILT_IN, SMALL, needs_extra
 
-import curate.engines
-import curate.stages  # noqa: F401 - both register their classes
 from curate.arrays import lists
 from curate.engines.scripted import Scripted
 from curate.schema import COLUMNS, DROP, FAIL

@@ -22,7 +22,8 @@ from trainer_rows import (
     trained_on,
 )
 
-from curate.export import CardFacts, export_dataset
+from curate.export.card import CardFacts
+from curate.export.dataset import export_dataset
 
 needs("llamafactory")
 END = "<|im_end|>\n"

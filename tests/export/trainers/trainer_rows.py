@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate.export import FORMS, Layout, write_form
+from curate.export.catalogue import FORMS
+from curate.export.trainer_files import Layout, write_form
 from curate.schema import COLUMNS
 
 SYSTEM = {"role": "system", "content": "Answer in one line."}
