@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -185,8 +185,8 @@ def octets(texts: Column) -> Iterator[memoryview]:
 
 def hashes(texts: Column, seed: int = 0) -> npt.NDArray[np.uint64]:
     """Return xxh3_64 of each text; null reads as ""."""
-    hashed = xxhash.xxh3_64_intdigest
-    return np.array([hashed(text, seed) for text in octets(texts)], dtype=np.uint64)
+    each = map(xxhash.xxh3_64_intdigest, octets(texts), repeat(seed))
+    return np.fromiter(each, dtype=np.uint64, count=len(texts))
 
 
 def hexadecimal(numbers: npt.NDArray[np.uint64]) -> pa.Array:

@@ -169,8 +169,8 @@ def _columns(
         return np.bincount(row[found], minlength=len(there))
 
     failed, too_long = how_many("error"), how_many(TOO_LONG)
-    errors: list[str | None] = [None if sent else "the prompt is empty" for sent in there]
-    dropped: list[str | None] = [None] * len(there)
+    errors, dropped = (np.full(len(there), None, dtype=object) for _ in range(2))
+    errors[~there] = "the prompt is empty"
     for at in np.flatnonzero(there & (failed + too_long == counts)).tolist():
         reasons = values.slice(int(starts[at]), int(counts[at])).field("drop").to_pylist()
         first = next((r for r in reasons if r.startswith("api_error: ")), None)

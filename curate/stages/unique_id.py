@@ -99,6 +99,8 @@ class RepeatedIds(Division):
 
 
 def _dropped(ids: pa.Array, mask: npt.NDArray[np.bool_]) -> Result:
+    if not mask.any():
+        return {}
     reason = pc.binary_join_element_wise("exact repetition of ", ids, "")
     return {DROP: pc.if_else(pa.array(mask), reason, pa.scalar(None, pa.string()))}
 
