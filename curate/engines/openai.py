@@ -31,12 +31,12 @@ from curate.engines.contract import (
     Request,
     Requests,
 )
-from curate.engines.meter import Meter, Underway
 from curate.engines.openai_calls import answer_limit
 from curate.engines.openai_server import Server, TooLong
 from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
 from curate.engines.server_watch import PassingError, ServerWatch, wait_before_retry
 from curate.errors import ConfigError, MissingExtra, StageError, installed
+from curate.meter import Meter, Underway
 from curate.schema import CompletionStatus
 
 _FIRST_WAIT_S = 0.5

@@ -29,8 +29,8 @@ from curate.engines.contract import (
     Requests,
     Reward,
 )
-from curate.engines.meter import Meter, Underway
 from curate.engines.scripted_json import json_text
+from curate.meter import Meter, Underway
 
 _WORDS = (
     "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heath",

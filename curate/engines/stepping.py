@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from curate.engines.admission import Admission, Admitted, Work, cache_tokens, tokens_written
-from curate.engines.meter import Meter
 from curate.errors import StageError
+from curate.meter import Meter
 
 _COUNT_EVERY = 0.5  # seconds between looks at what the requests under way have written
 

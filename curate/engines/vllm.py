@@ -19,7 +19,6 @@ from curate.engines.contract import (
     Likelihood,
     Requests,
 )
-from curate.engines.meter import Underway
 from curate.engines.overlong import room_for
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.stepping import Failed
@@ -27,6 +26,7 @@ from curate.engines.vllm_calls import Call, chat_call, prompt_call, read_complet
 from curate.engines.vllm_likelihood import likelihoods
 from curate.engines.vllm_loading import VLLMModel, load
 from curate.errors import ConfigError
+from curate.meter import Underway
 
 
 class VLLM(VLLMModel, name="vllm"):

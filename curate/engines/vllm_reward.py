@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from curate.engines.contract import Capability, Continuation, Reward
-from curate.engines.meter import Underway
 from curate.engines.overlong import why_too_long
 from curate.engines.rendering import ChatTokenizer
 from curate.engines.scoring import ScoringEngine, chosen_output
 from curate.engines.stepping import Failed
 from curate.engines.vllm_loading import VLLMModel, load
 from curate.errors import ConfigError
+from curate.meter import Underway
 
 
 class VLLMReward(VLLMModel, name="vllm_reward"):

@@ -25,10 +25,10 @@ from itertools import count
 
 import orjson
 
-from curate.engines.meter import Underway
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
+from curate.meter import Underway
 from curate.store import Record
 from curate.work import Task
 

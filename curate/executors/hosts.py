@@ -21,10 +21,10 @@ from typing import Any
 import orjson
 import xxhash
 
-from curate.engines.meter import Underway, total
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker
+from curate.meter import Underway, total
 
 SAY_EVERY = 30.0  # seconds between two words about waiting
 

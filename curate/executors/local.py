@@ -20,10 +20,10 @@ from pydantic import Field, PrivateAttr
 
 from curate.component import Runtime
 from curate.engines.contract import Engine, EngineSpec, Telling
-from curate.engines.meter import Underway, since, so_far, total
 from curate.errors import ConfigError
 from curate.executors.child import Child, ChildDied
 from curate.executors.contract import Executor, Job
+from curate.meter import Underway, since, so_far, total
 from curate.store import Record, digest
 from curate.work import Task, run_task
 

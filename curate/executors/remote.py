@@ -18,9 +18,9 @@ from curate import errors
 from curate.component import Component
 from curate.division import Piece, Space
 from curate.engines.contract import Engine, EngineSpec, Telling, engine_registry
-from curate.engines.meter import Underway, so_far
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
+from curate.meter import Underway, so_far
 from curate.stage import stage_registry
 from curate.store import Record, Store
 from curate.work import Shard, Task, run_task

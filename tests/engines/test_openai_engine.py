@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from werkzeug import Response
 
 from curate.engines.contract import Telling
-from curate.engines.meter import Counting
 from curate.engines.openai import OpenAI
 from curate.errors import ConfigError, StageError
+from curate.meter import Counting
 
 pytest.importorskip("openai")
 pytest.importorskip("stamina")
