@@ -26,6 +26,7 @@ Value = Callable[[Ints, Floats], Floats]
 
 POOL = 64, 4096  # fewest and most rows that the greedy search holds apart
 CELLS = 1 << 23  # numbers of one matrix product
+_ROWS = 1 << 16  # whose edges are sorted together
 
 
 @dataclass
@@ -272,15 +273,27 @@ def facility_location(
     return np.array(chosen, dtype=np.int64), float(covers.sum())
 
 
-def _both_ways(graph: Graph, similarity: Floats) -> tuple[Ints, Ints, Floats]:
-    """Return the edges by the row they start at, each in both directions, loops included."""
+def _both_ways(graph: Graph, similarity: Floats) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
+    """Return the edges by the row they start at, each in both directions, loops included.
+
+    Row i has those from starts[i] to starts[i + 1] of (starts, covered, weight). Made for some
+    rows at a time: sorted all at once, the edges of a million rows take a gigabyte.
+    """
     n, k = similarity.shape
-    there = graph.rows.ravel() >= 0
-    near, far = np.repeat(np.arange(n), k)[there], graph.rows.ravel()[there]
-    strength = similarity.ravel()[there]
-    loops = np.arange(n)
-    key = np.concatenate([near * n + far, far * n + near, loops * n + loops])
-    weight = np.concatenate([strength, strength, np.ones(n)])
-    key, first = np.unique(key, return_index=True)
-    source, covered = np.divmod(key, max(n, 1))
-    return np.searchsorted(source, np.arange(n + 1)), covered, weight[first]
+    far, strength = graph.rows.ravel(), similarity.ravel()
+    back = np.argsort(far, kind="stable")  # edges by the row they end at
+    ends = np.searchsorted(far, np.arange(n + 1), sorter=back)
+    counts = [np.zeros(1, dtype=np.int64)]
+    made = [(np.zeros(0, dtype=np.int32), np.zeros(0))]
+    for first in range(0, n, _ROWS):
+        own = np.arange(first, min(first + _ROWS, n))
+        mine = np.arange(first * k, (own[-1] + 1) * k)
+        mine, theirs = mine[far[mine] >= 0], back[ends[first] : ends[own[-1] + 1]]
+        keys = mine // k * n + far[mine], far[theirs] * n + theirs // k, own * (n + 1)
+        weight = np.concatenate([strength[mine], strength[theirs], np.ones(len(own))])
+        key, once = np.unique(np.concatenate(keys), return_index=True)
+        source, covered = np.divmod(key, n)
+        counts.append(np.bincount(source - first, minlength=len(own)))
+        made.append((covered.astype(np.int32), weight[once]))
+    starts = np.cumsum(np.concatenate(counts))
+    return starts, np.concatenate([c for c, _ in made]), np.concatenate([w for _, w in made])

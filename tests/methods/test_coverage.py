@@ -97,7 +97,9 @@ def test_facility_location_worked_example():
     assert value == pytest.approx(5.996252, abs=1e-6)
 
 
-def test_facility_location_is_the_greedy_one():
+@pytest.mark.parametrize("together", [120, 50, 1])
+def test_facility_location_is_the_greedy_one(together, monkeypatch):
+    monkeypatch.setattr(coverage, "_ROWS", together)
     vectors = np.random.default_rng(3).normal(size=(120, 6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     graph = exact_graph(vectors, 8)
