@@ -17,8 +17,8 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ import pyarrow as pa
 from curate.arrays import Column, one_chunk
 from curate.disk import writing
 from curate.errors import StoreError
+
+USED = "vectors used"  # ends the names of files that say so
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ class Space:
     """Where the pieces of one stage meet: a folder that every worker sees, and the spans of rows.
 
     `first` holds the number of each span's first row among all, and then that of all rows. `seed`
-    is the run's. Every name of a file begins with `prefix`: parts of a division that know nothing
-    of each other keep their files apart by it.
+    is the run's, and `vectors` the folder in which its store keeps vectors by their texts, if it
+    does. Every name of a file begins with `prefix`: parts of a division that know nothing of each
+    other keep their files apart by it.
     """
 
     folder: Path
     first: tuple[int, ...]
     seed: int = 0
+    vectors: Path | None = None
     prefix: str = ""
 
     @property
@@ -129,6 +133,18 @@ class Space:
         """Return what was kept by `keep_counts`."""
         names = self.text("count names").to_pylist()
         return dict(zip(names, self.load("counts").tolist(), strict=True))
+
+    def keep_used(self, files: Iterable[str]) -> None:
+        """Note which files of `vectors` a piece used: the first part's record will name them."""
+        names = sorted(files)
+        if names:
+            self.save(f"{uuid.uuid4().hex} {USED}", 0, pa.array(names, pa.string()))
+
+    def used(self) -> set[str]:
+        """Return what was noted by `keep_used`, under any prefix."""
+        found = sorted(path.stem.removesuffix("-0") for path in self.folder.glob(f"*{USED}-0.*"))
+        own = replace(self, prefix="")
+        return {name for file in found for name in own.text(file).to_pylist()}
 
     def text(self, name: str, number: int = 0) -> pa.Array:
         """Return an Arrow array as it was kept, mapped from its file."""

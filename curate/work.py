@@ -153,6 +153,7 @@ def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context)
     if division is None:
         raise StageError(f"stage `{stage.kind}` does not divide")
     if task.piece is None:
+        context.vectors_used |= set() if task.span else task.space.used()
         return division.result(task.span, table, task.space, context.counts)
     division.work(task.piece, table, task.space)
     return None

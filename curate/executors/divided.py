@@ -17,7 +17,7 @@ import numpy as np
 
 from curate.disk import writing
 from curate.division import Division, Piece, Space
-from curate.store import PIECES, Record, Store
+from curate.store import PIECES, VECTORS, Record, Store
 from curate.work import Shard, Task
 
 MOST_ROWS = 1 << 17  # of a span, and so in the memory of one worker
@@ -39,7 +39,8 @@ def in_pieces(
     cuts = cut(task.shards, spans)
     first = np.cumsum([0, *(shard.rows for shard in task.shards)])
     with _folder(store) as folder:
-        space = Space(folder, tuple(first[list(cuts)].tolist()), seed)
+        first_rows = tuple(first[list(cuts)].tolist())
+        space = Space(folder, first_rows, seed, store.root.absolute() / VECTORS)
 
         def part(piece: Piece) -> Task:
             shards = task.shards[cuts[piece.number] : cuts[piece.number + 1]] if piece.reads else ()

@@ -36,7 +36,7 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "engines": {role: _form(spec) for role, spec in job.engines.items()},
         "keys": task.keys,
         "shards": [asdict(shard) for shard in task.shards],
-        "space": task.space and asdict(task.space) | {"folder": str(task.space.folder)},
+        "space": task.space and _space_form(task.space),
         "span": task.span,
         "piece": task.piece and asdict(task.piece),
     }
@@ -122,8 +122,16 @@ def answer_here(request: bytes) -> bytes:
     return _worker().answer(request)
 
 
+def _space_form(space: Space) -> dict[str, Any]:
+    vectors = None if space.vectors is None else str(space.vectors)
+    return asdict(space) | {"folder": str(space.folder), "vectors": vectors}
+
+
 def _space(data: dict[str, Any] | None) -> Space | None:
-    return Space(Path(data["folder"]), tuple(data["first"]), data["seed"]) if data else None
+    if not data:
+        return None
+    vectors = None if data["vectors"] is None else Path(data["vectors"])
+    return Space(Path(data["folder"]), tuple(data["first"]), data["seed"], vectors)
 
 
 def _piece(data: dict[str, Any] | None) -> Piece | None:
