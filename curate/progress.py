@@ -51,6 +51,9 @@ class _Work:
     counts: Counter[str] = field(default_factory=Counter)
     flying: int = 0  # rows of the shards in flight, as far as known
     calls: Counter[str] = field(default_factory=Counter)  # asked, ended, failed, and their tokens
+    unit: str = "calls"  # what these count: "texts" where an encoder is at work
+    far: float = 0.0  # rows done, and of those in flight the share that is, as far as known
+    held: bool = False  # whether that share has been found to be smaller than it was thought
     kinds: tuple[str, ...] = ()  # of the stages so far
 
     def after(self, event: dict[str, Any]) -> _Work:
@@ -71,14 +74,18 @@ class _Work:
                 self.started = time.monotonic() - _LATE
             self.flying = event["rows"]
             self.calls = Counter({n: event[n] for n in ("asked", "ended", "failed", "tokens")})
+            self.unit = event["unit"]
+        estimate = self._estimate()
+        self.held = estimate < self.far
+        self.far = max(self.far, estimate)
         return self
 
-    def far(self) -> float:
+    def _estimate(self) -> float:
         """Return the rows done, and of those in flight the share of their calls that has ended.
 
         What the rows in flight will still ask is known from those that are done, where some are;
-        of a first shard only what it has asked is known, so that a stage which asks in several
-        rounds seems to go back when a round begins.
+        of a first shard only what it has asked is known. Where a stage asks in several rounds that
+        makes less when a round begins: `far` then stays as it is until there is more.
         """
         if not self.calls["asked"]:
             return self.done
@@ -90,20 +97,23 @@ class _Work:
     def note(self) -> str:
         """Return the time left if it goes on like this, tokens a second, what was lost, and calls.
 
-        Calls are named while some are under way: those that ended, of those asked so far.
+        Calls are named while some are under way: those that ended, of those asked so far. The time
+        left is not, while more is asked than was thought.
         """
-        seconds, far = time.monotonic() - self.started, self.far()
+        seconds = max(time.monotonic() - self.started, 0.0)
         facts = []
-        if 0 < far < self.todo and seconds >= 1:
-            left = timedelta(seconds=round(seconds / far * (self.todo - far)))
+        if 0 < self.far < self.todo and seconds >= 1 and not self.held:
+            left = timedelta(seconds=round(seconds / self.far * (self.todo - self.far)))
             facts.append(f"{left} left")
         tokens = max(self.counts["tokens"], self.calls["tokens"])
-        if tokens and seconds >= 1:
-            facts.append(f"{tokens / seconds:,.0f} tokens/s")
+        each, unit = (tokens, "tokens") if tokens else (self.calls["ended"], self.unit)
+        if each and seconds >= 1:
+            speed = each / seconds
+            facts.append(f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s")
         lost = self.counts | Counter(errors=self.calls["failed"])
         facts += [f"{lost[n]:,} {said}" for n, said in _COUNTED.items() if lost[n]]
         if self.calls["ended"] < self.calls["asked"] and self.done < self.todo:
-            facts.append(f"{self.calls['ended']:,} of {self.calls['asked']:,} calls")
+            facts.append(f"{self.calls['ended']:,} of {self.calls['asked']:,} {self.unit}")
         return ", ".join(facts)
 
 
@@ -206,7 +216,7 @@ def _bars() -> Iterator[Listener]:
             elif event["event"] in ("part", "progress"):
                 before = work.rows - work.todo
                 progress.update(
-                    bar, completed=before + work.far(), rows=before + work.done,
+                    bar, completed=before + work.far, rows=before + work.done,
                     note=escape(work.note()),
                 )  # fmt: skip
             elif text := _told(event):

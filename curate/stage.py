@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,9 +24,10 @@ import xxhash
 from curate.arrays import hashes
 from curate.component import Component, Registry, Runtime
 from curate.division import Division
-from curate.encoders import Encoder
+from curate.encoders import Encoder, Vectors
 from curate.engines.contract import Capability, Engine, EngineSpec
 from curate.errors import ConfigError
+from curate.meter import TEXTS, Meters
 from curate.schema import DROP, FAIL
 from curate.vector_cache import CachedEncoder
 
@@ -46,7 +47,9 @@ class Context:
     """What a stage may use beside its view: the run's seed, its engines, its counters.
 
     `vectors` is the folder in which a store keeps vectors by their texts, and `vectors_used`
-    holds the files there that they were found in or put into.
+    holds the files there that they were found in or put into. `meters` count what the stage does
+    itself that takes long: `meters.of("programs")` is told of what is to be done and of what is
+    done, and the progress shows it. Engines and `encode` count by themselves.
     """
 
     seed: int = 0
@@ -54,6 +57,7 @@ class Context:
     counts: Counter[str] = field(default_factory=Counter)
     vectors: Path | None = None
     vectors_used: set[str] = field(default_factory=set)
+    meters: Meters = field(default_factory=Meters)
 
     def engine(self, role: str) -> Engine:
         """Return the loaded engine that the pipeline calls `role`."""
@@ -61,11 +65,19 @@ class Context:
             raise ConfigError(f"no engine named {role!r}; engines: {sorted(self.engines)}")
         return self.engines[role]
 
-    def cached(self, encoder: Encoder) -> Encoder:
-        """Return the encoder, looking up first what the store has of it, where there is a store."""
-        if self.vectors is None:
-            return encoder
-        return CachedEncoder(encoder, self.vectors, self.vectors_used)
+    def encode(
+        self, encoder: Encoder, texts: Sequence[str], batch_size: int = 64, cache: bool = True
+    ) -> Vectors:
+        """Return one unit vector a text (n, d), in the order of `texts`, and count them.
+
+        With `cache` what the store has of them is looked up, where there is a store, and what it
+        has not is kept. Raises StoreError.
+        """
+        if cache and self.vectors is not None:
+            encoder = CachedEncoder(encoder, self.vectors, self.vectors_used)
+        meter = self.meters.of(TEXTS)
+        meter.asked(len(set(texts)))
+        return encoder.encode(texts, batch_size, meter.ended)
 
     def row_seeds(self, ids: pa.Array | pa.ChunkedArray, purpose: str) -> npt.NDArray[np.uint64]:
         """Return a seed in [0, 2**63) for each row, from the run's seed, its id and the purpose.

@@ -30,6 +30,7 @@ import xxhash
 
 from curate.disk import replace_synced, writing
 from curate.encoders import Encoder, SentenceEncoder, Vectors
+from curate.meter import Told
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
@@ -53,16 +54,19 @@ class CachedEncoder:
         name = encoder.fingerprint if isinstance(encoder, SentenceEncoder) else None
         self._shelf = None if name is None else _shelf(folder.absolute() / name)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 64, told: Told = lambda texts: None
+    ) -> Vectors:
         """Return unit vectors (n, d), in the order of `texts`. Raises StoreError."""
         if self._shelf is None or not texts:
-            return self._encoder.encode(texts, batch_size)
+            return self._encoder.encode(texts, batch_size, told)
         distinct = sorted(set(texts))
         keys = keys_of(distinct)
         known, vectors = self._shelf.find(keys, self._used)
+        told(int(known.sum()))
         new = np.flatnonzero(~known)
         if len(new):
-            made = self._encoder.encode([distinct[row] for row in new.tolist()], batch_size)
+            made = self._encoder.encode([distinct[row] for row in new.tolist()], batch_size, told)
             if vectors is None:
                 vectors = np.empty((len(distinct), made.shape[1]), dtype=np.float32)
             vectors[new] = made

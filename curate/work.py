@@ -21,6 +21,7 @@ from curate.arrays import Column, concat_lists, one_chunk, plain_type
 from curate.division import Piece, Space
 from curate.engines.contract import Engine
 from curate.errors import StageError
+from curate.meter import Meters
 from curate.schema import COLUMNS, DROP, FAIL, reason_kinds
 from curate.stage import Context, Result, Stage
 from curate.store import VECTORS, Record, Store, digest
@@ -102,15 +103,19 @@ def live_tables(store: Store, shards: Iterable[Shard]) -> Iterator[pa.Table]:
 
 
 def run_task(
-    store: Store, stage: Stage, task: Task, engines: Mapping[str, Engine], seed: int
+    store: Store,
+    stage: Stage,
+    task: Task,
+    engines: Mapping[str, Engine],
+    seed: int,
+    meters: Meters | None = None,  # of what the stage does itself, for whoever watches
 ) -> list[Record]:
     """Apply the stage to the task's shards and commit one part for each; a piece commits none."""
     started = time.perf_counter()
     sizes = [shard.rows for shard in task.shards]
-    context = Context(seed=seed, engines=engines, vectors=store.root / VECTORS)
-    table = None
-    if task.shards:
-        table = stacked(store, task.shards, view_columns(stage, task.shards[0]))
+    context = Context(seed, engines, vectors=store.root / VECTORS, meters=meters or Meters())
+    shards = task.shards
+    table = stacked(store, shards, view_columns(stage, shards[0])) if shards else None
     try:
         given = _applied(stage, task, table, context)
     except MemoryError as error:
@@ -171,9 +176,8 @@ def stacked(store: Store, shards: Sequence[Shard], names: Sequence[str]) -> pa.T
         views = [view(store, shard, read) for shard in shards[start : start + _COPIED_AT_ONCE]]
         table = pa.table({name: pa.chunked_array([v[name] for v in views]) for name in read})
         if copied:
-            with contextlib.suppress(
-                pa.ArrowInvalid
-            ):  # texts of more than 2 GiB stay where they are
+            # Texts of more than 2 GiB stay where they are.
+            with contextlib.suppress(pa.ArrowInvalid):
                 table = table.combine_chunks()
         tables.append(table)
     return pa.concat_tables(tables).select(names)

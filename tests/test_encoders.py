@@ -83,20 +83,39 @@ def test_same_vectors_as_the_library(each_way):
     assert (each_way.encode(texts) * plain).sum(axis=1).min() > 0.999
 
 
+@needs_model
+@pytest.mark.parametrize("way", ["packed", "padded", "library"])
+def test_each_batch_is_told_of(way):
+    model = load_encoder("packaged:minilm", "fp32")._model
+    encoder = encoders.SentenceEncoder(model, "fp32")
+    encoder._plain = way != "library"
+    encoder._packed = encoder._packed if way == "packed" else None
+    told = []
+    texts = [f"{i} " * (i % 20 + 1) for i in range(200)]
+    vectors = encoder.encode([*texts, texts[7]], batch_size=16, told=told.append)
+    assert sum(told) == 200
+    assert len(told) > 10
+    assert vectors.tobytes() == encoder.encode([*texts, texts[7]], batch_size=16).tobytes()
+
+
 @needs_library
 def test_models_that_are_no_plain_transformer_are_left_to_the_library():
+    import torch
+
     class Bag:
         """What the library does with a model of static vectors."""
 
         default_prompt_name = None
 
         def __getitem__(self, at):
-            return object()
+            return torch.nn.Identity()
 
         def encode(self, texts, **fields):
             return np.array([[float(len(text)), 1.0] for text in texts])
 
-    vectors = encoders.SentenceEncoder(Bag(), "bf16").encode(["aaa", "b"])
+    told = []
+    vectors = encoders.SentenceEncoder(Bag(), "bf16").encode(["aaa", "b"], told=told.append)
+    assert told == [2]
     assert vectors == pytest.approx(np.array([[3, 1], [1, 1]]) / np.sqrt([[10], [2]]))
 
 

@@ -103,7 +103,7 @@ def test_calls_say_how_far_a_long_shard_is(
 
         def at(second: float, **event: object) -> None:
             clock[0] = second
-            tell({"stage": "judge", **event})
+            tell({"stage": "judge", "unit": "calls", **event})
 
         at(0.0, event="stage", todo=2, rows=200, rows_todo=200)
         at(50.0, event="progress", rows=100, asked=400, ended=4, failed=0, tokens=200)
@@ -119,6 +119,57 @@ def test_calls_say_how_far_a_long_shard_is(
         "judge: 100 of 200 rows; 0:00:40 left, 500 tokens/s, 10 gone, 3 errors, 100 of 400 calls",
         "judge: 100 of 200 rows; 0:00:39 left, 450 tokens/s, 10 gone, 3 errors, 450 of 500 calls",
     ]
+
+
+def test_texts_that_are_encoded_have_a_speed_of_their_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with progress.listener(json=False) as tell:
+        tell({"event": "stage", "stage": "embed", "todo": 1, "rows": 900, "rows_todo": 900})
+        far = {"stage": "embed", "rows": 900, "unit": "texts", "failed": 0, "tokens": 0}
+        tell({"event": "progress", **far, "asked": 600, "ended": 0})
+        for second, ended in ((19.0, 100), (39.0, 300)):
+            clock[0] = second
+            tell({"event": "progress", **far, "asked": 600, "ended": ended})
+            tell({"event": "part", "stage": "embed", "rows": 0, "counts": {}})
+    lines = [line[len("00:00:00 ") :] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "embed: 0 of 900 rows; 0:01:40 left, 5.0 texts/s, 100 of 600 texts",
+        "embed: 0 of 900 rows; 0:00:40 left, 7.5 texts/s, 300 of 600 texts",
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_what_is_shown_never_goes_back(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first shard asks in rounds that nobody knew of: the bar waits, and no time left is said."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    work = progress._Work()
+    rows = 10 * shards
+    work = work.after({"event": "stage", "stage": "t", "rows": rows, "rows_todo": rows})
+    seen: list[list[float]] = []
+    for shard in range(shards):
+        seen.append([])
+        for before in range(32 * shard, 32 * (shard + 1), 8):  # four rounds of eight calls
+            for ended in range(0, 9, 2):
+                clock[0] += 2.0
+                asked = {"asked": before + 8, "ended": before + ended, "failed": 0, "tokens": 0}
+                work = work.after(
+                    {"event": "progress", "stage": "t", "rows": 10, "unit": "calls", **asked}
+                )
+                seen[-1].append(work.far)
+                if shard == 0 and before and ended < 8:
+                    assert "left" not in work.note()
+                elif shard and work.far < rows:
+                    assert "left" in work.note()  # the first has shown what a shard asks
+        work = work.after({"event": "part", "rows": 10, "counts": {"calls": 32}})
+        seen[-1].append(work.far)
+        assert work.far == 10 * (shard + 1)
+    every = [far for shard_seen in seen for far in shard_seen]
+    assert every == sorted(every)
+    assert all(len(set(later)) == 17 for later in seen[1:])  # they move with each call
 
 
 def screen(raw: str, width: int) -> list[str]:
@@ -204,7 +255,7 @@ def test_calls_under_way_are_events_for_a_machine(scripted_pipeline: Path, tmp_p
     assert told
     for event in told:
         assert event.keys() == {
-            "event", "time", "stage", "rows", "asked", "ended", "failed", "tokens",
+            "event", "time", "stage", "rows", "unit", "asked", "ended", "failed", "tokens",
         }  # fmt: skip
 
 

@@ -40,9 +40,9 @@ def encoded(encoder, monkeypatch):
     asked: list[list[str]] = []
     plain = type(encoder).encode
 
-    def encode(self, texts, batch_size=64):
+    def encode(self, texts, batch_size=64, told=lambda texts: None):
         asked.append(list(texts))
-        return plain(self, texts, batch_size)
+        return plain(self, texts, batch_size, told)
 
     monkeypatch.setattr(type(encoder), "encode", encode)
     return asked
@@ -70,6 +70,9 @@ def test_the_same_bytes_and_only_new_texts_encoded(encoder, encoded, tmp_path: P
     assert cached.encode(["new"]).tobytes() == plain[5:].tobytes()  # what another one has added
     assert len(encoded) == 2
     assert cached.encode([]).shape == (0, 384)
+    told = []
+    cached.encode([*TEXTS, "newer"], told=told.append)
+    assert (told[0], sum(told)) == (4, 5)  # what is found is done at once
 
 
 def test_a_fingerprint_is_of_weights_and_not_of_use(encoder):

@@ -14,7 +14,8 @@ from curate.engines.contract import Capability, Continuation, EngineSpec, Messag
 from curate.engines.overlong import why_too_long
 from curate.engines.scoring import ScoringEngine, chosen_output
 from curate.errors import ConfigError, MissingExtra, installed
-from curate.loading import without_bars
+from curate.loading import each_batch, without_bars
+from curate.meter import Meter, Underway
 
 
 class CrossEncoder(EngineSpec, name="cross_encoder"):
@@ -77,7 +78,7 @@ class CrossEncoderEngine(ScoringEngine):
         name = "max_seq_length"  # renamed in sentence-transformers 6
         limit = getattr(self._network, name, None) or self._network.max_length
         self._window = min(limit or math.inf, positions)
-        self._batch, self._lock = spec.batch_size, threading.Lock()
+        self._batch, self._lock, self._meter = spec.batch_size, threading.Lock(), Meter()
         described = {
             "revision": spec.revision or getattr(config, "_commit_hash", None) or "",
             "version": str(sentence_transformers.__version__),
@@ -93,19 +94,27 @@ class CrossEncoderEngine(ScoringEngine):
         pairs = [(_shown(r.messages), r.answer) for r in requests]
         if not pairs:
             return []
+        self._meter.asked(len(pairs))
         with self._lock:  # tokenizers must not be entered by two threads at once
             ids = self._network.tokenizer(
                 [a for a, _ in pairs], [b for _, b in pairs], truncation=False, verbose=False
             )["input_ids"]
             sizes = [len(row) for row in ids]
             fits = [pair for pair, size in zip(pairs, sizes, strict=True) if size <= self._window]
+            self._meter.ended(len(pairs) - len(fits))
             values = iter(self._values(fits))
-        return [
+        done = [
             _reward(next(values), size)
             if size <= self._window
             else Reward(None, "too_long", why_too_long(size, int(self._window)), size)
             for size in sizes
         ]
+        self._meter.ended(0, failed=sum(reward.status == "api_error" for reward in done))
+        return done
+
+    def so_far(self) -> Underway:
+        """Return how far it has come with all pairs."""
+        return self._meter.so_far()
 
     def close(self) -> None:
         """Drop the model."""
@@ -116,12 +125,16 @@ class CrossEncoderEngine(ScoringEngine):
 
         if not pairs:
             return []
-        found = self._network.predict(
-            pairs,
-            batch_size=self._batch,
-            show_progress_bar=False,
-            activation_fn=torch.nn.Identity(),
-        )
+        # One module of several since sentence-transformers 6.
+        several = isinstance(self._network, torch.nn.Sequential)
+        module = self._network[-1] if several else self._network.model
+        with each_batch(module, len(pairs), self._meter.ended):
+            found = self._network.predict(
+                pairs,
+                batch_size=self._batch,
+                show_progress_bar=False,
+                activation_fn=torch.nn.Identity(),
+            )
         return [float(v) for v in found.reshape(len(pairs), -1)[:, self._output]]
 
 

@@ -28,12 +28,12 @@ import orjson
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
-from curate.meter import Underway
+from curate.meter import Sums, from_json, to_json
 from curate.store import Record
 from curate.work import Task
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
-_COUNT_EVERY = 0.5  # seconds between words about how far the engines have come
+_COUNT_EVERY = 0.5  # seconds between words about how far the work has come
 
 
 class ChildDied(StageError):
@@ -68,7 +68,7 @@ class Child:
         self._job: Job | None = None  # the last one that a task came from
         self._dead: ChildDied | None = None
         self.alive = True  # whether the process is running
-        self.so_far = Underway()  # what its engines last said of all their calls
+        self.so_far: Sums = {}  # what it last said of all its work
         self._listener = threading.Thread(target=self._listen, daemon=True, name="child-answers")
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="child-end")
         self._listener.start()
@@ -111,7 +111,7 @@ class Child:
                     self._told(answer["trouble"])
                     continue
                 if "so_far" in answer:
-                    self.so_far = Underway(*answer["so_far"])
+                    self.so_far = from_json(answer["so_far"])
                     continue
                 with self._lock:
                     future = self._waiting.pop(answer["number"])
@@ -169,7 +169,7 @@ def serve(requests: int, answers: int) -> None:
     worker = Worker(tell)
 
     def report() -> None:
-        say(orjson.dumps({"so_far": list(worker.so_far())}))
+        say(orjson.dumps({"so_far": to_json(worker.so_far())}))
 
     def handle(line: bytes) -> None:
         answer = worker.answer(line)

@@ -24,7 +24,7 @@ import xxhash
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker
-from curate.meter import Underway, total
+from curate.meter import Sums, from_json, given_up, to_json, total
 
 SAY_EVERY = 30.0  # seconds between two words about waiting
 
@@ -157,8 +157,8 @@ class _Host:
     def answer(self, request: bytes) -> bytes:
         return self._worker.answer(request)
 
-    def so_far(self) -> list[int]:
-        return list(self._worker.so_far())
+    def so_far(self) -> dict[str, list[int]]:
+        return to_json(self._worker.so_far())
 
 
 @dataclass
@@ -168,7 +168,7 @@ class Slot:
     actor: Any
     ready: Any  # a reference that is there once it has come to life
     busy: int = 0
-    so_far: Underway = field(default_factory=Underway)
+    so_far: Sums = field(default_factory=dict)
 
 
 class Hosts:
@@ -180,7 +180,7 @@ class Hosts:
         self._ray, self._at_once, self._mail = ray, at_once, mail
         self.key, self.place = key, place
         self._slots: list[Slot] = []
-        self._gone = Underway()  # of actors that were lost
+        self._gone: Sums = {}  # of actors that were lost
 
     def grow(self, most: int) -> None:
         """Ask for actors until there are `most`; those for which there is no room yet wait."""
@@ -217,17 +217,16 @@ class Hosts:
         """Forget an actor that is gone."""
         if slot in self._slots:
             self._slots.remove(slot)
-            done = slot.so_far.ended  # what it had not ended is asked again
-            self._gone = total([self._gone, slot.so_far._replace(asked=done)])
+            self._gone = total([self._gone, given_up(slot.so_far)])
             self._ray.kill(slot.actor)
 
-    def so_far(self) -> Underway:
-        """Return what the engines say of all their calls; of one that is silent, the last word."""
+    def so_far(self) -> Sums:
+        """Return what the actors say of all their work; of one that is silent, the last word."""
         asked = {slot.actor.so_far.remote(): slot for slot in self.alive()}
         done = self._ray.wait(list(asked), num_returns=len(asked), timeout=1.0)[0] if asked else []
         for reference in done:
             with contextlib.suppress(self._ray.exceptions.RayError):
-                asked[reference].so_far = Underway(*self._ray.get(reference))
+                asked[reference].so_far = from_json(self._ray.get(reference))
         return total([self._gone, *(slot.so_far for slot in self._slots)])
 
     def close(self) -> None:

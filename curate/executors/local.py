@@ -23,7 +23,7 @@ from curate.engines.contract import Engine, EngineSpec, Telling
 from curate.errors import ConfigError
 from curate.executors.child import Child, ChildDied
 from curate.executors.contract import Executor, Job
-from curate.meter import Underway, since, so_far, total
+from curate.meter import Meters, Sums, given_up, in_one, since, so_far, total
 from curate.store import Record, digest
 from curate.work import Task, run_task
 
@@ -43,7 +43,8 @@ class Local(Executor, name="local"):
     _children: dict[int, Child] = PrivateAttr(default_factory=dict)
     _engines: dict[str, Engine] = PrivateAttr(default_factory=dict)
     _starting: threading.Lock = PrivateAttr(default_factory=threading.Lock)
-    _ended: list[Underway] = PrivateAttr(default_factory=list)  # of children that are gone
+    _ended: list[Sums] = PrivateAttr(default_factory=list)  # of children that are gone
+    _meters: Meters = PrivateAttr(default_factory=Meters)  # of stages in this process
 
     def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         """Run the tasks; see `Executor.each`."""
@@ -67,11 +68,12 @@ class Local(Executor, name="local"):
         self._engines.clear()
         self._ended.clear()
 
-    def _so_far(self) -> Underway:
-        """Return the sums of all engines that were ever loaded here; they never fall."""
+    def _so_far(self) -> Sums:
+        """Return the sums of all work that was ever done here; they never fall."""
         with self._starting:
             children = [child.so_far for child in self._children.values()]
-            return total([so_far(self._engines.values()), *children, *self._ended])
+            here = so_far(self._engines.values(), self._meters)
+            return total([here, *children, *self._ended])
 
     def _in_threads(self, job: Job) -> Run:
         engines = {}
@@ -82,7 +84,8 @@ class Local(Executor, name="local"):
             engines[role] = engine = self._engines[key]
             if isinstance(engine, Telling):
                 engine.listen(_teller(job, role))
-        return lambda task: run_task(job.store, job.stage, task, engines, job.seed)
+        store, stage, seed = job.store, job.stage, job.seed
+        return lambda task: run_task(store, stage, task, engines, seed, self._meters)
 
     def _in_children(self, job: Job, shares: Sequence[str | None]) -> Run:
         """Run each task in the least busy child; one that dies is replaced, its tasks run again."""
@@ -120,8 +123,7 @@ class Local(Executor, name="local"):
                 for old in [child] if child.key == wanted else list(self._children.values()):
                     old.close()  # other engines: every GPU is needed anew
                 gone = [c.so_far for c in self._children.values() if not c.alive]
-                # What they had not ended is asked again.
-                self._ended += [sums._replace(asked=sums.ended) for sums in gone]
+                self._ended += map(given_up, gone)
                 self._children = {k: c for k, c in self._children.items() if c.alive}
                 child = None
             if child is None:
@@ -167,11 +169,12 @@ def _key(specs: Sequence[EngineSpec]) -> str:
 
 
 class Progress:
-    """Tells about once a second how far the engines have come with the shards in flight."""
+    """Tells about once a second how far the work on the shards in flight has come."""
 
-    def __init__(self, job: Job, so_far: Callable[[], Underway]) -> None:
+    def __init__(self, job: Job, so_far: Callable[[], Sums]) -> None:
         self._job, self._so_far = job, so_far
-        self._before, self._told = so_far(), Underway()
+        self._before = so_far()
+        self._told: Sums = {}
         self._due = time.monotonic() + PROGRESS_EVERY
 
     def __call__(self, running: Iterable[Task]) -> None:
@@ -183,7 +186,10 @@ class Progress:
         if now != self._told:
             self._told = now
             rows = sum(shard.rows for task in running for shard in task.shards)
-            self._job.tell("progress", stage=self._job.stage.kind, rows=rows, **now._asdict())
+            unit, sums = in_one(now)
+            self._job.tell(
+                "progress", stage=self._job.stage.kind, rows=rows, unit=unit, **sums._asdict()
+            )
 
 
 def in_flight(

@@ -20,7 +20,7 @@ from curate.division import Piece, Space
 from curate.engines.contract import Engine, EngineSpec, Telling, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
 from curate.executors.contract import Job
-from curate.meter import Underway, so_far
+from curate.meter import Meters, Sums, so_far
 from curate.stage import stage_registry
 from curate.store import Record, Store
 from curate.work import Shard, Task, run_task
@@ -64,6 +64,7 @@ class Worker:
         """`tell` hears of an engine's trouble: the engine's role, and what there is."""
         self._tell, self._loading = tell, threading.Lock()
         self._engines: dict[bytes, Engine] = {}
+        self._meters = Meters()
 
     def answer(self, request: bytes) -> bytes:
         """Run one task; return its records, or what went wrong, as one line of JSON.
@@ -82,9 +83,9 @@ class Worker:
             done = {"error": "StageError", "message": told}
         return orjson.dumps(number | done)
 
-    def so_far(self) -> Underway:
-        """Return how far the engines have come, all together; from any thread."""
-        return so_far(list(self._engines.values()))
+    def so_far(self) -> Sums:
+        """Return how far engines and stages have come here, all together; from any thread."""
+        return so_far(list(self._engines.values()), self._meters)
 
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")
@@ -97,7 +98,8 @@ class Worker:
         task = Task(
             shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])
         )
-        return run_task(Store(Path(message["store"])), stage, task, engines, message["seed"])
+        store, seed = Store(Path(message["store"])), message["seed"]
+        return run_task(store, stage, task, engines, seed, self._meters)
 
     def _engine(self, spec: EngineSpec, all_specs: Iterable[EngineSpec]) -> Engine:
         key, others = _key(spec), {_key(other): other for other in all_specs}

@@ -196,7 +196,7 @@ class Decontaminate(Stage, name="decontaminate"):
     def _resemblance(self, items: pa.Array, column: Column, ctx: Context) -> Matches:
         rows = unit(vectors_of(column))
         texts = [text if text.strip() else " " for text in items.to_pylist()]
-        questions = ctx.cached(load_encoder(self.encoder, self.precision)).encode(texts)
+        questions = ctx.encode(load_encoder(self.encoder, self.precision), texts)
         if len(questions) and questions.shape[1] != rows.shape[1]:
             raise StageError(
                 f"column {self.embedding!r} holds vectors of {rows.shape[1]} numbers, and "

@@ -75,9 +75,8 @@ class Embed(Stage, name="embed"):
         texts: list[str | None] = column.to_pylist()
         there = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
         encoder = load_encoder(self.model, self.precision)
-        encoder = ctx.cached(encoder) if self.cache else encoder
         full = [text for text, has in zip(texts, there, strict=True) if text is not None and has]
-        found = encoder.encode(full, batch_size=self.batch_size)
+        found = ctx.encode(encoder, full, self.batch_size, self.cache)
         if not np.isfinite(found).all():
             raise StageError(f"the encoder {self.model!r} returned NaN or infinity; try float32")
         return embedding_column(found, there, self.dtype)

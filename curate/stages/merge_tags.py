@@ -82,8 +82,8 @@ class MergeTags(Stage, name="merge_tags"):
         if self.threshold is None or len(names) < 2:
             return target
         order = np.argsort(-rows_of(tag, len(names)), kind="stable")
-        encoder = ctx.cached(load_encoder(self.model, self.precision))
-        vectors = encoder.encode(names[order].tolist())
+        encoder = load_encoder(self.model, self.precision)
+        vectors = ctx.encode(encoder, names[order].tolist())
         twin, _ = keep_greedily(CosineSearch(vectors, self.threshold))
         gone = twin >= 0
         target[order[gone]] = order[twin[gone]]

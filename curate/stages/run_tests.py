@@ -12,6 +12,7 @@ from pydantic import Field
 
 from curate.arrays import one_chunk
 from curate.errors import ConfigError, StageError
+from curate.meter import PROGRAMS
 from curate.methods.code import hash_of_tests, python_of
 from curate.methods.columns import OWN, base_column, own_values
 from curate.sandbox import Ended, Isolation, Limits, run_tests
@@ -45,6 +46,19 @@ class RunsCode(Stage):
         """Need the column of the tests, and what else the stage needs."""
         return (*self.needs, base_column(self.tests))
 
+    def _ended(self, programs: Sequence[Program], ctx: Context) -> dict[Program, Ended]:
+        """Run each distinct program once and return how each ended."""
+        distinct, meter = list(dict.fromkeys(programs)), ctx.meters.of(PROGRAMS)
+        meter.asked(len(distinct))
+
+        def run(program: Program) -> Ended:
+            found = run_tests(*program, self.limits, self.isolation)
+            meter.ended()
+            return found
+
+        with ThreadPoolExecutor(self.at_once) as pool:
+            return dict(zip(distinct, pool.map(run, distinct), strict=True))
+
 
 class CheckTests(RunsCode, name="check_tests"):
     """Drop rows without tests, or whose tests test nothing; put it before answers are paid for.
@@ -62,7 +76,7 @@ class CheckTests(RunsCode, name="check_tests"):
         """Return the tests' hashes and who is dropped. Raises ConfigError without permission."""
         permitted(self.kind, self.allow_code)
         tests = row_tests(view, self.tests)
-        found = ended([(None, t) for t in tests if t], self.limits, self.isolation, self.at_once)
+        found = self._ended([(None, t) for t in tests if t], ctx)
         return {
             "tests_hash": pa.array([hash_of_tests(t) if t else None for t in tests], pa.string()),
             DROP: pa.array([_fault(t, found.get((None, t or ""))) for t in tests], pa.string()),
@@ -100,7 +114,7 @@ class RunTests(RunsCode, name="run_tests"):
             (python_of(t), tests[i] or "") for t, i in zip(texts, row.tolist(), strict=True)
         ]
         some = [program for program in programs if program[0] is not None]
-        found = ended(some, self.limits, self.isolation, self.at_once)
+        found = self._ended(some, ctx)
         endings = [found.get(program) for program in programs]
         for one in endings:
             ctx.counts[f"programs: {one.how if one else 'none'}"] += 1
@@ -126,16 +140,6 @@ def permitted(kind: str, allowed: bool) -> None:
             f"`{kind}` runs code that others wrote on this machine, and does so only where the "
             "pipeline says `allow_code: true`; docs/sandbox.md says what that means"
         )
-
-
-def ended(
-    programs: Sequence[Program], limits: Limits, isolation: Isolation, at_once: int
-) -> dict[Program, Ended]:
-    """Run each distinct program once, `at_once` beside each other, and return how each ended."""
-    distinct = list(dict.fromkeys(programs))
-    with ThreadPoolExecutor(at_once) as pool:
-        found = pool.map(lambda one: run_tests(one[0], one[1], limits, isolation), distinct)
-        return dict(zip(distinct, found, strict=True))
 
 
 def row_tests(view: pa.Table, name: str) -> list[str | None]:

@@ -4,6 +4,7 @@ import tiny_models
 from curate.engines.contract import Continuation, Requests, Sampling, Scorer
 from curate.engines.cross_encoder import CrossEncoder
 from curate.errors import ConfigError
+from curate.meter import Counting
 
 QUESTION = [{"role": "user", "content": "What is 2+2?"}]
 ANSWERS = ["four", "It is 4, as 2 and 2 make 4.", "", "<s>no</s>"]
@@ -55,6 +56,25 @@ def test_what_does_not_fit_is_an_item_error_and_never_cut(engine):
     assert done[0].value is None
     assert "window 128" in done[0].error
     assert engine.score([]) == []
+
+
+def test_it_says_how_far_it_is(folder, monkeypatch):
+    """Batch by batch, of pairs of one call; what is not scored has ended too."""
+    engine = CrossEncoder(model=str(folder), batch_size=2, device="cpu").load()
+    assert isinstance(engine, Counting)
+    seen, ended = [], engine._meter.ended
+
+    def hear(*calls, **more):
+        ended(*calls, **more)
+        seen.append(engine.so_far())
+
+    monkeypatch.setattr(engine._meter, "ended", hear)
+    done = engine.score([Continuation(QUESTION, t) for t in ("x" * 200, *ANSWERS, "five")])
+    assert [reward.status for reward in done] == ["too_long", *["ok"] * 5]
+    assert {one.asked for one in seen} == {6}
+    assert sorted({one.ended for one in seen}) == [1, 3, 5, 6]
+    assert engine.so_far() == (6, 6, 0, 0)
+    engine.close()
 
 
 def test_several_turns_show_their_roles(engine):

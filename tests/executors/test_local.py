@@ -7,7 +7,7 @@ import pytest
 from curate.engines.scripted import Scripted
 from curate.engines.vllm import VLLM
 from curate.errors import ConfigError
-from curate.executors import Local
+from curate.executors import Local, local
 from curate.executors.local import gpu_shares, visible_gpus
 from curate.loop import run
 from curate.pipeline import Pipeline
@@ -94,10 +94,11 @@ def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     """In this process and in a child: sums that grow, from the stage's beginning, in no file."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
     monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setattr(local, "PROGRESS_EVERY", 0.4)
     path = tmp_path / "prompts.jsonl"
     rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = PIPELINE.replace("'seeing_engine:Seeing': {}", f"{engine}: {{delay_s: 4}}")
+    text = PIPELINE.replace("'seeing_engine:Seeing': {}", f"{engine}: {{delay_s: 2}}")
     text = text.replace("n: 1}", "n: 2}\n  - judge: {engine: seen}")
     text = text.replace("shard_rows: 4", "shard_rows: 8").replace("PATH", str(path))
     heard = []
@@ -113,6 +114,7 @@ def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     assert set(told) == {"generate", "judge"}
     for stage, calls in (("generate", 16), ("judge", 16)):
         assert all((e["rows"], e["asked"], e["failed"]) == (8, calls, 0) for e in told[stage])
+        assert {e["unit"] for e in told[stage]} == {"calls"}
         ended = [e["ended"] for e in told[stage]]
         assert 2 <= len(ended) <= 7
         assert ended == sorted(set(ended))
@@ -121,3 +123,29 @@ def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     written = (tmp_path / "runs/t/events.jsonl").read_text()
     assert '"part"' in written
     assert '"progress"' not in written
+
+
+@pytest.mark.parametrize("child", [False, True])
+def test_texts_that_are_encoded_are_told_of(tmp_path, monkeypatch, child):
+    """By a stage itself, wherever it runs; distinct texts, as each is encoded once."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.syspath_prepend(str(HERE))
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": f"r{i}", "prompt": f"p{i}"}) + "\n" for i in range(8))
+    )
+    text = PIPELINE.replace("'seeing_engine:Seeing'", "'telling_engine:Slow'")
+    fields = "{engine: seen}" if child else "{}"
+    text = text.replace("generate: {engine: seen, n: 1}", f"'encoding_stage:Encoding': {fields}")
+    text = text.replace("shard_rows: 4", "shard_rows: 8").replace("PATH", str(path))
+    heard = []
+    executor = Local(workers=1)
+    try:
+        run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
+    finally:
+        executor.close()
+    told = [event for event in heard if event["event"] == "progress"]
+    assert all((e["rows"], e["unit"], e["asked"]) == (8, "texts", 8) for e in told)
+    ended = [e["ended"] for e in told]
+    assert ended == sorted(set(ended))
+    assert any(0 < count < 8 for count in ended)

@@ -48,6 +48,7 @@ def test_every_ending_has_its_score_status_and_text() -> None:
     ]  # fmt: skip
     ctx = Context()
     made = RunTests.model_validate(ON).apply(rows(texts, [program("return x + 1")]), ctx)
+    assert ctx.meters.so_far() == {"programs": (6, 6, 0, 0)}  # distinct ones
     found = made["judgments"].to_pylist()
     assert [(j["a"], j["score"], j["status"], j["text"]) for j in found[0]] == [
         (0, 1.0, "ok", "passed"),
