@@ -1,11 +1,11 @@
 import gzip
-import hashlib
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from blake3 import blake3
 from pydantic import ValidationError
 
 from curate.errors import ConfigError, InputError
@@ -92,8 +92,7 @@ def test_unusable_prompts_are_kept_with_a_reason(tmp_path, line, reason, stored)
     assert row["prompt"] == [{"role": "user", "content": stored}]
 
 
-def test_a_files_digest_sees_every_byte_of_every_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_PIECE", 8)
+def test_a_files_digest_sees_every_byte_of_every_block(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_BLOCK", 4)
     texts = ["", "abcdefgh", "abcdefghi", "abcdefghj", "abcdefghijklmnopq", "ijklmnopabcdefghq"]
     found = []
@@ -109,8 +108,7 @@ def test_empty_file_no_file_and_units(tmp_path):
     write(tmp_path, {"prompt": "b"}, name="b.jsonl")
     units = Jsonl(path=str(tmp_path / "*.jsonl")).units()
     assert [Path(u.name).name for u in units] == ["a.jsonl", "b.jsonl"]
-    whole = hashlib.sha256((tmp_path / "b.jsonl").read_bytes()).digest()
-    assert units[1].digest == hashlib.sha256(whole).hexdigest()
+    assert units[1].digest == blake3((tmp_path / "b.jsonl").read_bytes()).hexdigest()
     with pytest.raises(InputError, match="no file matches"):
         Jsonl(path=str(tmp_path / "*.nothing")).units()
 
