@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from curate.arrays import Ints
 from curate.methods.set_join import Pairs
-from curate.methods.similarity import BLOCK, COSINE_SLACK, CosineSearch
-from curate.methods.vectors import DIGITS, cosines, load_faiss, nearest, rounding
+from curate.methods.similarity import BLOCK, CosineSearch
+from curate.methods.vectors import DIGITS, load_faiss, nearest, rounding
 
 Singles: TypeAlias = npt.NDArray[np.float32]
 Cells: TypeAlias = npt.NDArray[np.int32]
@@ -131,9 +131,8 @@ def sampled_recall(
     """
     sample, (start, _, _) = sample_of(len(vectors)), among.indices(len(vectors))
     rows, others = np.asarray(vectors[sample]), np.asarray(vectors[among])
-    row, item, _ = nearest(rows, others, threshold - rounding(vectors.shape[1]))
-    similar = cosines(vectors, sample[row], item + start) >= threshold - COSINE_SLACK
-    similar &= sample[row] != item + start
+    row, item, _ = nearest(rows, others, threshold)
+    similar = sample[row] != item + start
     row, item = row[similar], item[similar]
     own = cells_of(others, middle, 1)[item]
     found = (cells_of(rows, middle, probes)[row] == own).any(axis=1)

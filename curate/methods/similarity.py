@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, owners
 from curate.methods.set_join import Pairs, link
-from curate.methods.vectors import cosines, load_faiss, rounding, unit
+from curate.methods.vectors import COSINE_SLACK, cosines, load_faiss, rounding, unit
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 BLOCK = 1024  # rows looked up at a time
 UNIT_SLACK = 5e-7  # of a squared length: within it a vector counts as one of unit length
-COSINE_SLACK = 1e-6  # float32 rounding: equal vectors can have a cosine of 0.9999999
 
 
 class CosineSearch:

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from curate.arrays import Bools, Ints
 from curate.methods.set_join import DROPPED, Pairs, join_pairs, link
-from curate.methods.similarity import COSINE_SLACK
-from curate.methods.vectors import cosines, rounding
+from curate.methods.vectors import COSINE_SLACK, cosines, rounding
 
 Singles: TypeAlias = npt.NDArray[np.float32]
 State: TypeAlias = npt.NDArray[np.uint8]

@@ -12,6 +12,7 @@ from curate.arrays import Column, flat, lengths, one_chunk, owners
 from curate.errors import MissingExtra, StageError
 from curate.methods.columns import column_of
 
+COSINE_SLACK = 1e-6  # float32 rounding: equal vectors can have a cosine of 0.9999999
 DIGITS = 12  # cosines and squared distances are compared to so many decimals: BLAS sums differ
 
 PAIR_NUMBERS = ("margin", "p_correct", "weight")
@@ -35,16 +36,21 @@ def unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def cosines(
-    vectors: npt.NDArray[np.float32], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    others: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the cosine (n) of each two of the unit `vectors`, the rows first[i] and second[i].
 
-    Measured in float64, pair by pair, so that it does not depend on what else is looked at.
+    With `others` the second are rows of these. Measured in float64, pair by pair, so that it does
+    not depend on what else is looked at.
     """
     found = np.empty(len(first))
+    others = vectors if others is None else others
     for start in range(0, len(first), 8192):
         at = slice(start, start + 8192)
-        one, two = (vectors[side[at]].astype(np.float64) for side in (first, second))
+        one, two = vectors[first[at]].astype(np.float64), others[second[at]].astype(np.float64)
         found[at] = np.einsum("ij,ij->i", one, two)
     return np.round(found, DIGITS)
 
@@ -131,14 +137,18 @@ def nearest(
     """Return (row, item, cosine) of every pair whose cosine is `least` or more.
 
     `rows` (n, d) and `items` (m, d) hold unit vectors, or zeros, which are near nothing. In order
-    of row and item; 64 MB of cosines are held at a time.
+    of row and item; 64 MB of products are held at a time. Cosines are measured as in `cosines`, and
+    may be less than `least` by `COSINE_SLACK`.
     """
-    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0), np.zeros(0), np.zeros(0))]
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0, np.int64),) * 2]
+    lowest = least - COSINE_SLACK - rounding(rows.shape[1])
     for start in range(0, len(rows), 1024):
         for first in range(0, len(items), 1 << 14):
-            cosine = rows[start : start + 1024] @ items[first : first + (1 << 14)].T
-            row, item = np.nonzero(cosine >= least - 1e-6)  # equal vectors can have 0.9999999
-            found.append((row + start, item + first, cosine[row, item]))
-    row, item, value = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.lexsort((item, row))
-    return row[order].astype(np.int64), item[order].astype(np.int64), value[order].astype(float)
+            product = rows[start : start + 1024] @ items[first : first + (1 << 14)].T
+            row, item = np.nonzero(product >= lowest)
+            found.append((row + start, item + first))
+    row, item = (np.concatenate(part) for part in zip(*found, strict=True))
+    value = cosines(rows, row, item, items)
+    there = np.flatnonzero(value >= least - COSINE_SLACK)
+    there = there[np.lexsort((item[there], row[there]))]
+    return row[there], item[there], value[there]

