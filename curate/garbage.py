@@ -78,9 +78,9 @@ def sweep(
             raise ConfigError(f"--forget {name!r}: no such run; runs: {', '.join(known) or 'none'}")
     if not store.is_dir():
         return Swept()
-    with locked(store, "sweep"):
+    with locked(store, "sweep", writes=False):
         for name in () if dry_run else forget:
-            with locked(runs / name), writing(runs / name):
+            with locked(runs / name, writes=False), writing(runs / name):
                 for path in [p for what in CLAIMS for p in (runs / name).glob(what)]:
                     path.unlink(missing_ok=True)
         latest = _now(store) - older_than * DAY_S  # before the claims: a run may begin meanwhile

@@ -17,7 +17,7 @@ import orjson
 from filelock import FileLock, Timeout
 
 from curate.disk import replace_synced, writing
-from curate.errors import LockHeld
+from curate.errors import LockHeld, StoreError
 
 OPEN = "open"  # a file in the folder of a run that has begun and not ended by itself
 
@@ -35,11 +35,13 @@ class Stop:
 
 
 @contextmanager
-def locked(folder: Path, what: str = "run") -> Iterator[None]:
+def locked(folder: Path, what: str = "run", *, writes: bool = True) -> Iterator[None]:
     """Hold the folder's lock; `owner.json` says who does, and since when.
 
-    Raises LockHeld if another run (or whatever `what` is) has it. The lock of a process that is
-    gone is free, whatever `owner.json` says.
+    One that only removes files (`writes` false) does without saying so where the disk is full: it
+    makes the room. Raises LockHeld if another run (or whatever `what` is) has the lock, and
+    StoreError where the disk refuses. The lock of a process that is gone is free, whatever
+    `owner.json` says.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,13 @@ def locked(folder: Path, what: str = "run") -> Iterator[None]:
             ) from None
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": round(time.time(), 3)}
-        replace_synced(folder / "owner.json", orjson.dumps(owner))
+        try:
+            replace_synced(folder / "owner.json", orjson.dumps(owner))
+        except StoreError:
+            if writes:
+                raise
+            with contextlib.suppress(OSError):  # what stands there is of an earlier one
+                (folder / "owner.json").unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -349,6 +351,26 @@ def test_a_run_that_never_had_a_manifest_is_named_and_can_be_forgotten(
     assert json.loads(told.stdout)["parts"] > 0
     with pytest.raises(ConfigError, match="no such run; runs: whole"):
         sweep(tmp_path, forget=["broken"])
+
+
+@pytest.mark.parametrize("forget", [[], ["whole"]])
+def test_a_sweep_makes_room_where_nothing_more_can_be_written(
+    scripted_pipeline: Path, tmp_path: Path, forget: list[str]
+) -> None:
+    """A limit on the size of files refuses each byte, as a full disk does."""
+    go(scripted_pipeline, tmp_path, "name=whole")
+    go(scripted_pipeline, tmp_path, "name=whole", "margin.at_least=0.02")
+    with locked(tmp_path / "store", "sweep"):
+        pass  # an earlier one has left its name
+    told = sweep(tmp_path, forget=forget, dry_run=True)
+    command = [sys.executable, "-B", "-m", "curate", "gc", "--root", str(tmp_path), "--json"]
+    for name in forget:
+        command += ["--forget", name]
+    full = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (0, 0))
+    said = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=full)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["bytes"] == told.bytes > 0
+    assert not (tmp_path / "store/owner.json").exists()
 
 
 def test_what_the_last_finished_run_needed_stays_until_the_next_one_finishes(
