@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import flat, lengths, owners
+from curate.arrays import Ints, flat, lengths, owners
 from curate.methods.tags import covering_rounds, once_each
 from curate.methods.vectors import best_of
 from curate.schema import DROP
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
 from curate.stages.budget import Keep, rows_to_keep
 from curate.stages.dedup_items import with_ranking
 from curate.stages.merge_tags import tag_lists
+from curate.stages.reduced import Reduced, Values
 
 
-class Cover(Stage, name="cover"):
+class Cover(Reduced, name="cover"):
     """Keep `keep` rows that have the most tags and between them all tags; the others are dropped.
 
     Complexity-first diverse sampling of InsTag (Lu et al. 2024): from the row with the most tags
@@ -37,26 +40,46 @@ class Cover(Stage, name="cover"):
         """Return the columns of id, tags and quality."""
         return with_ranking((*self.needs, self.column), self.quality)
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the reason for each row that is not taken."""
+    def named(self) -> tuple[str, ...]:
+        """Return the name that rows are ranked by."""
+        return (self.quality,) if self.quality else ()
+
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return each row's id, rank and number of tags, and all tags, each row's once."""
         column = tag_lists(view, self.column)
         coded = flat(column).dictionary_encode()
         code = np.asarray(coded.indices.fill_null(-1)).astype(np.int64)
         row, tag = once_each(owners(lengths(column)), code)
         sizes = np.bincount(row, minlength=len(view))
         rank = sizes if self.quality is None else best_of(view, self.quality)
-        by_id = np.argsort(np.array(view["id"].to_pylist(), dtype=object), kind="stable")
+        tags = pa.DictionaryArray.from_arrays(pa.array(tag.astype(np.int32)), coded.dictionary)
+        return {"id": view["id"], "rank": rank, "sizes": sizes, "tags": tags}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the reason for each row that is not taken."""
+        rank, sizes = np.asarray(found["rank"]), np.asarray(found["sizes"])
+        row, tag = owners(sizes), _codes(found["tags"])
+        by_id = np.argsort(np.array(found["id"].to_pylist(), dtype=object), kind="stable")
         order = by_id[np.argsort(-rank[by_id], kind="stable")]
-        turn = covering_rounds(order, row, tag, len(view))
+        turn = covering_rounds(order, row, tag, len(sizes))
         tagged = order[turn[order] >= 0]
-        keep = rows_to_keep(self.keep, len(view))
+        keep = rows_to_keep(self.keep, len(sizes))
         chosen = tagged[np.argsort(turn[tagged], kind="stable")][:keep]
-        why = np.full(len(view), f"not among the {len(chosen)} rows that cover the tags", object)
-        why[turn < 0] = f"no {self.column}"
-        why[chosen] = None
-        taken = np.zeros(len(view), dtype=bool)
+        taken = np.zeros(len(sizes), dtype=bool)
         taken[chosen] = True
         ctx.counts["distinct tags"] = len(np.unique(tag))
         ctx.counts["distinct tags of the rows kept"] = len(np.unique(tag[taken[row]]))
         ctx.counts["rounds"] = int(turn[chosen].max(initial=-1)) + 1
-        return {DROP: pa.array(why, pa.string())}
+        why = [f"not among the {len(chosen)} rows that cover the tags", f"no {self.column}"]
+        code = pa.array(np.where(turn < 0, 1, 0).astype(np.int8), mask=taken)
+        return {"why": pa.DictionaryArray.from_arrays(code, pa.array(why))}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the reasons as texts."""
+        return {DROP: decided["why"].cast(pa.string())}
+
+
+def _codes(tags: pa.DictionaryArray | pa.ChunkedArray) -> Ints:
+    """Return a number for each tag, equal ones alike, whichever chunk they are in."""
+    chunks = tags.unify_dictionaries().chunks if isinstance(tags, pa.ChunkedArray) else [tags]
+    return np.concatenate([np.asarray(chunk.indices) for chunk in chunks]).astype(np.int64)

@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from test_golden import ROWS, make, usual
 
 DIVIDED = (
-    "bands", "bound", "cap_pairs", "cluster", "combine", "curriculum", "decontaminate", "diverse",
-    "draw_pairs", "exact_dedup", "jury", "lint", "merge_pairs", "near_dedup", "reused_answers",
-    "route_pairs", "row_score", "semantic_dedup", "soft_label", "split", "style_control",
-    "surprisal", "unique_id",
+    "bands", "bound", "cap_pairs", "cluster", "combine", "cover", "curriculum", "decontaminate",
+    "diverse", "draw_pairs", "exact_dedup", "jury", "lint", "merge_pairs", "near_dedup",
+    "reused_answers", "route_pairs", "row_score", "semantic_dedup", "soft_label", "split",
+    "style_control", "surprisal", "unique_id",
 )  # fmt: skip
 
 

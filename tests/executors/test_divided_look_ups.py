@@ -17,6 +17,7 @@ from curate.methods.vectors import unit
 from curate.pipeline import Pipeline
 from curate.schema import PROMPT
 from curate.stages import decontaminate
+from curate.stages.cover import Cover
 from curate.stages.decontaminate import Decontaminate
 from curate.store import VECTORS
 
@@ -83,6 +84,33 @@ def test_any_cut_of_any_vectors_finds_the_same_benchmarks(
         assert found == whole(stage, table)
     why = [text for text in found[0]["drop"].to_pylist() if text]
     assert not any("barn" in text for text in why)  # of equal ones the first
+
+
+@st.composite
+def tagged(draw):
+    """Rows with some of a few tags, null or twice some of them, and a number to rank by."""
+    tag = st.one_of(st.none(), st.sampled_from("abcdefghij"))
+    tags = st.one_of(st.none(), st.lists(tag, max_size=5))
+    rows = draw(st.lists(tags, min_size=1, max_size=40))
+    ids = draw(st.permutations([f"r{k}" for k in range(len(rows))]))
+    best = draw(
+        st.lists(st.sampled_from([None, 0, 1, 2.5]), min_size=len(rows), max_size=len(rows))
+    )
+    return pa.table(
+        {
+            "id": ids,
+            "tags": pa.array(rows, pa.list_(pa.string())),
+            "best": pa.array(best, pa.float64()),
+            "meta": [json.dumps({"best": value}) for value in best],
+        }
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(tagged(), st.sampled_from([1, 5, 0.5]), st.sampled_from([None, "best"]), CUTS)
+def test_any_cut_of_any_tags_keeps_the_same_rows(tmp_path_factory, table, keep, quality, cuts):
+    stage, folder = Cover(keep=keep, quality=quality), tmp_path_factory.mktemp("space")
+    assert in_spans(stage, table, at_most(cuts, table), folder) == whole(stage, table)
 
 
 PIPELINE = """
