@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import Ints, flat, lengths, owners
+from curate.arrays import flat, lengths, one_chunk, owners
 from curate.methods.tags import covering_rounds, once_each
 from curate.methods.vectors import best_of
 from curate.schema import DROP
@@ -58,8 +58,8 @@ class Cover(Reduced, name="cover"):
     def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
         """Return the reason for each row that is not taken."""
         rank, sizes = np.asarray(found["rank"]), np.asarray(found["sizes"])
-        row, tag = owners(sizes), _codes(found["tags"])
-        by_id = np.argsort(np.array(found["id"].to_pylist(), dtype=object), kind="stable")
+        row, tag = owners(sizes), np.asarray(one_chunk(found["tags"]).indices, dtype=np.int64)
+        by_id = np.argsort(np.array(one_chunk(found["id"]).to_pylist(), dtype=object), kind="stable")
         order = by_id[np.argsort(-rank[by_id], kind="stable")]
         turn = covering_rounds(order, row, tag, len(sizes))
         tagged = order[turn[order] >= 0]
@@ -76,10 +76,4 @@ class Cover(Reduced, name="cover"):
 
     def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
         """Return the reasons as texts."""
-        return {DROP: decided["why"].cast(pa.string())}
-
-
-def _codes(tags: pa.DictionaryArray | pa.ChunkedArray) -> Ints:
-    """Return a number for each tag, equal ones alike, whichever chunk they are in."""
-    chunks = tags.unify_dictionaries().chunks if isinstance(tags, pa.ChunkedArray) else [tags]
-    return np.concatenate([np.asarray(chunk.indices) for chunk in chunks]).astype(np.int64)
+        return {DROP: one_chunk(decided["why"]).cast(pa.string())}
