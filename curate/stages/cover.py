@@ -59,7 +59,8 @@ class Cover(Reduced, name="cover"):
         """Return the reason for each row that is not taken."""
         rank, sizes = np.asarray(found["rank"]), np.asarray(found["sizes"])
         row, tag = owners(sizes), np.asarray(one_chunk(found["tags"]).indices, dtype=np.int64)
-        by_id = np.argsort(np.array(one_chunk(found["id"]).to_pylist(), dtype=object), kind="stable")
+        ids = np.array(one_chunk(found["id"]).to_pylist(), dtype=object)
+        by_id = np.argsort(ids, kind="stable")
         order = by_id[np.argsort(-rank[by_id], kind="stable")]
         turn = covering_rounds(order, row, tag, len(sizes))
         tagged = order[turn[order] >= 0]
