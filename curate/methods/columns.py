@@ -16,6 +16,9 @@ from curate.arrays import Column
 from curate.errors import StageError, did_you_mean
 
 OWN = "meta."
+KINDS = (
+    pa.float64(), pa.bool_(), pa.string(), pa.list_(pa.float64()), pa.list_(pa.string())
+)  # fmt: skip
 
 
 def base_column(name: str) -> str:
@@ -36,9 +39,10 @@ def column_of(view: pa.Table, name: str, required: bool = False) -> Column:
     agree in that; else as the JSON text of each. What no row has is a column of null numbers, or,
     if it is `required`, a StageError that names keys that are there.
     """
-    if not name.startswith(OWN):
+    if not name.startswith(OWN) or name in view.column_names:
         return view[name]
-    return _typed(values_of(view, name, required))
+    values = values_of(view, name, required)
+    return typed(values, kinds_of(values))
 
 
 def values_of(view: pa.Table, name: str, required: bool = False) -> list[Any]:
@@ -73,19 +77,30 @@ def _inside(value: Any, path: str) -> Any:
     return _inside(value.get(head), rest) if rest else None
 
 
-def _typed(values: list[Any]) -> pa.Array:
+def kinds_of(values: Sequence[Any]) -> int:
+    """Return the kinds of column that can hold all of the values, a bit of `KINDS` for each.
+
+    Of several stretches of a column those that all of them have in common: their bits' `&`.
+    """
     known = [value for value in values if value is not None]
-    if all(_is_number(value) for value in known):
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    for kind, of in ((bool, pa.bool_()), (str, pa.string())):
-        if all(isinstance(value, kind) for value in known):
-            return pa.array(values, of)
-    if all(isinstance(value, list) for value in known):
-        inner = [item for value in known for item in value if item is not None]
-        if all(_is_number(item) for item in inner):
-            return pa.array(values, pa.list_(pa.float64()))
-        if all(isinstance(item, str) for item in inner):
-            return pa.array(values, pa.list_(pa.string()))
+    fits = [
+        all(map(_is_number, known)),
+        *(all(isinstance(v, k) for v in known) for k in (bool, str)),
+    ]
+    if lists := all(isinstance(value, list) for value in known):
+        known = [item for value in known for item in value if item is not None]
+    fits += [lists and all(map(_is_number, known))]
+    fits += [lists and all(isinstance(item, str) for item in known)]
+    return sum(1 << bit for bit, fit in enumerate(fits) if fit)
+
+
+def typed(values: Sequence[Any], kinds: int) -> pa.Array:
+    """Return the values as a column of the first of the kinds, else as the JSON text of each."""
+    for bit, kind in enumerate(KINDS):
+        if kinds >> bit & 1:
+            if kind == pa.float64():
+                values = [None if value is None else float(value) for value in values]
+            return pa.array(values, kind)
     texts = [None if v is None else v if isinstance(v, str) else _json(v) for v in values]
     return pa.array(texts, pa.string())
 

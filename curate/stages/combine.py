@@ -15,7 +15,6 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.arrays import Ints, lengths, lists, owners
-from curate.division import Division
 from curate.errors import StageError
 from curate.methods.cells import (
     Cells,
@@ -109,10 +108,6 @@ class Combine(Reduced, name="combine"):
         """See every shard only where the scale is the dataset's."""
         return "shard" if self.scale in ("none", "prompt") else "dataset"
 
-    def division(self) -> Division | None:
-        """In three moves; None where samples or aspects vote, whose number depends on all rows."""
-        return super().division() if self.committee == "judges" else None
-
     def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
         """Return what each judge says of each candidate, before it is scaled.
 
@@ -120,18 +115,17 @@ class Combine(Reduced, name="combine"):
         """
         counts = lengths(view["candidates"])
         judgments = of_view(view, self.judges, self.judge_models, self.exclude_own)
-        if self.torn == "tie":
-            judgments = torn_as_ties(judgments)
-        judgments = as_committee(judgments, self.committee)
+        whole = torn_as_ties(judgments) if self.torn == "tie" else judgments
+        voters = as_committee(whole, self.committee)
         rows = owners(counts)
-        cells = judge_cells(judgments, len(rows))
+        cells = judge_cells(voters, len(rows))
         if self.halve:
-            cells = halved(cells, judgments)
-        cells = self._transformed(cells, rows, len(judgments.judges))
+            cells = halved(cells, voters)
+        cells = self._transformed(cells, rows, len(voters.judges))
         seen = np.bincount(cells.candidate, minlength=len(rows))
         return {
             "seen": seen, "sizes": counts, "mean": cells.mean, "own": cells.own,
-            **kept_calls(judgments, cells.judge),
+            **kept_calls(judgments, voters, cells.judge),
         }  # fmt: skip
 
     def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:

@@ -16,30 +16,49 @@ from curate.methods.judgments import Judgments, kinds_of, of_one_kind
 from curate.stages.reduced import Values
 
 
-def kept_tables(judgments: Judgments, **tables: Floats) -> dict[str, Values]:
-    """Return tables (pairs, judges) with the judges' names and kinds, as `Reduced.reduced` may."""
+def kept_tables(judgments: Judgments | None, **tables: Floats) -> dict[str, Values]:
+    """Return tables (pairs, judges) with the judges' names and kinds, as `Reduced.reduced` may.
+
+    None: there are no judges.
+    """
+    judges = () if judgments is None else judgments.judges
     found: dict[str, Values] = {
-        "judges": pa.array(judgments.judges, pa.string()),
-        "kinds": kinds_of(judgments),
-        "judges of span": np.array([len(judgments.judges)]),
+        "judges": pa.array(judges, pa.string()),
+        "kinds": np.zeros(0, dtype=np.int64) if judgments is None else kinds_of(judgments),
+        "judges of span": np.array([len(judges)]),
     }
     for name, table in tables.items():
         found |= {name: table.ravel(), f"{name} of span": np.array([len(table)])}
     return found
 
 
-def kept_calls(judgments: Judgments, judge: Ints) -> dict[str, Values]:
-    """Return the judges of some calls (n, codes), with all judges' names and kinds."""
-    return {**kept_tables(judgments), "judge": judge, "judge of span": np.array([len(judge)])}
+def kept_calls(judgments: Judgments, voters: Judgments, judge: Ints) -> dict[str, Values]:
+    """Return who made some calls (n, codes of `voters`), with all judges' names and kinds.
+
+    `voters` are the judgments with the judges, or their samples or aspects, as those who vote.
+    """
+    used, code = np.unique(judge, return_inverse=True)
+    return {
+        **kept_tables(judgments),
+        "voters": pa.array([voters.judges[k] for k in used.tolist()], pa.string()),
+        "voters of span": np.array([len(used)]),
+        "judge": code,
+        "judge of span": np.array([len(judge)]),
+    }
 
 
 def calls_in(found: Mapping[str, Values]) -> tuple[tuple[str, ...], Ints]:
-    """Return the names of all judges, sorted, and those of all calls as codes into them (n)."""
-    judges, names = judges_in(found), one_chunk(found["judges"]).to_pylist()
-    widths, sizes = np.asarray(found["judges of span"]), np.asarray(found["judge of span"])
-    of = np.array([judges.index(name) for name in names], dtype=np.int64)
-    first = np.repeat(starts_of(widths), sizes)
-    return judges, of[first + np.asarray(found["judge"])]
+    """Return the names of all who made calls, sorted, and those of all calls as codes (n).
+
+    Raises StageError as `judges_in`.
+    """
+    judges_in(found)
+    names = one_chunk(found["voters"]).to_pylist()
+    voters = tuple(sorted(set(names)))
+    place = {name: k for k, name in enumerate(voters)}
+    of = np.array([place[name] for name in names], dtype=np.int64)
+    widths, sizes = np.asarray(found["voters of span"]), np.asarray(found["judge of span"])
+    return voters, of[np.repeat(starts_of(widths), sizes) + np.asarray(found["judge"])]
 
 
 def judges_in(found: Mapping[str, Values]) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from curate.arrays import Bools, Column, Ints
 from curate.division import Division, Piece, Space
-from curate.methods.columns import OWN
 from curate.methods.neighbours import Graph, exact_graph, graph_of
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
+from curate.stages.own_columns import with_own
 from curate.stages.reduced import Values
 
 VECTORS, POOLED = "vectors of all", "pooled of all"
@@ -76,8 +76,8 @@ class Pooled(Stage):
         return ()
 
     def division(self) -> Division | None:
-        """As the module's docstring says; None where a column of the source's own is read."""
-        return None if any(name.startswith(OWN) for name in self.named()) else InPool(self)
+        """As the module's docstring says."""
+        return with_own(InPool(self), self.named())
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the columns; see the class."""

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from curate.arrays import Ints
 from curate.division import Division, Piece, Space
-from curate.methods.columns import OWN
 from curate.stage import Context, Result, Stage
+from curate.stages.own_columns import with_own
 
 Values: TypeAlias = npt.NDArray[Any] | pa.Array | pa.ChunkedArray
 
@@ -51,12 +51,8 @@ class Reduced(Stage):
         return self.finished(view, self.decided(self.reduced(view, ctx), ctx))
 
     def division(self) -> Division | None:
-        """A span of rows is reduced, and finished, wherever it lies.
-
-        None where a column of the source's own ("meta.KEY") is read: of what type it is depends on
-        all rows.
-        """
-        return None if any(name.startswith(OWN) for name in self.named()) else InMoves(self)
+        """A span of rows is reduced, and finished, wherever it lies."""
+        return with_own(InMoves(self), self.named())
 
     def named(self) -> tuple[str, ...]:
         """Return the names by which the user's fields speak of columns."""
@@ -73,7 +69,7 @@ class InMoves(Division):
         """Reduce every span; then decide, and lay each span's part of it out."""
         yield space.reading("reduce")
         names = space.texts("reduced").chunk(0).to_pylist()
-        ctx = Context(seed=space.seed)
+        ctx = Context(seed=space.seed, vectors=space.vectors)
         decided = self.stage.decided({n: space.gathered(f"reduced {n}") for n in names}, ctx)
         space.save("decided", 0, pa.array(list(decided)))
         ends = np.cumsum([0, *(int(space.load("items", k)[0]) for k in range(space.spans))])
@@ -81,6 +77,7 @@ class InMoves(Division):
             for span in range(space.spans):
                 space.save(f"decided {name}", span, _cut(values, ends[span : span + 2]))
         space.keep_counts(ctx.counts)
+        space.keep_used(ctx.vectors_used)
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Keep what the span's rows come down to."""
