@@ -25,6 +25,7 @@ from curate.arrays import (
     text_of,
 )
 from curate.errors import ConfigError, StageError, did_you_mean
+from curate.methods.columns import own_keys
 from curate.methods.judgments import named, read_judgments, true
 from curate.methods.votes import pair_votes
 
@@ -97,8 +98,12 @@ def voters_of(table: pa.Table, names: Sequence[str]) -> list[str]:
 
     "people" stands for "people:7" and "people:8" (see `judgments.named`).
     """
-    known = judge_names(table)
-    return list(dict.fromkeys(v for name in names for v in named(known, [name]) or (name,)))
+    return voters_among(judge_names(table), names)
+
+
+def voters_among(judges: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return who is meant by `names` where these are the judges; see `voters_of`."""
+    return list(dict.fromkeys(v for name in names for v in named(judges, [name]) or (name,)))
 
 
 def votes(
@@ -111,26 +116,39 @@ def votes(
     """
     known = judge_names(table)
     fields = [name for name in names if name not in known]
-    stored = _meta_verdicts(table, fields, verdicts) if fields else {}
+    stored = field_votes(table, pairs, fields, verdicts)
     for name in fields:
-        if not stored[name][1].any():
-            options = [*known, *_fields_of(table)]
-            raise ConfigError(
-                f"{name!r} is no judge and no column of the data{did_you_mean(name, options)}"
-            )
+        if name not in stored:
+            raise no_voter(name, [*known, *fields_of(table)])
+    found = judge_votes(table, pairs, [name for name in names if name in known]) | stored
+    return {name: found[name] for name in names}
+
+
+def no_voter(name: str, options: Sequence[str]) -> ConfigError:
+    """Return the error for a name that is no judge and no field of `meta`, as these are."""
+    return ConfigError(
+        f"{name!r} is no judge and no column of the data{did_you_mean(name, options)}"
+    )
+
+
+def field_votes(
+    table: pa.Table, pairs: Comparisons, names: Sequence[str], verdicts: Mapping[str, float]
+) -> dict[str, Votes]:
+    """Return the votes of those fields of `meta` that some row has, as `votes` reads them."""
     counts = sizes(table["candidates"])
     base = starts_of(counts)[pairs.row]
-    found = judge_votes(table, pairs, [name for name in names if name in known])
-    for name in fields:
-        value, asked = stored[name]
-        forward = (pairs.a == base) & (pairs.b == base + 1)
-        backward = (pairs.b == base) & (pairs.a == base + 1)
-        none = np.full(len(pairs.row), np.nan)
-        a_first = np.where(forward, value[pairs.row], none)
-        b_first = np.where(backward, -value[pairs.row], none)
-        either = np.where(forward, a_first, b_first)
-        found[name] = Votes(either, a_first, b_first, none, asked[pairs.row] & (forward | backward))
-    return {name: found[name] for name in names}
+    forward = (pairs.a == base) & (pairs.b == base + 1)
+    backward = (pairs.b == base) & (pairs.a == base + 1)
+    none = np.full(len(pairs.row), np.nan)
+    found = {}
+    for name, (value, asked) in (_meta_verdicts(table, names, verdicts) if names else {}).items():
+        if asked.any():
+            a_first = np.where(forward, value[pairs.row], none)
+            b_first = np.where(backward, -value[pairs.row], none)
+            either = np.where(forward, a_first, b_first)
+            asked = asked[pairs.row] & (forward | backward)
+            found[name] = Votes(either, a_first, b_first, none, asked)
+    return found
 
 
 def judge_votes(table: pa.Table, pairs: Comparisons, names: Sequence[str]) -> dict[str, Votes]:
@@ -254,5 +272,6 @@ def _meta(table: pa.Table) -> list[dict[str, Any]]:
     return [orjson.loads(text) if text else {} for text in table["meta"].to_pylist()]
 
 
-def _fields_of(table: pa.Table) -> list[str]:
-    return sorted({name for row in _meta(table.slice(0, 100)) for name in row})
+def fields_of(table: pa.Table) -> list[str]:
+    """Return the fields that some row has in `meta`, sorted."""
+    return own_keys(table["meta"]) if "meta" in table.column_names else []

@@ -78,13 +78,14 @@ def folds_of(groups: npt.ArrayLike, folds: int, seed: int = 0) -> Ints:
     `groups` (n,) are texts. The groups are dealt out in the order of a seeded hash, so the folds
     hold about equally many groups and depend on no position.
     """
-    names, member = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
-    keys = [xxhash.xxh3_64_intdigest(str(name).encode(), seed) for name in names]
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(names)), np.array(keys, dtype=np.uint64)))] = np.arange(
-        len(names)
-    )
-    return np.asarray((rank % folds)[member], dtype=np.int64)
+    names = np.asarray(groups, dtype=object).tolist()
+    digest = {name: xxhash.xxh3_64_intdigest(str(name).encode(), seed) for name in set(names)}
+    return folds_by_hash(np.array([digest[name] for name in names], dtype=np.uint64), folds)
+
+
+def folds_by_hash(hashes: npt.NDArray[np.uint64], folds: int) -> Ints:
+    """Return the same from the hashes (n,) of the groups' texts, as `arrays.hashes` makes them."""
+    return np.asarray(np.unique(hashes, return_inverse=True)[1] % folds, dtype=np.int64)
 
 
 def cross_fitted(

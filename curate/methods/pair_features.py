@@ -35,16 +35,22 @@ def pair_features(table: pa.Table, pairs: Comparisons, voters: Mapping[str, Vote
 
     `table` has candidates and prompt, and the reference where there is one. No label is used.
     """
-    sided: dict[str, Floats] = {}
-    even: dict[str, Floats] = {"constant": np.ones(len(pairs.row))}
+    return features(*text_evidence(table, pairs), voters)
+
+
+def features(
+    sided: Mapping[str, Floats], even: Mapping[str, Floats], voters: Mapping[str, Votes]
+) -> Features:
+    """Return the evidence of the votes and that of the texts, from `text_evidence`."""
+    size = len(next(iter(sided.values())))
+    said: dict[str, Floats] = {}
+    unsaid: dict[str, Floats] = {"constant": np.ones(size)}
     for name, vote in voters.items():
-        sided |= _sided_votes(name, vote)
-        even |= _even_votes(name, vote)
-    even |= _conflicts(voters)
-    some_sided, some_even = _texts(table, pairs)
+        said |= _sided_votes(name, vote)
+        unsaid |= _even_votes(name, vote)
+    unsaid |= _conflicts(voters)
     return Features(
-        _columns((sided | some_sided).values(), len(pairs.row)),
-        _columns((even | some_even).values(), len(pairs.row)),
+        _columns((said | {**sided}).values(), size), _columns((unsaid | {**even}).values(), size)
     )
 
 
@@ -78,7 +84,10 @@ def _conflicts(voters: Mapping[str, Votes]) -> dict[str, Floats]:
     return {"judges in conflict": np.mean(clashes, axis=0)}
 
 
-def _texts(table: pa.Table, pairs: Comparisons) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def text_evidence(
+    table: pa.Table, pairs: Comparisons
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return what the texts of each comparison (n) say by themselves, sided and even."""
     texts = [text for c in chunks(table["candidates"]) for text in flat(c, "text").to_pylist()]
     words = [_WORD.findall((text or "").lower()) for text in texts]
     bags = [frozenset(found) for found in words]

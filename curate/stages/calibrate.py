@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import Floats, lists
-from curate.errors import ConfigError, StageError
+from curate.arrays import Bools, Floats, hashes, lists, one_chunk, text_of
+from curate.errors import StageError
 from curate.methods.evidence import (
     VERDICTS,
     Comparisons,
     Truth,
     Votes,
+    chunks,
     comparisons,
-    groups_of,
+    field_votes,
+    fields_of,
     judge_names,
+    no_voter,
+    sizes,
     truth_of,
-    voters_of,
-    votes,
+    voters_among,
 )
-from curate.methods.outcomes import RIDGE, Outcomes, cross_fitted, folds_of
-from curate.methods.pair_features import pair_features
-from curate.stage import Context, Result, Stage
+from curate.methods.judgments import named, read_judgments
+from curate.methods.outcomes import RIDGE, Outcomes, cross_fitted, folds_by_hash
+from curate.methods.pair_features import Features, features, pair_features, text_evidence
+from curate.methods.votes import pair_votes
+from curate.stage import Context, Result
+from curate.stages.judge_tables import judges_in, kept_tables, table_in
 from curate.stages.pair_edits import edited, flip, read_pairs, set_floats
+from curate.stages.reduced import Reduced, Values
+
+SAID = ("margin", "forward", "backward", "spread")
+"""What is kept of `votes.PairVotes`: the parts of `Votes`."""
 
 
 def label_probabilities(
@@ -43,15 +56,27 @@ def label_probabilities(
     held against the labels. NaN where no other prompt has a label.
     """
     found = pair_features(table, pairs, voters)
-    groups = groups_of(table, pairs)
+    return learnt(found, prompt_hashes(table, pairs, seed), label, folds, ridge)
+
+
+def learnt(
+    found: Features, prompts: npt.NDArray[np.uint64], label: Floats, folds: int, ridge: float
+) -> Outcomes:
+    """Return the same from the evidence and the hashes of the comparisons' prompts (n,)."""
     known = ~np.isnan(label)
     fold = np.zeros(len(label), dtype=np.int64)
-    prompts = len(set(groups[known].tolist()))
-    fold[known] = folds_of(groups[known], min(folds, max(prompts, 1)), seed)
+    different = len(np.unique(prompts[known]))
+    fold[known] = folds_by_hash(prompts[known], min(folds, max(different, 1)))
     return cross_fitted(found.sided, found.even, label, fold, ridge)
 
 
-class Calibrate(Stage, name="calibrate"):
+def prompt_hashes(table: pa.Table, pairs: Comparisons, seed: int = 0) -> npt.NDArray[np.uint64]:
+    """Return a hash of the prompt of each comparison (n,)."""
+    found = [hashes(text_of(chunk), seed) for chunk in chunks(table["prompt"])]
+    return np.asarray(np.concatenate(found)[pairs.row])
+
+
+class Calibrate(Reduced, name="calibrate"):
     """Fit to the pairs with human labels, and give every pair a calibrated `p_correct`.
 
     p_correct is the probability that people would call the chosen answer the better one (a tie
@@ -87,24 +112,78 @@ class Calibrate(Stage, name="calibrate"):
     ridge: float = Field(default=RIDGE, gt=0.0, allow_inf_nan=False)
     """How strongly weights are held near zero, in units of labelled pairs."""
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the pairs with p_correct. Raises StageError where labels are too few."""
-        if not len(view):
-            return {"pairs": view["pairs"]}
-        pairs = comparisons(view)
-        label, voters = self._votes(view, pairs)
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return each pair's votes and what its texts say, a hash of its prompt, and no texts.
+
+        Some 100 bytes a pair, and 32 more for each judge.
+        """
+        pairs, known = comparisons(view), judge_names(view)
+        names = known
+        if self.judges is not None:
+            names = list(named(known, (*self.labels, *self.judges)))
+        judgments, tables = None, dict.fromkeys(SAID, np.zeros((len(pairs.row), 0)))
+        counts = sizes(view["candidates"])
+        if names:
+            judgments = read_judgments(view["judgments"], counts, tuple(names))
+            said = pair_votes(judgments, pairs.a, pairs.b, int(counts.sum()))
+            tables = {name: getattr(said, name) for name in SAID}
+        sided, even = text_evidence(view, pairs)
+        return {
+            "prompt": prompt_hashes(view, pairs),
+            "rows": np.array([len(view)]),
+            "known": pa.array(known, pa.string()),
+            **kept_tables(judgments, **tables),
+            **self._fields(view, pairs, known),
+            "sided names": pa.array(list(sided), pa.string()),
+            "sided": np.stack([*sided.values()]),
+            "even names": pa.array(list(even), pa.string()),
+            "even": np.stack([*even.values()]),
+        }
+
+    def _fields(
+        self, view: pa.Table, pairs: Comparisons, known: Sequence[str]
+    ) -> dict[str, Values]:
+        """Return the verdicts in `meta` of each name that is no judge here."""
+        names = self._names()
+        fields = [name for name in names if not named(known, [name])]
+        found = field_votes(view, pairs, fields, VERDICTS)
+        none = np.full(len(pairs.row), np.nan)
+        return {
+            "there": np.array([[name in found] for name in names]),
+            "columns": pa.array(fields_of(view) if len(found) < len(fields) else [], pa.string()),
+            "a first": np.stack([found[n].a_first if n in found else none for n in names]),
+            "b first": np.stack([found[n].b_first if n in found else none for n in names]),
+        }
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys((*self.labels, *(self.judges or ()))))
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return how likely people prefer either answer of each pair.
+
+        Raises StageError where labels are too few.
+        """
+        prompts: npt.NDArray[np.uint64] = np.asarray(found["prompt"])
+        if not np.sum(found["rows"]):
+            return {"a": np.zeros(0), "b": np.zeros(0)}
+        label, voters = self._votes(found)
         labelled = int((~np.isnan(label)).sum())
         if labelled < self.min_labels:
             raise StageError(
                 f"calibrate: {labelled} of {len(label)} pairs have a label of "
                 f"{', '.join(self.labels)}, fewer than min_labels {self.min_labels}; label more"
             )
-        found = label_probabilities(view, pairs, voters, label, folds=self.folds, ridge=self.ridge)
+        sided, even = (_named_rows(found, name) for name in ("sided", "even"))
+        made = learnt(features(sided, even, voters), prompts, label, self.folds, self.ridge)
         ctx.counts["labelled_pairs"] += labelled
-        edits = read_pairs(view)
-        turned = np.asarray(found.b > found.a) & self.relabel
-        ctx.counts["relabelled_pairs"] += int(turned.sum())
-        p = np.where(turned, found.b, found.a)
+        ctx.counts["relabelled_pairs"] += int(self._turned(made.a, made.b).sum())
+        return {"a": made.a, "b": made.b}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the pairs with p_correct."""
+        a, b = (np.asarray(decided[name]) for name in ("a", "b"))
+        edits, turned = read_pairs(view), self._turned(a, b)
+        p = np.where(turned, b, a)
         values = flip(edits.values, turned)
         values = set_floats(values, "p_correct", p, np.ones(len(p), dtype=bool))
         if self.at_least is None:
@@ -113,15 +192,38 @@ class Calibrate(Stage, name="calibrate"):
         masks = [(np.isnan(p), "no p_correct"), (low, f"p_correct below {self.at_least}")]
         return edited(edits, values, masks)
 
-    def _votes(self, view: pa.Table, pairs: Comparisons) -> tuple[Floats, dict[str, Votes]]:
-        labels = voters_of(view, self.labels)
+    def _turned(self, a: Floats, b: Floats) -> Bools:
+        return np.asarray((b > a) & self.relabel)
+
+    def _votes(self, found: Mapping[str, Values]) -> tuple[Floats, dict[str, Votes]]:
+        """Return the labels (pairs), and the votes of each judge."""
+        known = sorted(set(one_chunk(found["known"]).to_pylist()))
+        labels = voters_among(known, self.labels)
         if self.judges is None:
-            judges = [name for name in judge_names(view) if name not in labels]
+            judges = [name for name in known if name not in labels]
         else:
-            judges = voters_of(view, self.judges)
-        try:
-            found = votes(view, pairs, (*labels, *judges), VERDICTS)
-        except ConfigError as error:
-            raise StageError(f"calibrate: {error}") from None
-        label = truth_of([found[name].value for name in labels], self.truth)
-        return label, {name: found[name] for name in judges}
+            judges = voters_among(known, self.judges)
+        names, there = self._names(), np.any(np.asarray(found["there"]), axis=1).tolist()
+        tables = [table_in(found, name) for name in SAID]
+        columns, none = judges_in(found), np.full(len(np.asarray(found["prompt"])), np.nan)
+        cast = {}
+        for name in dict.fromkeys((*labels, *judges)):
+            value, a, b, spread = none, none, none, none
+            if name in columns:
+                at = columns.index(name)
+                value, a, b, spread = (table[:, at] for table in tables)
+            elif name not in known:
+                at = names.index(name)
+                if not there[at]:
+                    options = sorted({*known, *one_chunk(found["columns"]).to_pylist()})
+                    raise StageError(f"calibrate: {no_voter(name, options)}")
+                a, b = (np.asarray(found[key])[at] for key in ("a first", "b first"))
+                value = np.where(np.isnan(a), b, a)
+            cast[name] = Votes(value, a, b, spread, asked=~np.isnan(value))
+        label = truth_of([cast[name].value for name in labels], self.truth)
+        return label, {name: cast[name] for name in judges}
+
+
+def _named_rows(found: Mapping[str, Values], name: str) -> dict[str, Floats]:
+    names = one_chunk(found[f"{name} names"]).to_pylist()
+    return dict(zip(names, np.asarray(found[name]), strict=False))  # a list of names for each span
