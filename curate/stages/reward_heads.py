@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import Floats, flat, hashes, lengths, owners, starts_of, text_of
+from curate.division import Division
 from curate.methods.heads import RIDGE, cross_fitted_rewards
 from curate.methods.judgments import true
-from curate.methods.outcomes import folds_of
+from curate.methods.outcomes import folds_by_hash
 from curate.stage import Context, Result, Stage
 from curate.stages.live import judged
 from curate.stages.pair_edits import Pairs, read_pairs
@@ -52,23 +55,29 @@ class RewardHeads(Stage, name="reward_heads"):
         """Need the candidates' vectors too."""
         return (*self.needs, self.vectors)
 
+    def division(self) -> Division:
+        """Each head's fit is a piece of its own; vectors never come together in memory."""
+        from curate.stages.reward_division import HeadsOfSpans
+
+        return HeadsOfSpans(self)
+
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the judgments. Raises StageError where the vectors are not the candidates'."""
         pairs = read_pairs(view)
-        features = self._features(view)
+        features = self.features(view)
         rows = owners(pairs.counts)
-        prompts = text_of(view["prompt"])
-        keys = hashes(prompts)
-        fold = folds_of(prompts.to_pylist(), self.folds)
+        keys = hashes(text_of(view["prompt"]))
+        fold = folds_by_hash(keys, self.folds)
         live = pairs.live
         rewards = cross_fitted_rewards(
             features, pairs.chosen[live], pairs.rejected[live], fold[rows], keys[rows],
             heads=self.heads, ridge=self.ridge,
         )  # fmt: skip
-        _count_agreement(ctx, pairs, rewards)
-        return {"judgments": self._judgments(pairs, rewards)}
+        count_agreement(ctx.counts, *agreement(pairs, rewards))
+        return {"judgments": self.judgments(pairs, rewards)}
 
-    def _features(self, view: pa.Table) -> Floats:
+    def features(self, view: pa.Table) -> Floats:
+        """Return the candidates' features (candidates, d), NaN for those that do not count."""
         counts = lengths(view["candidates"])
         vectors = aligned_vectors(view[self.vectors], counts, self.kind, self.vectors)
         width = vectors.type.list_size
@@ -82,7 +91,8 @@ class RewardHeads(Stage, name="reward_heads"):
         features[unusable] = np.nan
         return features
 
-    def _judgments(self, pairs: Pairs, rewards: Floats) -> pa.Array:
+    def judgments(self, pairs: Pairs, rewards: Floats) -> pa.Array:
+        """Return the rewards (candidates, heads) as judgments."""
         scored = np.isfinite(rewards)
         at, head = np.nonzero(scored)
         rows = owners(pairs.counts)
@@ -105,9 +115,16 @@ def _log_length(texts: pa.Array) -> Floats:
     return np.asarray(np.log1p(np.asarray(size, dtype=np.float64)))
 
 
-def _count_agreement(ctx: Context, pairs: Pairs, rewards: Floats) -> None:
+def agreement(pairs: Pairs, rewards: Floats) -> tuple[int, int]:
+    """Return how many live pairs the unseen heads agree with, and how many they rate."""
     live = pairs.live
     margin = (rewards[pairs.chosen] - rewards[pairs.rejected]).mean(axis=1)[live]
     known = margin[np.isfinite(margin)]
-    if len(known):
-        ctx.counts["label agreement of unseen heads, percent"] = round(100 * (known > 0).mean())
+    return int((known > 0).sum()), len(known)
+
+
+def count_agreement(counts: Counter[str], agreed: int, rated: int) -> None:
+    """Count the share of the rated pairs that the heads agree with."""
+    if rated:
+        share = round(100 * (agreed / rated))
+        counts["label agreement of unseen heads, percent"] = share
