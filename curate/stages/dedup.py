@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from curate.arrays import Floats, Ints, hashes, join_texts, mix
 from curate.component import Runtime
 from curate.division import Division
-from curate.methods.minhash import minhash_greedily
+from curate.methods.minhash import found_by_both, minhash_greedily
 from curate.methods.pieces import Hashes
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import WIDTH, number_equal, shingle_sets
@@ -38,6 +38,7 @@ from curate.stages.dedup_items import (
     system_marks,
     with_ranking,
 )
+from curate.stages.own_columns import with_own
 
 
 class ExactDedup(Stage, name="exact_dedup"):
@@ -80,7 +81,7 @@ class ExactDedup(Stage, name="exact_dedup"):
         """Texts become hashes wherever they lie, and those are compared in one place."""
         from curate.stages.dedup_division import ExactCopies
 
-        return ExactCopies(self.on, self.normalize, self.keep_by)
+        return with_own(ExactCopies(self.on, self.normalize, self.keep_by), [self.keep_by])
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each later copy; it names the one that stays."""
@@ -150,15 +151,13 @@ class NearDedup(Stage, name="near_dedup"):
         return (LISTED[self.on],) if self.on in LISTED else ()
 
     def division(self) -> Division | None:
-        """N-grams and their postings, or vectors, are searched in parts; minhashes are not."""
+        """N-grams and their postings, bands of minhashes, or vectors, are searched in parts."""
         from curate.stages.dedup_division import NearCopies
         from curate.stages.vector_division import NearVectors
 
         if self.on == "embedding":
-            return NearVectors(self)
-        if self.method != "exact":
-            return None
-        return NearCopies(self.on, self.threshold, self.ngram, self.keep_by)
+            return with_own(NearVectors(self), [self.keep_by])
+        return with_own(NearCopies(self), [self.keep_by])
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the reason for each near-copy: the one that stays, and the similarity to it."""
@@ -255,11 +254,8 @@ def near_text(
     if method == "minhash":
         set_twin, set_similarity = minhash_greedily(sets, threshold)
         if counts is not None:  # it takes a fraction of the time that minhash takes
-            exact = JaccardJoin(sets, threshold, spill).keep_greedily()[0] >= 0
-            counts["near-copies by the exact join"] = int(exact.sum())
-            counts["near-copies by the exact join that minhash finds"] = int(
-                (exact & (set_twin >= 0)).sum()
-            )
+            exact, _ = JaccardJoin(sets, threshold, spill).keep_greedily()
+            counts.update(found_by_both(exact, set_twin))
     else:
         set_twin, set_similarity = JaccardJoin(sets, threshold, spill).keep_greedily()
     return text_twins(set_of, order, set_twin, set_similarity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,9 @@ from curate.stages.dedup_items import (
     names_of,
 )
 from curate.stages.text_division import TextJoin
+
+if TYPE_CHECKING:
+    from curate.stages.dedup import NearDedup
 
 
 @dataclass(frozen=True)
@@ -66,39 +70,43 @@ class ExactCopies(Division):
 class NearCopies(Division):
     """`NearDedup.apply` over words in pieces."""
 
-    on: str
-    threshold: float
-    ngram: int
-    keep_by: str | None
+    stage: NearDedup
 
     @property
     def join(self) -> TextJoin:
         """The join of the items' texts."""
-        return TextJoin("texts", self.threshold, self.ngram)
+        return TextJoin("texts", self.stage.threshold, self.stage.ngram)
 
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
         """Make the shingles of every span, then compare until all is decided."""
         yield space.reading("shingles")
         size = sum(len(chunk) for chunk in space.texts("names").chunks)
-        twin, close = yield from self.join.near_copies(space, _order(space, self.keep_by, size))
+        order, counts = _order(space, self.stage.keep_by, size), dict[str, int]()
+        if self.stage.method == "minhash":
+            twin, close, counts = yield from self.join.by_minhash(space, order)
+        else:
+            twin, close = yield from self.join.near_copies(space, order)
         space.save("twin", 0, twin)
         space.save("similarity", 0, close)
+        space.keep_counts(counts)
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Do a piece of the step that it names."""
         if view is None:
             self.join.work(piece, space)
             return
-        items = _keep_items(view, self.on, self.keep_by, space, piece.number)
-        salt = salt_of(view, self.on, items)
-        self.join.keep(item_texts(view, self.on), salt, space, piece.number)
+        items = _keep_items(view, self.stage.on, self.stage.keep_by, space, piece.number)
+        salt = salt_of(view, self.stage.on, items)
+        self.join.keep(item_texts(view, self.stage.on), salt, space, piece.number)
 
     def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the reason for each near-copy in the span."""
+        """Return the reason for each near-copy in the span; with span 0 the counts."""
+        if not span:
+            counts.update(space.counts())
         which, names, at = _found(space, span)
         close = space.load("similarity")[at]
         why = join_texts("near duplicate of ", names, percent(close))
-        return drop_items(view, self.on, items_of(view, self.on), which, why)
+        return drop_items(view, self.stage.on, items_of(view, self.stage.on), which, why)
 
 
 def _keep_items(view: pa.Table, on: str, keep_by: str | None, space: Space, span: int) -> Items:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curate.arrays import Floats, Ints
 from curate.division import Piece, Space
+from curate.methods.minhash import band_groups, band_keys, found_by_both
 from curate.methods.pieces import Hashes, Pile, in_threads, slices
 from curate.methods.postings import (
     BATCH_TOKENS,
@@ -83,6 +84,20 @@ class TextJoin:
         order = np.arange(len(set_of)) if order is None else order
         return text_twins(set_of, order, set_twin, similarity)
 
+    def by_minhash(
+        self, space: Space, order: Ints
+    ) -> Generator[Sequence[Piece], None, tuple[Ints, Floats, dict[str, int]]]:
+        """Yield the steps; return the same as minhash finds it, and how much of all that is."""
+        space = self._own(space)
+        set_of, counts, parts = yield from self._grouped(space, order)
+        exact, _ = yield from self._rounds(space, len(counts), parts)
+        yield [self._piece("sign", number) for number in range(space.spans)]
+        parts = 1 << _part_bits(space)
+        yield [self._piece("band", part) for part in range(parts)]
+        found, similarity = yield from self._rounds(_banded(space), len(counts), parts, "look-up")
+        counted = found_by_both(exact, found)
+        return *text_twins(set_of, order, found, similarity), counted
+
     def chains(self, space: Space) -> Generator[Sequence[Piece], None, Ints]:
         """Yield the steps; return each text's group (n), linked by chains of similar texts.
 
@@ -104,8 +119,7 @@ class TextJoin:
         name, _, step = piece.step.rpartition(" ")
         if name != self.name:
             return False
-        work = {"post": _post, "group": _group, "compare": _compare, "link": _link}[step]
-        work(self._own(space), piece.number, self.threshold)
+        WORK[step](self._own(space), piece.number, self.threshold)
         return True
 
     def _grouped(
@@ -127,7 +141,7 @@ class TextJoin:
         return set_of, sets.counts, parts
 
     def _rounds(
-        self, space: Space, size: int, parts: int
+        self, space: Space, size: int, parts: int, step: str = "compare"
     ) -> Generator[Sequence[Piece], None, tuple[Ints, Floats]]:
         """Yield the rounds of comparisons; return the twin and similarity of each of `size` sets.
 
@@ -141,7 +155,7 @@ class TextJoin:
         left = [part for part in range(parts) if len(space.load("entries", part))]
         while left:
             space.save("state", turn, state)
-            yield [self._piece("compare", number) for number in left]
+            yield [self._piece(step, number) for number in left]
             now = join_pairs([Pairs(*_load(space, PAIRS, number)) for number in left])
             found.append(now)
             waiting = np.concatenate([space.load("waiting", number) for number in left])
@@ -181,23 +195,67 @@ def _group(space: Space, part: int, threshold: float) -> None:
     ]
     sets = _sets(space)
     groups = groups_of([np.concatenate(stretches)], _layout(space, sets.counts, threshold))
-    _save(space, GROUPS, part, groups)
-    begun = JaccardJoin(sets, threshold, groups=groups).begin()
-    _save(space, ("entries", "done"), part, begun[:2])
+    _save_groups(space, part, JaccardJoin(sets, threshold, groups=groups))
+
+
+def _save_groups(space: Space, part: int, join: JaccardJoin) -> None:
+    _save(space, GROUPS, part, join.groups)
+    _save(space, ("entries", "done"), part, join.begin()[:2])
 
 
 def _compare(space: Space, number: int, threshold: float) -> None:
     """Do one part's share of one turn; see `TextJoin._rounds`."""
     sets = _sets(space)
-    parts = 1 << _layout(space, sets.counts, threshold).part_bits
-    turn, part = divmod(number, parts)
+    bits = _layout(space, sets.counts, threshold).part_bits
+    _advance(space, sets, number, bits, threshold)
+
+
+def _look_up(space: Space, number: int, threshold: float) -> None:
+    """Do the same among the sets that share a band."""
+    _advance(_banded(space), _sets(space), number, _part_bits(space), threshold)
+
+
+def _advance(space: Space, sets: ShingleSets, number: int, bits: int, threshold: float) -> None:
+    turn, part = divmod(number, 1 << bits)
     join = JaccardJoin(sets, threshold, groups=Groups(*_load(space, GROUPS, part)))
     entries, done = _load(space, ("entries", "done"), number)
     before = Progress(entries, done, 1 << turn)
     pairs, after, waiting = join.advance(space.load("state", turn), before)
     _save(space, PAIRS, number, pairs)
     space.save("waiting", number, np.unique(waiting))
-    _save(space, ("entries", "done"), number + parts, after[:2])
+    _save(space, ("entries", "done"), number + (1 << bits), after[:2])
+
+
+def _sign(space: Space, number: int, threshold: float) -> None:
+    """Keep the bands of one stretch of the sets, part by part, and where each part ends."""
+    sets, bits = _sets(space), _part_bits(space)
+    start, stop = (len(sets.counts) * k // space.spans for k in (number, number + 1))
+    keys = band_keys(sets, slice(start, stop), threshold)
+    key, of = keys.ravel(), np.tile(np.arange(start, stop), len(keys))
+    part = (key >> np.uint64(63 - bits) >> np.uint64(1)).astype(np.int64)
+    order = np.argsort(part, kind="stable")
+    ends = np.cumsum([0, *np.bincount(part, minlength=1 << bits)])
+    _save(space, ("band key", "band set", "band ends"), number, (key[order], of[order], ends))
+
+
+def _band(space: Space, part: int, threshold: float) -> None:
+    """Keep the groups of sets that share a band of the part, none of them compared yet."""
+    key, of = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+    for number in range(space.spans):
+        at = slice(*space.load("band ends", number)[part : part + 2])
+        key.append(space.load("band key", number)[at])
+        of.append(space.load("band set", number)[at])
+    groups = band_groups(np.concatenate(key), np.concatenate(of))
+    _save_groups(_banded(space), part, JaccardJoin(_sets(space), threshold, groups=groups))
+
+
+def _banded(space: Space) -> Space:
+    """Return where the groups by bands are kept, and what is found in them."""
+    return replace(space, prefix=f"{space.prefix}bands ")
+
+
+def _part_bits(space: Space) -> int:
+    return min(PART_BITS, (space.spans - 1).bit_length())
 
 
 def _link(space: Space, part: int, threshold: float) -> None:
@@ -209,7 +267,13 @@ def _link(space: Space, part: int, threshold: float) -> None:
 
 
 def _layout(space: Space, counts: Ints, threshold: float) -> Layout:
-    return layout_of(counts, threshold, min(PART_BITS, (space.spans - 1).bit_length()))
+    return layout_of(counts, threshold, _part_bits(space))
+
+
+WORK = {
+    "post": _post, "group": _group, "compare": _compare, "link": _link,
+    "sign": _sign, "band": _band, "look-up": _look_up,
+}  # fmt: skip
 
 
 def _sets(space: Space) -> ShingleSets:

@@ -13,7 +13,7 @@ class SlowDedup(NearDedup):
     folder: Runtime[str]
 
     def division(self):
-        made = SlowCopies(self.on, self.threshold, self.ngram, self.keep_by)
+        made = SlowCopies(self)
         object.__setattr__(made, "folder", Path(self.folder))
         return made
 

@@ -1,7 +1,11 @@
 """Stages that decide over all rows by a few numbers of each: the same in pieces as in one."""
 
+import json
+
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_divided import in_spans, usual, whole
 
 from curate.errors import StageError
@@ -27,7 +31,32 @@ OVER_ALL = (
     ("combine", {"scale": "centre", "halve": True, "weights": {"k": 2.0}}),
     ("combine", {"scale": "deviation", "veto": ["j"], "pool": "mean_std"}),
     ("combine", {"scale": "variance", "judges": ["j", "k"], "required": ["k"]}),
+    ("combine", {"scale": "dataset", "committee": "samples", "torn": "tie", "halve": True}),
+    ("combine", {"scale": "centre", "committee": "aspects", "pool": "loudest"}),
     ("bands", {"judges": ["duel", "j"], "wrong": 0.5}),
+    ("calibrate", {"labels": ["duel"], "min_labels": 1}),
+    ("calibrate", {"labels": ["label"], "min_labels": 1, "at_least": 0.4}),
+    (
+        "calibrate",
+        {
+            "labels": ["j"],
+            "judges": ["k", "label"],
+            "truth": "mean",
+            "min_labels": 1,
+            "relabel": True,
+            "ridge": 0.5,
+        },
+    ),
+    ("reward_heads", {"heads": 3, "folds": 3}),
+    ("reward_heads", {"heads": 2, "length": False, "ridge": 1}),
+    ("near_dedup", {"method": "minhash", "threshold": 0.5}),
+    ("near_dedup", {"method": "minhash", "threshold": 0.6, "on": "pair", "keep_by": "margin"}),
+    ("near_dedup", {"threshold": 0.5, "keep_by": "meta.late"}),
+    ("exact_dedup", {"keep_by": "meta.scores"}),
+    ("bound", {"column": "meta.label", "lowest": 7}),
+    ("bound", {"column": "meta.scores", "of_list": "mean", "mean_by": "meta.mixed", "at_least": 1}),
+    ("row_score", {"of": ["meta.late", "meta.scores"], "standardise": True, "how": "sum"}),
+    ("diverse", {"keep": 6, "quality": "meta.scores", "group": "meta.mixed", "method": "mmr"}),
     ("jury", {}),
     ("jury", {"label": True, "min_judges": 2}),
     ("lint", {"drop": ["refusal"]}),
@@ -47,6 +76,19 @@ def test_what_is_decided_over_all_rows_is_the_same_in_pieces(kind, fields, cuts,
     assert in_spans(stage, table, cuts, tmp_path) == whole(stage, table)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(OVER_ALL),
+    st.permutations(range(20)),
+    st.lists(st.integers(0, 20), max_size=6),
+)
+def test_any_cut_of_any_order_gives_the_same(tmp_path_factory, named, order, cuts):
+    stage = stage_registry.get(named[0]).model_validate(named[1])
+    table = again(usual()).take(pa.array(order))
+    folder = tmp_path_factory.mktemp("space")
+    assert in_spans(stage, table, cuts, folder) == whole(stage, table)
+
+
 def again(table):
     """The rows, and after them the first eight with other ids, turned pairs and other numbers."""
     more = table.slice(0, 8)
@@ -59,7 +101,19 @@ def again(table):
         ("id", [f"s{k}" for k in range(len(more))]), ("pairs", pa.array(pairs, PAIRS)),
     ):  # fmt: skip
         more = more.set_column(more.column_names.index(name), name, pa.array(values))
-    return pa.concat_tables([table, more])
+    table = pa.concat_tables([table, more])
+    meta = [own(k, text) for k, text in enumerate(table["meta"].to_pylist())]
+    return table.set_column(table.column_names.index("meta"), "meta", pa.array(meta))
+
+
+def own(row, text):
+    """More of the source's own: what some spans lack, or have otherwise than others."""
+    more = {"scores": [row % 5, None, 2.5] if row % 4 else []}
+    if row > 7:
+        more["late"] = row % 3
+    if row % 5:
+        more["mixed"] = row % 2 if row < 6 else f"kind {row % 2}"
+    return json.dumps({**json.loads(text), **more})
 
 
 def test_judges_that_only_some_spans_have(tmp_path):

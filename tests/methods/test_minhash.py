@@ -4,7 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.methods.minhash import bands_for, lsh_knee, lsh_probability, minhash_greedily
+from curate.methods.minhash import (
+    PERMUTATIONS,
+    bands_for,
+    lsh_knee,
+    lsh_probability,
+    minhash_greedily,
+)
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import shingle_sets
 from curate.schema import PROMPT
@@ -75,3 +81,28 @@ def test_it_finds_most_of_what_the_exact_join_finds_and_nothing_else():
     assert (similarity[twin >= 0] >= 0.7).all()
     again, _ = minhash_greedily(sets, 0.7)
     assert (again == twin).all()
+
+
+@needs_datasketch
+def test_it_finds_what_datasketch_own_index_of_kept_sets_finds():
+    from datasketch import MinHash, MinHashLSH
+
+    _, sets = shingle_sets([pa.array(copies(), pa.large_string())])
+    index = MinHashLSH(num_perm=PERMUTATIONS, params=bands_for(0.7))
+    expected = []
+    for place, (begin, count) in enumerate(zip(sets.begin, sets.counts, strict=True)):
+        own = sets.tokens[begin : begin + count]
+        signature = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int)
+        signature.update_batch((own & np.uint64(0xFFFFFFFF)).tolist())
+        best, found = -1, 0.0
+        for other in sorted(index.query(signature)):
+            theirs = sets.tokens[sets.begin[other] : sets.begin[other] + sets.counts[other]]
+            both = len(np.intersect1d(own, theirs))
+            jaccard = both / (len(own) + len(theirs) - both)
+            if jaccard >= 0.7 and jaccard > found:
+                best, found = other, jaccard
+        if best < 0:
+            index.insert(place, signature)
+        expected.append(best)
+    assert max(expected) >= 0
+    assert minhash_greedily(sets, 0.7)[0].tolist() == expected
