@@ -1,4 +1,4 @@
-"""Actors of a Ray cluster that hold engines, and a box in which workers leave words for the driver.
+"""Actors of a Ray cluster that hold engines.
 
 Ray Data's actors end with each stage, and an engine would be loaded anew for the next one. These
 stay while stages follow that use the same engines, and while there is room beside them. One that is
@@ -8,109 +8,18 @@ lost is replaced; its tasks are run again by whoever handed them out.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-import xxhash
-
-from curate.errors import CurateError, StageError
+from curate.errors import StageError
 from curate.executors.contract import Job
+from curate.executors.mail import Mail, say
 from curate.executors.remote import Worker
 from curate.meter import Sums, from_json, given_up, to_json, total
 
 SAY_EVERY = 30.0  # seconds between two words about waiting
-
-
-class _Box:
-    """Holds what workers say until the driver takes it."""
-
-    def __init__(self) -> None:
-        self._said: list[bytes] = []
-        self._begun: Counter[bytes] = Counter()
-
-    def put(self, word: bytes) -> None:
-        self._said.append(word)
-
-    def begin(self, task: bytes, who: str) -> None:
-        """Note that a task is begun, and where that is not the first time, say so."""
-        self._begun[task] += 1
-        if (attempt := self._begun[task] - 1) > 0:
-            why = f"Ray runs a task again, now in {who}: its process or node was lost"
-            self.put(orjson.dumps({"attempt": attempt, "why": why}))
-
-    def take(self) -> list[bytes]:
-        said, self._said = self._said, []
-        return said
-
-
-class Mail:
-    """The driver's end of the box: an actor on the driver's own node, which reserves nothing."""
-
-    def __init__(self, ray: Any) -> None:
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
-        self._ray = ray
-        self.box = ray.remote(num_cpus=0, scheduling_strategy=here)(_Box).remote()
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return what was said since the last time; nothing where the box cannot be asked."""
-        with contextlib.suppress(self._ray.exceptions.RayError):
-            return [orjson.loads(word) for word in self._ray.get(self.box.take.remote())]
-        return []
-
-    def hear(self, job: Job) -> None:
-        """Tell what workers said: trouble of an engine, or that a task is begun once more."""
-        for word in self.read():
-            event = "trouble" if "engine" in word else "retry"
-            with contextlib.suppress(CurateError):  # words that cannot be written stop no answers
-                job.tell(event, stage=job.stage.kind, **word)
-
-    @contextmanager
-    def hearing(self, job: Job) -> Iterator[None]:
-        """Tell it about once a second, and at the end."""
-        over = threading.Event()
-
-        def listen() -> None:
-            while not over.wait(1.0):
-                self.hear(job)
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            self.hear(job)
-
-
-def say(box: Any, **word: Any) -> None:
-    """Leave a word for the driver; a box that is gone stops no work."""
-    import ray
-
-    with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(box.put.remote(orjson.dumps(word)))  # it is there before the task's answer is
-
-
-def begun(box: Any, stage: str, task: bytes) -> None:
-    """Tell the driver that a task is begun: Ray Data does not say when it runs one again.
-
-    `stage` is another text each time that a stage is run.
-    """
-    import ray
-
-    with contextlib.suppress(ray.exceptions.RayError):
-        who = f"process {os.getpid()} on {socket.gethostname()}"
-        ray.get(box.begin.remote(xxhash.xxh3_128_digest(stage.encode() + task), who))
 
 
 class Patience:

@@ -25,8 +25,9 @@ from pydantic import Field, PrivateAttr
 from curate.component import Runtime
 from curate.errors import ConfigError, MissingExtra, StageError
 from curate.executors.contract import Executor, Job
-from curate.executors.hosts import Hosts, Mail, Patience, Slot, begun
+from curate.executors.hosts import Hosts, Patience, Slot
 from curate.executors.local import Progress, in_flight
+from curate.executors.mail import Mail, Reporter, begun
 from curate.executors.remote import Worker, answer_here, records, request
 from curate.store import Record, digest
 from curate.work import Task
@@ -86,8 +87,15 @@ class Ray(Executor, name="ray"):
         self._await_place(ray, job, {"CPU": self.num_cpus})
         left = set(range(len(tasks)))
         first: Exception | None = None
+        mail = self._mailbox()
+        progress = Progress(job, mail.so_far)
+
+        def say() -> None:
+            if running := [tasks[number] for number in mail.in_flight() if number in left]:
+                progress(running)
+
         try:
-            with self._mailbox().hearing(job):
+            with mail.hearing(job, say):
                 for answer in self._answers(self._scheduled(ray, items)):
                     left.discard(answer["number"])
                     try:
@@ -278,10 +286,12 @@ class _Batch:
 
     def __init__(self, box: Any, stage: str) -> None:
         self._worker, self._box, self._stage = Worker(), box, stage
+        self._reporter = Reporter(box, self._worker)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         return {"answer": [self._answer(bytes(task)) for task in batch["task"]]}
 
     def _answer(self, task: bytes) -> bytes:
         begun(self._box, self._stage, task)
-        return self._worker.answer(task)
+        with self._reporter.at(orjson.loads(task)["number"]):
+            return self._worker.answer(task)

@@ -228,6 +228,33 @@ def test_engines_stay_for_the_next_stage_and_are_heard(pipeline, tmp_path, monke
     assert 0 <= far[-1]["ended"] <= 60
 
 
+ENCODING = """
+name: t
+source: {jsonl: {path: PATH, shard_rows: 30}}
+stages:
+  - encoding_stage:Encoding
+export: null
+"""
+
+
+def test_texts_that_are_encoded_are_told_of(pipeline, tmp_path, monkeypatch):
+    """Of a stage without engines, whose actors are Ray Data's own."""
+    here = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", here)
+    text = ENCODING.replace("PATH", str(pipeline.source.path))
+    heard = []
+    with contextlib.closing(Ray(workers=1)) as executor:
+        run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
+    told = [event for event in heard if event["event"] == "progress"]
+    assert {(e["stage"], e["unit"], e["rows"]) for e in told} == {
+        ("encoding_stage:Encoding", "texts", 30)
+    }
+    ended = [e["ended"] for e in told]
+    assert ended == sorted(ended)
+    assert sum(0 < e["ended"] < e["asked"] for e in told) > 1
+
+
 def test_engines_make_room_for_a_stage_that_finds_none(pipeline, expected, tmp_path):
     """The actors that stay hold every core of the cluster; `combine` needs one."""
     ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
