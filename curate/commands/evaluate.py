@@ -86,7 +86,7 @@ def lint(data: Data, mapping: Map = [], split: Split = "", json: Json = False) -
     if json:
         typer.echo(orjson.dumps(report).decode())
     else:
-        typer.echo(f"{report['rows']} rows")
+        typer.echo(f"{report['rows']} rows, of which were read: {', '.join(report['columns'])}")
         for name, count in report["findings"].items():
             kind = "error" if name in ERRORS else "warning"
             typer.echo(f"{kind:<8} {name:<20} {count:>9}  {FINDINGS[name]}")

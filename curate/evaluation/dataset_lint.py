@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from curate.arrays import Bools, Ints, join_texts
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.evaluation.datasets import open_set, raw_tables, splits
-from curate.evaluation.shapes import shape_of, views
+from curate.evaluation.shapes import Shape, shape_of, views
 from curate.evaluation.transcripts import read_answers, read_prompt, split_transcript
 from curate.methods.evidence import VERDICTS
 from curate.methods.judgments import true
@@ -26,10 +26,11 @@ MEANINGS = ("prompt", "input", *SIDES, "chosen_model", "rejected_model", "label"
 
 
 def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dict[str, Any]:
-    """Return {"rows": n, "findings": {name: rows affected}} of a set; only what was found.
+    """Return {"rows": n, "columns": [...], "findings": {name: rows affected}} of a set.
 
-    Without a mapping, every form that `curate export` writes is told by its columns
-    (`shapes.SHAPES`): lists of answers, answers alone, and prompts alone too.
+    `columns` are those that were read, and of the findings there is only what was found. Without
+    a mapping, every form that `curate export` writes is told by its columns (`shapes.SHAPES`):
+    lists of answers, answers alone, and prompts alone too.
 
     `mapping` holds `meaning=column` for MEANINGS, each by default the column of its own name.
     With `label`, `chosen` and `rejected` are the first and the second answer, and the label says
@@ -40,7 +41,8 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
     rows = unlabelled = 0
     batches: list[Facts] = []
     owner: list[Ints] = []
-    for size, looked_at in _batches(path, mapping, split):
+    shape, columns = _told(path, mapping, split)
+    for size, looked_at in _batches(path, mapping, split, shape):
         for texts, row in looked_at:
             batches.append(facts(texts))
             owner.append(rows + row)
@@ -51,17 +53,25 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
     of = np.concatenate(owner)
     masks = findings(batches)
     counts = {name: len(np.unique(of[mask])) for name, mask in masks.items() if mask.any()}
-    return {"rows": rows, "findings": counts} | ({"unlabelled": unlabelled} if unlabelled else {})
+    found = {"rows": rows, "columns": columns, "findings": counts}
+    return found | ({"unlabelled": unlabelled} if unlabelled else {})
+
+
+def _told(path: str, mapping: Sequence[str], split: str) -> tuple[Shape | None, list[str]]:
+    """Return the form that the set's columns tell, None for plain pairs, and what is read of it."""
+    first = next(chain.from_iterable(raw_tables(s, SIDES) for s in _sources(path, split)), None)
+    shape = shape_of(first[1].schema) if first and not mapping else None
+    if shape is not None:
+        return shape, list(shape.columns)
+    names, there = _names(mapping), first[1].column_names if first else []
+    given = {*names, *SIDES, *({"prompt", "chosen_model", "rejected_model"} & {*there})}
+    return None, [names.get(name, name) for name in MEANINGS if name in given]
 
 
 def _batches(
-    path: str, mapping: Sequence[str], split: str
+    path: str, mapping: Sequence[str], split: str, shape: Shape | None
 ) -> Iterator[tuple[int, Iterable[tuple[PairTexts, Ints]]]]:
     """Yield (rows read, texts to look at with the row of each among them), some at a time."""
-    shape = None
-    if not mapping:
-        first = next(chain.from_iterable(raw_tables(s, SIDES) for s in _sources(path, split)), None)
-        shape = shape_of(first[1].schema) if first else None
     if shape is None:
         for size, texts in pairs_of_set(path, mapping, split):
             yield size, [(texts, np.arange(len(texts.prompt)))]

@@ -42,12 +42,13 @@ class Shape(NamedTuple):
         return tuple(name for name in given if name)
 
 
-ASKED = ("system", "history", "instruction", "input")
+ASKED = (("system", "history", "instruction", "input"), ("instruction", "input"), ("instruction",))
+"""What Alpaca's kind of set asks by, the fullest first."""
 SHAPES: Sequence[Shape] = (
     Shape(("prompt_chosen",), "completion", "answer", other="prompt_rejected"),
     Shape(("prompt",), "samples", "samples", ("rejected",)),
     Shape(("prompt",), "chosen_response", "pair", ("rejected_response",)),
-    Shape(ASKED, "chosen", "pair", ("rejected",)),
+    *(Shape(asked, "chosen", "pair", ("rejected",)) for asked in ASKED),
     Shape(("messages",), "chosen", "pair", ("rejected",)),
     Shape(("conversations",), "chosen", "pair", ("rejected",)),
     Shape(("input",), "chosen", "pair", ("rejected",)),
@@ -56,13 +57,14 @@ SHAPES: Sequence[Shape] = (
     Shape(("context",), "completions", "ranked"),
     Shape(("prompt",), "completions", "steps", ("labels",)),
     Shape(("prompt",), "completion", "answer"),
-    Shape(ASKED, "output", "answer"),
+    Shape(("prompt",), "response", "answer"),
+    *(Shape(asked, "output", "answer") for asked in ASKED),
     Shape((), "messages", "whole"),
     Shape((), "conversations", "whole"),
     Shape((), "text", "answer"),
     Shape(("prompt",)),
 )
-"""Every form but prompt, chosen and rejected; the first whose columns are all there is meant."""
+"""Forms other than prompt, chosen and rejected; the first whose columns are all there is meant."""
 
 
 def shape_of(schema: pa.Schema) -> Shape | None:

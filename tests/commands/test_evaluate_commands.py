@@ -125,15 +125,17 @@ def test_lint_prints_findings_and_its_exit_code_says_whether_they_are_errors(
     found = curate("lint", data, *mapping, "--json")
     assert (found.returncode, json.loads(found.stdout)) == (
         0,
-        {"rows": 60, "findings": {"length_skew": 56}},
+        {"rows": 60, "columns": ["q", "one", "two"], "findings": {"length_skew": 56}},
     )
     same = tmp_path / "same.jsonl"
     same.write_text(json.dumps({"prompt": "a?", "chosen": "Yes.", "rejected": "Yes."}) + "\n")
     found = curate("lint", same)
     assert found.returncode == 1
+    assert found.stdout.startswith("1 rows, of which were read: prompt, chosen, rejected\nerror ")
     assert "identical_pair" in found.stdout
     assert json.loads(curate("lint", same, "--json").stdout) == {
         "rows": 1,
+        "columns": ["prompt", "chosen", "rejected"],
         "findings": {"identical_pair": 1},
     }
     missing = curate("lint", tmp_path / "none.parquet")

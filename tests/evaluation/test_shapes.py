@@ -160,6 +160,27 @@ def test_answers_and_prompts_alone_are_compared_with_each_other(tmp_path):
     assert lint_dataset(str(path))["findings"] == {"empty_prompt": 1, "duplicate_pair": 1}
 
 
+@pytest.mark.parametrize("others", [{}, {"input": ""}, {"system": "", "history": [], "input": ""}])
+@pytest.mark.parametrize("sides", [("chosen", "rejected"), ("output",)])
+def test_an_instruction_is_what_is_asked_however_much_stands_beside_it(tmp_path, others, sides):
+    path = tmp_path / "x.jsonl"
+    rows = [{"instruction": f"{i}?", **others} | {s: f"{s} {i}." for s in sides} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = lint_dataset(str(path))
+    assert report["findings"] == {}  # an empty input is no empty prompt
+    assert {*report["columns"]} == {"instruction", *others, *sides}
+
+
+def test_answers_called_response_are_read(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"prompt": "a?", "response": f"It is {i}."} for i in range(3)]
+    rows += [{"prompt": "b?", "response": " "}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert lint_dataset(str(path)) == {
+        "rows": 4, "columns": ["prompt", "response"], "findings": {"empty_response": 1},
+    }  # fmt: skip
+
+
 def test_what_a_form_must_hold_is_said(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"prompt": "a?", "answers": ["b", "c"]}) + "\n")
