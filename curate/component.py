@@ -145,6 +145,11 @@ class Registry(Generic[ComponentT]):
                 return self._classes[name]
         raise ConfigError(f"unknown {self.what} {name!r}{did_you_mean(name, self.names())}")
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether `name` is that of a component which comes with the package."""
+        self._import_built_in(name)
+        return name in self._classes and _comes_with_us(self._classes[name])
+
     def publishes(self, cls: type[Component]) -> bool:
         """Whether a process that has imported nothing finds `cls` under its kind."""
         if cls not in self._public:

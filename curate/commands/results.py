@@ -37,11 +37,44 @@ def show(
     from curate.commands.rows import history_lines
     from curate.replay import show_row
 
+    _leave_pandas_out(root, name)
     steps = [s for s in show_row(root, name, row) if stage in ("", s["stage"])]
     for line in history_lines(steps) if readable else ():
         typer.echo(line)
     for step in steps if not readable else ():
         print_json(step)
+
+
+class _NoPandas:
+    """Makes an import of pandas fail, as if it were not installed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+_NO_PANDAS = _NoPandas()
+
+
+def _leave_pandas_out(root: Path, name: str) -> None:
+    """Keep Arrow from importing pandas, which it does at the first Python value it is given.
+
+    That is a fifth of what `show` takes, and no stage of ours needs it. `to_pandas` does not work
+    afterwards, so it is left alone where a stage of a user's own is applied again.
+    """
+    import pyarrow as pa
+
+    from curate.history import manifest
+    from curate.stage import stage_registry
+
+    kinds = [str(stage["kind"]) for stage in manifest(root, name)["stages"]]
+    if "pandas" in sys.modules or not all(map(stage_registry.is_built_in, kinds)):
+        return
+    sys.meta_path.insert(0, _NO_PANDAS)
+    try:
+        pa.scalar("")  # Arrow looks for pandas once
+    finally:
+        sys.meta_path.remove(_NO_PANDAS)
 
 
 def _show_dropped(root: Path, name: str, stage: str, limit: int, readable: bool) -> None:
