@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -10,15 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import Column, Ints, flat, lengths, lists, map_distinct, one_chunk, owners
+from curate.arrays import Column, Ints, flat, lengths, lists, one_chunk, owners
 from curate.encoders import Precision, check_encoder, load_encoder
 from curate.errors import StageError
 from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.tags import associated, folded, once_each, rows_of
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
+from curate.stages.reduced import Reduced, Values
 
 
-class MergeTags(Stage, name="merge_tags"):
+class MergeTags(Reduced, name="merge_tags"):
     """Replace each row's tags by common ones, so that like rows share tags.
 
     As InsTag (Lu et al. 2024) normalises open tags, in this order: upper case and signs go; a tag
@@ -58,23 +60,37 @@ class MergeTags(Stage, name="merge_tags"):
         if self.threshold is not None:
             check_encoder(self.model)
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
-        """Return the tags, each once a row, in the order of its first; null stays null."""
+    def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
+        """Return the rows' tags as numbers, and each different tag once."""
         column = tag_lists(view, self.column)
-        values = flat(column)
-        ctx.counts["distinct tags before"] = pc.count_distinct(values, "only_valid").as_py()
-        spelt = map_distinct(values, lambda tag: folded(tag or "") or None, pa.string())
+        there = np.asarray(column.is_valid())
+        return {"there": there, "sizes": lengths(column), "tags": flat(column).dictionary_encode()}
+
+    def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
+        """Return the tags, each once a row, in the order of its first."""
+        coded, sizes = one_chunk(found["tags"]), np.asarray(found["sizes"])
+        spelt = pa.array([folded(tag) or None for tag in coded.dictionary.to_pylist()], pa.string())
         names = np.array(sorted(set(spelt.drop_null().to_pylist())), dtype=object)
-        code = pc.index_in(spelt, pa.array(names, pa.string())).fill_null(-1)
-        row, tag = once_each(owners(lengths(column)), np.asarray(code).astype(np.int64))
+        number = pc.index_in(spelt, pa.array(names, pa.string())).take(coded.indices)
+        code = np.asarray(number.fill_null(-1)).astype(np.int64)
+        row, tag = once_each(owners(sizes), code)
+        ctx.counts["distinct tags before"] = len(coded.dictionary)
         ctx.counts["distinct tags spelt differently"] = len(names)
         for target in (partial(self._alike, ctx), self._frequent, self._apart):
             row, tag = once_each(row, target(names, row, tag)[tag])
         left = np.unique(tag)
         ctx.counts["distinct tags after"] = len(left)
-        kept = pa.array(names[tag], pa.string())
-        made = lists(np.bincount(row, minlength=len(column)), kept)
-        return {self.column: pc.if_else(pc.is_valid(column), made, pa.scalar(None, made.type))}
+        code = pa.array(np.searchsorted(left, tag), pa.int32())
+        kept = pa.DictionaryArray.from_arrays(code, pa.array(names[left], pa.string()))
+        made = lists(np.bincount(row, minlength=len(sizes)), kept)
+        return {"tags": made, "there": np.asarray(found["there"])}
+
+    def finished(self, view: pa.Table, decided: Mapping[str, Values]) -> Result:
+        """Return the tags as texts; null stays null."""
+        coded = one_chunk(decided["tags"])
+        made = lists(lengths(coded), flat(coded).cast(pa.string()))
+        there = pa.array(np.asarray(decided["there"]))
+        return {self.column: pc.if_else(there, made, pa.scalar(None, made.type))}
 
     def _alike(self, ctx: Context, names: npt.NDArray[np.object_], row: Ints, tag: Ints) -> Ints:
         """Return the more frequent tag that each is like; else itself."""

@@ -47,6 +47,7 @@ OVER_ALL = (
             "ridge": 0.5,
         },
     ),
+    ("merge_tags", {"threshold": None, "min_rows": 2, "confidence": 0.6, "support": 2}),
     ("reward_heads", {"heads": 3, "folds": 3}),
     ("reward_heads", {"heads": 2, "length": False, "ridge": 1}),
     ("near_dedup", {"method": "minhash", "threshold": 0.5}),
