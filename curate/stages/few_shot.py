@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,24 +10,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import flat, hashes, large, last_turn, messages_of, mix
+from curate.arrays import Bools, flat, hashes, large, last_turn, messages_of, mix, one_chunk
+from curate.division import pick
+from curate.methods.judgments import true
 from curate.prompts import load_template
 from curate.schema import DROP, PROMPT
-from curate.stage import Context, Result, Stage
+from curate.stage import Context, Result
+from curate.stages.look_up import LookUp, Names
 from curate.stages.pair_edits import read_pairs
+from curate.stages.reduced import Values
 from curate.stages.row_texts import row_texts, source_of
 
 
 class Choice(NamedTuple):
     """A question with the answer that somebody preferred, and the one they did not."""
 
-    row: int
+    id: str
+    key: int
     question: str
     chosen: str
     rejected: str
 
 
-class FewShot(Stage, name="few_shot"):
+class FewShot(LookUp, name="few_shot"):
     """Put `shots` earlier choices of the same person before each prompt, as its system message.
 
     A choice is another row's question, in its last turn, with its first live pair; the rows of
@@ -37,7 +43,6 @@ class FewShot(Stage, name="few_shot"):
     with fewer choices to show is dropped.
     """
 
-    scope = "dataset"
     needs = ("id", "prompt", "candidates", "pairs")
     writes = ("prompt", "shots")
     seeded = True
@@ -57,24 +62,41 @@ class FewShot(Stage, name="few_shot"):
         """The fields, and the texts around the choices."""
         return super().identity() | {"templates": [_text("few_shot"), _text("few_shot_choice")]}
 
-    def apply(self, view: pa.Table, ctx: Context) -> Result:
+    def given(self, view: pa.Table, names: Names, ctx: Context) -> Mapping[str, Values]:
+        """Return the first live pair of each row that has one, with whose it is."""
+        pairs, questions = read_pairs(view), _questions(view)
+        whose = row_texts(view, self.by)
+        texts = pc.fill_null(large(flat(view["candidates"], "text")), "")
+        live = np.flatnonzero(pairs.live)
+        row, first = np.unique(pairs.row[live], return_index=True)
+        use = (_filled(whose) & _filled(questions))[row]
+        row, at = row[use], live[first[use]]
+        chosen, rejected = (texts.take(pa.array(end[at])) for end in (pairs.chosen, pairs.rejected))
+        rows = pa.array(row)
+        return {
+            "whose": whose.take(rows),
+            "id": one_chunk(view["id"]).take(rows),
+            "question": questions.take(rows),
+            "chosen": chosen,
+            "rejected": rejected,
+        }
+
+    def looked_up(
+        self, view: pa.Table, names: Names, given: Mapping[str, Values], ctx: Context
+    ) -> Result:
         """Return prompts, ids of the rows shown, and who is dropped."""
-        ids = view["id"].to_pylist()
         whose = row_texts(view, self.by).to_pylist()
-        choices: dict[str, list[Choice]] = {}
-        for choice in _choices(view):
-            if whose[choice.row]:
-                choices.setdefault(whose[choice.row], []).append(choice)
-        asked = _questions(view)
-        seeds, keys = ctx.row_seeds(view["id"], self.kind), hashes(view["id"])
+        choices = _choices({one for one in whose if one}, given)
+        asked, seeds = _questions(view).to_pylist(), ctx.row_seeds(view["id"], self.kind)
         prompts, shown, why = [], [], []
         for row, turns in enumerate(messages_of(view["prompt"])):
             others = [c for c in choices.get(whose[row] or "", ()) if c.question != asked[row]]
-            order = np.argsort(mix(seeds[row], keys[[c.row for c in others]]), kind="stable")
+            keys = np.array([choice.key for choice in others], dtype=np.uint64)
+            order = np.argsort(mix(seeds[row], keys), kind="stable")
             drawn = _apart([others[k] for k in order.tolist()], self.n)
             lost = len(drawn) < self.n
             why.append(f"only {len(drawn)} earlier choices to show" if lost else None)
-            shown.append([] if lost else [ids[choice.row] for choice in drawn])
+            shown.append([] if lost else [choice.id for choice in drawn])
             prompts.append(turns if lost else _opened(turns, drawn, self.keep_system))
         return {
             "prompt": pa.array(prompts, PROMPT),
@@ -83,25 +105,28 @@ class FewShot(Stage, name="few_shot"):
         }
 
 
-def _choices(view: pa.Table) -> list[Choice]:
-    """Return the first live pair of each row that has one, in the order of the ids."""
-    pairs, questions = read_pairs(view), _questions(view)
-    texts = pc.fill_null(large(flat(view["candidates"], "text")), "")
-    live = np.flatnonzero(pairs.live)
-    row, first = np.unique(pairs.row[live], return_index=True)
-    sides = (texts.take(pa.array(end[live][first])) for end in (pairs.chosen, pairs.rejected))
-    chosen, rejected = (side.to_pylist() for side in sides)
-    found = [
-        Choice(r, questions[r], chosen[k], rejected[k])
-        for k, r in enumerate(row.tolist())
-        if questions[r]
-    ]
-    ids = view["id"].to_pylist()
-    return sorted(found, key=lambda choice: ids[choice.row])
+def _choices(people: set[str], given: Mapping[str, Values]) -> dict[str, list[Choice]]:
+    """Return the choices of each of the people that has any, in the order of the ids."""
+    theirs = pc.is_in(given["whose"], value_set=pa.array(sorted(people), pa.large_string()))
+    at = np.flatnonzero(true(theirs))
+    whose, ids, *texts = (
+        pick(given[name], at) for name in ("whose", "id", "question", "chosen", "rejected")
+    )
+    columns = [ids.to_pylist(), hashes(ids).tolist(), *(column.to_pylist() for column in texts)]
+    found: dict[str, list[Choice]] = {}
+    listed = zip(whose.to_pylist(), map(Choice, *columns), strict=True)
+    for one, choice in sorted(listed, key=lambda both: both[1].id):
+        found.setdefault(one, []).append(choice)
+    return found
 
 
-def _questions(view: pa.Table) -> list[str]:
-    return [" ".join((text or "").split()) for text in last_turn(view["prompt"]).to_pylist()]
+def _filled(texts: pa.Array) -> Bools:
+    return true(pc.greater(pc.binary_length(texts), 0))
+
+
+def _questions(view: pa.Table) -> pa.Array:
+    texts = last_turn(view["prompt"]).to_pylist()
+    return pa.array([" ".join((text or "").split()) for text in texts], pa.large_string())
 
 
 def _apart(choices: list[Choice], n: int) -> list[Choice]:

@@ -15,10 +15,11 @@ from curate.executors import Local
 from curate.loop import run
 from curate.methods.vectors import unit
 from curate.pipeline import Pipeline
-from curate.schema import PROMPT
+from curate.schema import CANDIDATES, PAIRS, PROMPT
 from curate.stages import decontaminate
 from curate.stages.cover import Cover
 from curate.stages.decontaminate import Decontaminate
+from curate.stages.few_shot import FewShot
 from curate.store import VECTORS
 
 CUTS = st.lists(st.integers(0, 40), max_size=5)
@@ -110,6 +111,46 @@ def tagged(draw):
 @given(tagged(), st.sampled_from([1, 5, 0.5]), st.sampled_from([None, "best"]), CUTS)
 def test_any_cut_of_any_tags_keeps_the_same_rows(tmp_path_factory, table, keep, quality, cuts):
     stage, folder = Cover(keep=keep, quality=quality), tmp_path_factory.mktemp("space")
+    assert in_spans(stage, table, at_most(cuts, table), folder) == whole(stage, table)
+
+
+@st.composite
+def asked(draw):
+    """Rows of a few people with few questions, two answers, and at most two pairs."""
+    size = draw(st.integers(1, 30))
+    each = {"min_size": size, "max_size": size}
+    ids = draw(st.permutations([f"r{k}" for k in range(size)]))
+    questions = draw(st.lists(st.sampled_from(["", "a", "b", "c d", "c  d", "e"]), **each))
+    pair = st.sampled_from([(0, 1, None), (1, 0, None), (0, 1, "weak")])
+    pairs = draw(st.lists(st.lists(pair, max_size=2), **each))
+    people = draw(st.lists(st.sampled_from([None, "", "ann", "bob", 7]), **each))
+    turns = [
+        [{"role": "system", "content": "s"}, {"role": "user", "content": q}] for q in questions
+    ]
+    names = ("chosen", "rejected", "drop")
+    return pa.table(
+        {
+            "id": ids,
+            "prompt": pa.array(turns, PROMPT),
+            "candidates": pa.array(
+                [[{"text": f"yes {k}"}, {"text": f"no {k}"}] for k in range(size)], CANDIDATES
+            ),
+            "pairs": pa.array(
+                [[dict(zip(names, one, strict=True)) for one in some] for some in pairs], PAIRS
+            ),
+            "who": pa.array([who if isinstance(who, str) else None for who in people], pa.string()),
+            "meta": [json.dumps({"who": who}) for who in people],
+        }
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(asked(), st.sampled_from(["who", "meta.who"]), st.integers(1, 3), st.booleans(), CUTS)
+def test_any_cut_of_any_choices_shows_the_same_ones(
+    tmp_path_factory, table, by, n, keep_system, cuts
+):
+    stage = FewShot(by=by, n=n, keep_system=keep_system)
+    folder = tmp_path_factory.mktemp("space")
     assert in_spans(stage, table, at_most(cuts, table), folder) == whole(stage, table)
 
 
