@@ -83,6 +83,7 @@ PIPELINES = {
     "half a pair": ("{id: id, prompt: prompt}", "{chosen: c}", "p.yaml: source (`jsonl`): columns: chosen and rejected go together; map both or neither"),
     "rubric": ("likelihood: {engine: small}", "judge: {engine: small, rubric: helpfulnes}", "p.yaml: stage 3 (`judge`): no built-in prompt 'rubric_helpfulnes'; did you mean 'rubric_helpfulness'?; a path of your own ends in .md"),
     "empty pattern": ("rows.jsonl", "'none/*.jsonl'", "no file matches 'none/*.jsonl' in HERE; check `path`"),
+    "folder": ("rows.jsonl", "./", "./ is a folder; name its files, as in ./*.jsonl or ./**/*.parquet"),
     "encoder": ("  - best_worst", "  - embed: {model: ./nomodel}\n  - best_worst", "stage `embed`: encoder './nomodel': there is no such folder in HERE"),
 }  # fmt: skip
 
@@ -98,7 +99,9 @@ def test_a_wrong_pipeline(case: str, here: Path, curate) -> None:
 # the file's content, and the message; the file is rows.jsonl
 DATA = {
     "json": (OK + '{"id": "b", "prompt": \n', "rows.jsonl, row 2: invalid JSON at column 22: Expecting value; each line must be one whole JSON object"),
-    "array": ('[{"id": "a"}]\n', "rows.jsonl, row 1: expected a JSON object, found list; write one object a line (not one array for the whole file)"),
+    "array": ('[{"id": "a"}]\n', "rows.jsonl is one JSON array; write one object a line, as with polars.read_json('rows.jsonl').write_ndjson('rows.jsonl')"),
+    "array over lines": ('[\n {"id": "a"}\n]\n', "rows.jsonl is one JSON array; write one object a line, as with polars.read_json('rows.jsonl').write_ndjson('rows.jsonl')"),
+    "a line is a list": (OK + '["b"]\n', "rows.jsonl, row 2: expected a JSON object, found list; write one object a line"),
     "column twice": ('{"id": "a", "prompt": "x", "prompt": "y"}\n', "rows.jsonl, row 1: column 'prompt' occurs twice; rename or remove one of them"),
     "not UTF-8": (OK.encode() + b'{"id": "b", "prompt": "\xff"}\n', "rows.jsonl, row 2: not valid UTF-8 at byte 23; re-encode the file as UTF-8"),
     "number": (OK + '{"id": "b", "prompt": 3}\n', "rows.jsonl, row 2: column 'prompt' must be text or a list of {role, content}, not int; fix the row, or map another column"),

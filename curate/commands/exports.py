@@ -63,7 +63,15 @@ def export(
     layout = Layout(file, rows_per_file, keep, force)
     rows = Again(lambda: live_tables(store, shards))
     summary = write_form(rows, out, form, layout, _card(root / "runs" / name, found, shards))
-    typer.echo(f"{summary.records} records in {out}")
+    parts = ", ".join(f"{split} {count}" for split, count in summary.splits.items())
+    several = len(summary.splits) > 1
+    typer.echo(f"{summary.records} records in {out}" + (f": {parts}" if several else ""))
+    if several and out.is_file() and "split" not in keep:
+        typer.echo(
+            "nothing in the file tells these splits apart: a folder has files for each, and "
+            "--keep split adds a column",
+            err=True,
+        )
     for reason, count in summary.rows_dropped.items():
         typer.echo(f"{count:>8} rows gave none: {reason}", err=True)
 

@@ -69,6 +69,8 @@ class Jsonl(Files, name="jsonl"):
                     if line.isspace() or not line:
                         continue
                     where = f"{name}, row {number}"
+                    if number == 1 and line.lstrip().startswith(b"["):
+                        raise InputError(_array(name))
                     held.append(Raw(parse_line(line, where), where))
                     if len(held) == _LINES:
                         yield held
@@ -122,6 +124,12 @@ def find(path: str | Sequence[str]) -> list[str]:
         names = [pattern] if literal else glob.glob(pattern, recursive=True)  # noqa: PTH207
         files = [name for name in names if Path(name).is_file()]
         if not files:
+            if Path(pattern).is_dir():
+                inside = pattern.rstrip("/")
+                raise InputError(
+                    f"{pattern} is a folder; name its files, as in {inside}/*.jsonl or "
+                    f"{inside}/**/*.parquet"
+                )
             raise InputError(f"no file matches {pattern!r} in {Path.cwd()}; check `path`")
         found.update(files)
     return sorted(found)
@@ -159,6 +167,13 @@ def _lines(name: str) -> IO[bytes]:
     if name.endswith(".zst"):
         return cast("IO[bytes]", io.BufferedReader(pa.input_stream(name, compression="zstd")))
     return Path(name).open("rb")
+
+
+def _array(name: str) -> str:
+    return (
+        f"{name} is one JSON array; write one object a line, as with "
+        f"polars.read_json({name!r}).write_ndjson('rows.jsonl')"
+    )
 
 
 def _ipc_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:

@@ -42,7 +42,7 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(
             f"{where}: expected a JSON object, found {type(value).__name__}; write one object "
-            "a line (not one array for the whole file)"
+            "a line"
         )
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -133,3 +134,21 @@ def test_what_people_say_comes_back_as_judgments_of_people(curate):
     assert (judgment["judge"], judgment["score"]) == ("people:ann", 1.0)
     _, _, hint = curate("import", "small", "back.json")
     assert hint == "run the pipeline again, with people.path=runs/small/answers.json\n"
+
+
+def test_splits_that_end_up_in_one_file_are_said(curate):
+    text = Path("p.yaml").read_text().rstrip()
+    Path("p.yaml").write_text(f"{text}\n  - split: {{parts: {{train: 0.6, test: 0.4}}}}\n")
+    assert curate("run", "p.yaml")[0] == 0
+    _, out, said = curate("export", "small", "x.jsonl")
+    parts = re.fullmatch(r"(\d+) records in x.jsonl: train (\d+), test (\d+)\n", out)
+    assert parts is not None
+    assert int(parts[1]) == int(parts[2]) + int(parts[3])
+    assert "--keep split adds a column" in said
+    _, again, said = curate("export", "small", "y.jsonl", "--keep", "split")
+    assert "tells these splits apart" not in said
+    kept = [json.loads(line)["split"] for line in Path("y.jsonl").read_text().splitlines()]
+    assert f"train {kept.count('train')}, test {kept.count('test')}\n" in again
+    _, out, said = curate("export", "small", "out")
+    assert "tells these splits apart" not in said
+    assert out.endswith(f"in out: train {parts[2]}, test {parts[3]}\n")
