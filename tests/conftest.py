@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from small import SMALL
+
+# vLLM compiles its first log probability, 15 s of work. Our engines say no to that, but PyTorch
+# looks when it is imported, which another test may have done before.
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 settings.register_profile(  # shared machines are slow at times, and that is no failure
     "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -217,9 +217,10 @@ def test_bars_in_a_terminal_under_two_workers(
 ) -> None:
     judges = "  - judge: {engine: small}\n  - judge: {engine: small, name: other}\n  - combine\n"
     text = scripted_pipeline.read_text().replace("  - combine\n", judges)
+    text = text.replace("  - likelihood: {engine: small}\n", "")  # one more that is waited for
     scripted_pipeline.write_text(text)
     slow = ("--set", "engines.small.delay_s=0.7", "--workers", "2", "--root", str(tmp_path))
-    command = ["run", str(scripted_pipeline), *slow]
+    command = ["run", str(scripted_pipeline), *slow, "--until", "combine"]
     lines, raw = in_a_terminal(command, width)
     bars = {line.split("  ")[0].split(" ━")[0].strip(): line for line in lines if "━" in line}
     assert {"generate", "judge", "judge 2"} <= set(bars)

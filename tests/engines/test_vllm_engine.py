@@ -26,7 +26,6 @@ pytestmark = pytest.mark.vllm
 def engine():
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     pytest.importorskip("vllm")
     try:
         local_models.resolve(local_models.SMOLLM2)

@@ -6,8 +6,10 @@ answered with {"code"}, as subprocess gives it. Each run leads a process group o
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import sys
 import threading
@@ -15,16 +17,16 @@ from pathlib import Path
 
 import datasets  # noqa: F401
 import faiss  # noqa: F401
+import polars  # noqa: F401
 import sentence_transformers  # noqa: F401
 from faults import Faults, write_steps
 
-import curate.export.dataset
-import curate.loop  # noqa: F401
+import curate
 from curate import cli
-from curate.engines.contract import engine_registry
-from curate.stage import stage_registry
 
-BUILT_IN = [registry.names() for registry in (engine_registry, stage_registry)]  # imports them
+for module in pkgutil.walk_packages(curate.__path__, "curate."):
+    if not module.name.endswith("__main__"):  # a command imports what it uses: each run would anew
+        importlib.import_module(module.name)
 
 
 def child(request: dict[str, object]) -> None:

@@ -15,14 +15,19 @@ from harness import Calm, Runs
 KILLED, STOPPED = -9, 3
 
 
+PARTS = 8  # several tests, so that processes which share the suite share these steps too
+
+
+@pytest.mark.parametrize("part", range(PARTS))
 def test_killed_at_every_step(
     runs: Runs,
     steps_pipeline: Path,
     calm_steps: Calm,
     ends_as_ever: Callable[[Path, str], None],
     tmp_path: Path,
+    part: int,
 ) -> None:
-    for at in range(1, len(calm_steps.steps) + 1):
+    for at in range(1 + part, len(calm_steps.steps) + 1, PARTS):
         root = tmp_path / str(at)
         root.mkdir()
         ended = runs(root, "--workers", "1", pipeline=[steps_pipeline], at=at)
@@ -36,6 +41,7 @@ def kinds(steps: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named.split(step)[0] for step in steps))
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("what", ["ENOSPC", "EIO"])
 def test_a_disk_that_refuses_every_kind_of_step(
     runs: Runs,
@@ -44,8 +50,9 @@ def test_a_disk_that_refuses_every_kind_of_step(
     ends_as_ever: Callable[[Path, str], None],
     tmp_path: Path,
     what: str,
+    part: int,
 ) -> None:
-    for number, kind in enumerate(kinds(calm_steps.steps)):
+    for number, kind in enumerate(kinds(calm_steps.steps)[part::PARTS]):
         root = tmp_path / str(number)
         root.mkdir()
         ended = runs(root, "--workers", "1", pipeline=[steps_pipeline], at=1, of=kind, what=what)
