@@ -10,14 +10,16 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
-from curate import rehearsal, stages
+from curate import prompts, rehearsal, stages
 from curate.cli import app
 from curate.engines.contract import Requests
 from curate.errors import ConfigError, StageError
 from curate.loop import run
 from curate.pipeline import Pipeline
-from curate.prompts import load_template
-from curate.stage import Context, EngineRole, Stage
+from curate.prompts import Template, load_template
+from curate.stage import Context, EngineRole, Stage, check_ready
+
+built_in = prompts._built_in
 
 PIPELINE = """\
 name: asked
@@ -113,6 +115,31 @@ def test_what_a_made_up_row_cannot_do_is_no_error(tmp_path: Path) -> None:
     mine = template(tmp_path, "{wrong}")
     stage = f"own_prompt: {{engine: one, template: {mine}, fails: true}}"
     assert validate(tmp_path, stage).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("few_shot: {by: persona}", "few_shot"),
+        ("few_shot: {by: persona}", "few_shot_choice"),
+        ("retrieve: {labels: [people]}", "judge_example"),
+    ],
+)
+def test_templates_of_stages_that_ask_no_engine_are_filled(stage: str, name: str) -> None:
+    named = Pipeline.loads(PIPELINE.replace("STAGE", stage)).stages[-1]
+    check_ready([named], {})
+    plain = load_template(name)
+    field = min(plain.fields)
+    for text, error in (
+        (plain.text.replace(f"{{{field}}}", ""), f"unknown field {field!r}"),
+        (plain.text + "{more}", "missing field 'more'"),
+    ):
+        changed = {name: Template(name, text)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prompts, "_built_in", lambda one, c=changed: c.get(one) or built_in(one))
+            with pytest.raises(ConfigError) as told:
+                check_ready([named], {})
+        assert str(told.value).startswith(f"stage `{named.kind}`: prompt {name}: {error}")
 
 
 def test_a_run_stops_before_it_reads_anything(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Ints
+from curate.arrays import Floats, Ints
 
-BLOCK = 1024  # rows compared with all labelled ones at a time
+Singles: TypeAlias = npt.NDArray[np.float32]
+
+BLOCK, ITEMS = 512, 1 << 13  # rows compared with so many items at a time
+NONE = np.iinfo(np.int64).min
 DIGITS = 6  # cosines are compared to so many decimals: ties do not depend on how rows are cut
 
 
@@ -24,26 +29,41 @@ def neighbour_count(p: npt.ArrayLike, most: int = 8) -> Ints:
 
 
 def most_alike(
-    rows: npt.NDArray[np.float32], labelled: Ints, k: int, apart: npt.NDArray[np.object_]
+    rows: Singles, items: Singles, k: int, own: npt.ArrayLike, theirs: npt.ArrayLike
 ) -> Ints:
-    """Return (n, k) the labelled rows most like each row, nearest first, -1 where there are fewer.
+    """Return (n, k) the items most like each row, nearest first, -1 where there are fewer.
 
-    `rows` (n, d) are unit vectors, or zeros, which are like nothing; `labelled` (m,) are places
-    among them, ascending. A row and a labelled one that share their value of `apart` (n,), such
-    as the prompt's text, never meet. Likeness is the cosine, equal ones by place. Takes n m d
-    multiplications, and 8 bytes for 1024 m cosines at a time.
+    `rows` (n, d) and `items` (m, d) are unit vectors, or zeros, which are like nothing. A row and
+    an item that share their number, `own` (n,) and `theirs` (m,), such as the prompt's, never
+    meet. Likeness is the cosine, equal ones by the item's place. Takes n m d multiplications;
+    items may lie in a file, and some 100 MB are held at a time.
     """
     found = np.full((len(rows), k), -1, dtype=np.int64)
-    _, kind = np.unique(apart.astype(str), return_inverse=True)
-    kind = kind.reshape(-1)
-    items, there = rows[labelled].astype(np.float64), np.abs(rows).sum(axis=1) > 0
-    width = min(k, len(labelled))
+    own, theirs = np.asarray(own), np.asarray(theirs)
+    size, width = len(items), min(k, len(items))
     for start in range(0, len(rows) if width else 0, BLOCK):
         at = slice(start, min(start + BLOCK, len(rows)))
-        cosine = np.round(rows[at].astype(np.float64) @ items.T, DIGITS)
-        barred = (kind[at, None] == kind[labelled]) | ~there[at, None] | ~there[labelled]
-        cosine[barred] = -np.inf
-        order = np.argsort(-cosine, axis=1, kind="stable")[:, :width]
-        best = np.where(np.isneginf(np.take_along_axis(cosine, order, 1)), -1, labelled[order])
-        found[at, :width] = best
+        some = rows[at].astype(np.float64)
+        best = np.zeros((len(some), 0), dtype=np.int64)
+        for first in range(0, size, ITEMS):
+            others = slice(first, min(first + ITEMS, size))
+            key = _keys(some, items[others].astype(np.float64), first, size)
+            key[own[at, None] == theirs[others]] = NONE
+            best = np.concatenate([best, key], axis=1)
+            if best.shape[1] > width:
+                best = np.partition(best, best.shape[1] - width, axis=1)[:, -width:]
+        best = np.sort(best, axis=1)[:, ::-1]
+        found[at, :width] = np.where(best == NONE, -1, size - 1 - best % size)
     return found
+
+
+def _keys(rows: Floats, items: Floats, first: int, size: int) -> Ints:
+    """Return numbers (n, m) that rank pairs: by the cosine, then by the item's place.
+
+    The items are the `first` and following ones of `size`; `NONE` where a vector is zero.
+    """
+    cosine = np.rint(rows @ items.T * 10.0**DIGITS).astype(np.int64)
+    key = cosine * size + (size - 1 - np.arange(first, first + len(items)))
+    key[~rows.any(axis=1)] = NONE
+    key[:, ~items.any(axis=1)] = NONE
+    return key

@@ -62,6 +62,10 @@ class FewShot(LookUp, name="few_shot"):
         """The fields, and the texts around the choices."""
         return super().identity() | {"templates": [_text("few_shot"), _text("few_shot_choice")]}
 
+    def ready(self) -> None:
+        """Put a prompt together. Raises PromptError where a template lacks a placeholder."""
+        _opened([], [Choice("", 0, "made up", "one", "another")], self.keep_system)
+
     def given(self, view: pa.Table, names: Names, ctx: Context) -> Mapping[str, Values]:
         """Return the first live pair of each row that has one, with whose it is."""
         pairs, questions = read_pairs(view), _questions(view)

@@ -30,9 +30,10 @@ from test_golden import ROWS, make, usual
 
 DIVIDED = (
     "bands", "bound", "calibrate", "cap_pairs", "cluster", "combine", "cover", "curriculum",
-    "decontaminate", "diverse", "draw_pairs", "exact_dedup", "few_shot", "jury", "lint", "merge_pairs",
-    "merge_tags", "near_dedup", "reused_answers", "reward_heads", "route_pairs", "row_score",
-    "semantic_dedup", "soft_label", "split", "style_control", "surprisal", "unique_id",
+    "decontaminate", "diverse", "draw_pairs", "exact_dedup", "few_shot", "jury", "lint",
+    "merge_pairs", "merge_tags", "near_dedup", "retrieve", "reused_answers", "reward_heads",
+    "route_pairs", "row_score", "semantic_dedup", "soft_label", "split", "style_control",
+    "surprisal", "unique_id",
 )  # fmt: skip
 
 

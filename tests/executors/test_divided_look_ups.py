@@ -9,17 +9,20 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged_rows import odds, score, versus
 from test_divided import in_spans, whole
 
+from curate.errors import StageError
 from curate.executors import Local
 from curate.loop import run
 from curate.methods.vectors import unit
 from curate.pipeline import Pipeline
-from curate.schema import CANDIDATES, PAIRS, PROMPT
+from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
 from curate.stages import decontaminate
 from curate.stages.cover import Cover
 from curate.stages.decontaminate import Decontaminate
 from curate.stages.few_shot import FewShot
+from curate.stages.retrieve import Retrieve
 from curate.store import VECTORS
 
 CUTS = st.lists(st.integers(0, 40), max_size=5)
@@ -152,6 +155,79 @@ def test_any_cut_of_any_choices_shows_the_same_ones(
     stage = FewShot(by=by, n=n, keep_system=keep_system)
     folder = tmp_path_factory.mktemp("space")
     assert in_spans(stage, table, at_most(cuts, table), folder) == whole(stage, table)
+
+
+SAID = (
+    versus("people:7", 0, 1, 1.0), versus("people:7", 0, 1, -1.0), versus("people:8", 1, 0, 1.0),
+    versus("people:8", 0, 1, 0.0), odds("best", 0, 1, 2.0), odds("best", 1, 0, 0.5),
+    score("mark", 0, 1.5), score("mark", 1, -1.0), score("mark", 1, 2.0),
+)  # fmt: skip
+
+
+@st.composite
+def labelled(draw):
+    """Rows with vectors in few directions, some of them judged by some; and verdicts in `meta`."""
+    _, table = draw(embedded())
+    size = len(table)
+    each = {"min_size": size, "max_size": size}
+    said = draw(st.lists(st.lists(st.sampled_from(SAID), max_size=3), **each))
+    lone = draw(st.lists(st.integers(1, 3), **each))
+    pair = st.sampled_from([{"chosen": 0, "rejected": 1}, {"chosen": 1, "rejected": 0}])
+    pairs = draw(st.lists(st.lists(pair, max_size=2), **each))
+    texts = [
+        [{"text": f"answer {n} to {k}"} for n in range(more + 1)] for k, more in enumerate(lone)
+    ]
+    own = st.sampled_from([{}, {"label": "a"}, {"label": 2}, {"people": "1"}])
+    columns = {
+        "candidates": pa.array(texts, CANDIDATES),
+        "judgments": pa.array(said, JUDGMENTS),
+        "pairs": pa.array(pairs, PAIRS),
+        "meta": pa.array([json.dumps(one) for one in draw(st.lists(own, **each))]),
+    }
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    return table
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    labelled(),
+    st.sampled_from([("people",), ("label", "people"), ("people:8", "best")]),
+    st.sampled_from([None, "best", "mark"]),
+    st.sampled_from(["majority", "mean"]),
+    st.sampled_from([1, 3]),
+    CUTS,
+)
+def test_any_cut_of_any_rows_retrieves_the_same_examples(
+    tmp_path_factory, table, labels, sure, truth, k, cuts
+):
+    stage = Retrieve(labels=labels, sure=sure, truth=truth, k=k)
+    folder = tmp_path_factory.mktemp("space")
+    assert made(in_spans, stage, table, at_most(cuts, table), folder) == made(whole, stage, table)
+
+
+def made(way, *given):
+    """What comes of it, an error of the stage as its text."""
+    try:
+        return way(*given)
+    except StageError as error:
+        return str(error)
+
+
+def test_what_only_all_rows_tell_is_told_in_pieces(tmp_path):
+    """Nobody of that name anywhere; and a judge that scores in one span and compares in another."""
+    one = {"id": ["r0", "r1"], "prompt": pa.array([[]] * 2, PROMPT)}
+    one |= {"candidates": pa.array([[{"text": "a"}, {"text": "b"}]] * 2, CANDIDATES)}
+    one |= {"pairs": pa.array([[{"chosen": 0, "rejected": 1}]] * 2, PAIRS)}
+    one |= {"embedding": pa.array([[1.0, 0.0]] * 2, pa.list_(pa.float32(), 2))}
+    said = [[score("j", 0, 1.0)], [versus("j", 0, 1, 1.0)]]
+    table = pa.table(one | {"judgments": pa.array(said, JUDGMENTS)})
+    for label, why in (("jj", "'jj' is no judge and no column of the data"), ("j", "both scores")):
+        stage, folder = Retrieve(labels=(label,)), tmp_path / label
+        folder.mkdir()
+        error = made(in_spans, stage, table, [1], folder)
+        assert why in error
+        assert error == made(whole, stage, table)
 
 
 PIPELINE = """
