@@ -160,5 +160,5 @@ def test_all_that_status_says_is_on_stdout(scripted_pipeline: Path, curate: Cura
     said = curate("status", "small")
     assert said.stderr == ""
     assert "60 rows = " in said.stdout
-    assert "exact_dedup: exact duplicate" in said.stdout
+    assert "exact_dedup: exact prompt duplicate" in said.stdout
     assert " records in " in said.stdout

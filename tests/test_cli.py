@@ -37,7 +37,7 @@ def test_run_then_status_show_plan_export(scripted_pipeline: Path, tmp_path: Pat
     assert said.stderr == ""
     few = curate("show", "small", "--dropped", "--text", "--limit", "0", *root)
     lines = few.stdout.splitlines()
-    assert lines[:2] == ["rows  stage        why", "1     exact_dedup  exact duplicate"]
+    assert lines[:2] == ["rows  stage        why", "1     exact_dedup  exact prompt duplicate"]
     assert lines[-1] == "id  stage  why"
     assert few.stderr == f"0 of {len(gone)} rows shown; --limit {len(gone)} shows all\n"
     history = curate("show", "small", "--id", "p3", *root).stdout.splitlines()

@@ -130,8 +130,8 @@ def test_a_stage_that_leaves_the_process_stops_the_run_with_a_word(tmp_path: Pat
 
 def test_reasons_are_grouped_by_what_stands_before_their_detail() -> None:
     given = {
-        "exact duplicate of row: 1": "exact duplicate",
-        "near duplicate of x (95%)": "near duplicate",
+        "exact prompt duplicate of row: 1": "exact prompt duplicate",
+        "near prompt duplicate of x (95%)": "near prompt duplicate",
         "exact repetition of x": "exact repetition",
         "over the cap of 3 pairs for prompts like that of x": (
             "over the cap of 3 pairs for prompts like that"

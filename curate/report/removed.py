@@ -19,7 +19,7 @@ from curate.work import Shard, view
 
 EXAMPLES = 3  # of each stage and kind
 _LONGEST = 400  # characters of a text
-_TWIN = re.compile(r"(?s)(\w+ (?:duplicate|repetition)) of (.+?)(?: \((\d\.\d+)\))?")
+_TWIN = re.compile(r"(?s)(\w[\w ]* (?:duplicate|repetition)) of (.+?)(?: \((\d\.\d+)\))?")
 _OVERLAP = r"^(answer )?(overlaps|resembles) "
 
 

@@ -36,6 +36,7 @@ from curate.stages.dedup_items import (
     names_of,
     rankable,
     system_marks,
+    twin_of,
     with_ranking,
 )
 from curate.stages.own_columns import with_own
@@ -50,7 +51,7 @@ class ExactDedup(Stage, name="exact_dedup"):
     has no text is never dropped, and roles count.
     """
 
-    version = 2
+    version = 3
     scope = "dataset"
     needs = ("id",)
     on: On = "prompt"
@@ -93,7 +94,7 @@ class ExactDedup(Stage, name="exact_dedup"):
         number, first = number_equal(marks, order[there[order]])
         twin = first_of(number, first)
         which = np.flatnonzero(twin >= 0)
-        why = join_texts("exact duplicate of ", names_of(view, self.on, items, twin[which]))
+        why = join_texts(twin_of("exact", self.on), names_of(view, self.on, items, twin[which]))
         return drop_items(view, self.on, items, which, why)
 
 
@@ -109,7 +110,7 @@ class NearDedup(Stage, name="near_dedup"):
     of equal prompts, by both answers in either order.
     """
 
-    version = 3
+    version = 4
     scope = "dataset"
     needs = ("id",)
     on: On | Literal["embedding"] = "prompt"
@@ -181,7 +182,7 @@ class NearDedup(Stage, name="near_dedup"):
                 )
         which = np.flatnonzero(twin >= 0)
         name = names_of(view, self.on, items, twin[which])
-        why = join_texts("near duplicate of ", name, percent(similarity[which]))
+        why = join_texts(twin_of("near", self.on), name, percent(similarity[which]))
         return drop_items(view, self.on, items, which, why)
 
 

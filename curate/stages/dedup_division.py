@@ -27,6 +27,7 @@ from curate.stages.dedup_items import (
     item_value,
     items_of,
     names_of,
+    twin_of,
 )
 from curate.stages.text_division import TextJoin
 
@@ -62,7 +63,7 @@ class ExactCopies(Division):
     def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
         """Return the reason for each later copy in the span."""
         which, names, _ = _found(space, span)
-        why = join_texts("exact duplicate of ", names)
+        why = join_texts(twin_of("exact", self.on), names)
         return drop_items(view, self.on, items_of(view, self.on), which, why)
 
 
@@ -105,7 +106,7 @@ class NearCopies(Division):
             counts.update(space.counts())
         which, names, at = _found(space, span)
         close = space.load("similarity")[at]
-        why = join_texts("near duplicate of ", names, percent(close))
+        why = join_texts(twin_of("near", self.stage.on), names, percent(close))
         return drop_items(view, self.stage.on, items_of(view, self.stage.on), which, why)
 
 

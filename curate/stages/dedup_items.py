@@ -52,6 +52,22 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 """The columns that the texts come from."""
 
+_CALLED = {
+    "prompt": "prompt ",
+    "last_turn": "last turn ",
+    "conversation": "conversation ",
+    "response": "answer ",
+    "pair": "pair ",
+}
+
+
+def twin_of(how: str, on: str) -> str:
+    """Return the beginning of a copy's reason, behind which stands the item that stays.
+
+    It says what is alike: rows that share a prompt may have answers of their own.
+    """
+    return f"{how} {_CALLED.get(on, '')}duplicate of "
+
 
 class Items(NamedTuple):
     """The live items of a view, in its order: each one's `row`, and its `place` in that row."""

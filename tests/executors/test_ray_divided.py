@@ -39,7 +39,7 @@ def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path, mon
     )
     whole = run(pipeline, tmp_path / "local", executor=Local())
     expected = parts(whole, tmp_path / "local")
-    assert whole.accounting["dropped"]["slow_dedup:SlowDedup: near duplicate"] > 50
+    assert whole.accounting["dropped"]["slow_dedup:SlowDedup: near prompt duplicate"] > 50
     killed = []
 
     def kill():

@@ -49,18 +49,18 @@ def rows(*pairs: list[tuple[int | None, int | None, str | None]]) -> pa.Table:
 def test_a_rows_reason_is_that_of_its_first_pair() -> None:
     table = rows(
         [(0, 2, "rejected is null")], [(0, 1, None)], [(2, 0, None)], [(0, 0, None)], [],
-        [(0, 2, "exact duplicate of r0"), (0, 1, None)],
+        [(0, 2, "exact pair duplicate of r0"), (0, 1, None)],
     )  # fmt: skip
     shape = form_named("preference")
     live = usable_pairs(table).rows
     why = [
         "rejected is null", "rejected was dropped, score below 3", "chosen has no text",
-        "chosen and rejected are one answer", None, "exact duplicate of r0",
+        "chosen and rejected are one answer", None, "exact pair duplicate of r0",
     ]  # fmt: skip
     said = ["export: no pair left" + (f": {text}" if text else "") for text in why]
     assert why_lost(table, live, shape).to_pylist() == said
     counted = why_lost(table, live, shape, counted=True).to_pylist()
-    assert counted == [*said[:-1], "export: no pair left: exact duplicate"]
+    assert counted == [*said[:-1], "export: no pair left: exact pair duplicate"]
     assert list(lost_rows([table], shape)) == [(f"r{k}", said[k]) for k in range(6)]
 
 

@@ -184,7 +184,7 @@ def test_data_of_one_kind_only(go: Any, shape: str) -> None:
     texts = [{"id": f"r{i}", "prompt": text} for i, text in enumerate(prompts)]
     ended, kept = go(texts, writer=answers, judge=["Score: 3"])
     if shape == "one row twice":
-        assert ended.accounting["dropped"]["exact_dedup: exact duplicate"] == 39
+        assert ended.accounting["dropped"]["exact_dedup: exact prompt duplicate"] == 39
     if len(answers) == 1:
         assert ended.accounting["records"] == 0
         assert not any(pair["margin"] for row in kept for pair in row["pairs"])

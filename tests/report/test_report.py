@@ -89,7 +89,7 @@ def test_the_funnel_and_the_sections_are_there(root):
     page = report(root, "one")
     text = "".join(read(page).text)
     assert "30 rows came in" in text
-    assert "exact duplicate" in text
+    assert "exact prompt duplicate" in text
     for section in ("funnel", "inside", "spreads", "judges", "models", "audit", "cost", "pairs"):
         assert f'<section id="{section}">' in page
     assert 'id="coverage"' not in page  # the run has no embeddings, so no empty map either

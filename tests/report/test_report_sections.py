@@ -136,7 +136,7 @@ def test_pairs_dropped_inside_rows_that_stay_are_counted(facts: dict) -> None:
 
 def test_copies_and_benchmark_items_are_shown_with_their_twins(facts: dict) -> None:
     exact, near = facts["removed"]["duplicates"]
-    assert (exact["kind"], exact["rows"]) == ("exact duplicate", 3)
+    assert (exact["kind"], exact["rows"]) == ("exact prompt duplicate", 3)
     twins = {(one["id"], one["twin"]) for one in exact["examples"]}
     assert twins == {("r5", "r4"), ("r6", "r4"), ("r9", "r8")}
     assert all(one["text"] == one["twin_text"] for one in exact["examples"])

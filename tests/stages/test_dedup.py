@@ -29,7 +29,7 @@ def dropped(stage, view) -> list[str | None]:
 
 def test_exact_normalises_and_names_the_twin():
     view = rows("cafe\u0301  au\nlait", "caf\u00e9 au lait ", "tea", "caf\u00e9 au LAIT")
-    assert dropped(ExactDedup(), view) == [None, "exact duplicate of r0", None, None]
+    assert dropped(ExactDedup(), view) == [None, "exact prompt duplicate of r0", None, None]
     assert dropped(ExactDedup(normalize=False), view) == [None] * 4
 
 
@@ -38,7 +38,8 @@ def test_exact_tells_roles_and_turn_borders_apart():
     two = [{"role": "user", "content": "a b"}]
     three = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert dropped(ExactDedup(), rows(one, two, three)) == [None] * 3
-    assert dropped(ExactDedup(on="last_turn"), rows(one, "b")) == [None, "exact duplicate of r0"]
+    twin = "exact last turn duplicate of r0"
+    assert dropped(ExactDedup(on="last_turn"), rows(one, "b")) == [None, twin]
 
 
 def test_exact_never_drops_rows_without_text():
@@ -50,7 +51,7 @@ def test_exact_keeps_the_best_row():
     scores = pa.array([[1.0], [3.0, None], None, [3.0]], pa.list_(pa.float32()))
     view = rows("x", "x", "x", "x", scores=scores)
     stage = ExactDedup(keep_by="scores")
-    why = "exact duplicate of r1"
+    why = "exact prompt duplicate of r1"
     assert dropped(stage, view) == [why, None, why, why]
     assert stage.needed() == ("id", "prompt", "scores")
     assert ExactDedup(keep_by="p_correct").needed() == ("id", "prompt", "pairs")
@@ -61,7 +62,7 @@ def test_keep_by_pairs_leaves_out_dropped_pairs_and_nan():
         return {"chosen": 0, "rejected": 1, "margin": margin, "drop": drop}
 
     pairs = pa.array([[pair(9.0, "tie")], [pair(float("nan"))], [pair(1.0)]], PAIRS)
-    why = "exact duplicate of r2"
+    why = "exact prompt duplicate of r2"
     view = rows("x", "x", "x", pairs=pairs)
     assert dropped(ExactDedup(keep_by="margin"), view) == [why, why, None]
     assert "pairs" in ExactDedup(keep_by="margin").needed()
@@ -75,15 +76,15 @@ def test_ranking_by_text_is_refused():
 def test_several_chunks_are_one_view():
     view = pa.concat_tables([rows("same text here"), rows("other"), rows("same text here")])
     assert view["prompt"].num_chunks == 3
-    assert dropped(ExactDedup(), view)[2] == "exact duplicate of r0"
-    assert dropped(NearDedup(), view)[2] == "near duplicate of r0 (1.00)"
+    assert dropped(ExactDedup(), view)[2] == "exact prompt duplicate of r0"
+    assert dropped(NearDedup(), view)[2] == "near prompt duplicate of r0 (1.00)"
 
 
 def test_near_reports_the_exact_jaccard_index():
     base = "one two three four five six seven eight nine ten"
     assert dropped(NearDedup(), rows(base, base + " eleven")) == [
         None,
-        "near duplicate of r0 (0.89)",
+        "near prompt duplicate of r0 (0.89)",
     ]
     assert dropped(NearDedup(threshold=0.9), rows(base, base + " eleven")) == [None, None]
 
@@ -91,17 +92,21 @@ def test_near_reports_the_exact_jaccard_index():
 def test_threshold_is_inclusive():
     # 4 shingles, of which one is new: 4 / 5.
     view = rows("a b c d e f", "a b c d e f g")
-    assert dropped(NearDedup(threshold=0.8), view)[1] == "near duplicate of r0 (0.80)"
+    assert dropped(NearDedup(threshold=0.8), view)[1] == "near prompt duplicate of r0 (0.80)"
 
 
 def test_numbers_are_not_folded_and_case_is():
     view = rows("what is 17 plus 25", "what is 18 plus 25", "WHAT is 17 plus 25")
-    assert dropped(NearDedup(threshold=0.5), view) == [None, None, "near duplicate of r0 (1.00)"]
+    assert dropped(NearDedup(threshold=0.5), view) == [
+        None,
+        None,
+        "near prompt duplicate of r0 (1.00)",
+    ]
 
 
 def test_unspaced_scripts_are_compared_by_character():
     a = "\u8bf7\u89e3\u91ca\u91cf\u5b50\u8ba1\u7b97\u7684\u57fa\u672c\u539f\u7406"
-    assert dropped(NearDedup(), rows(a, a + "\u3002"))[1] == "near duplicate of r0 (0.91)"
+    assert dropped(NearDedup(), rows(a, a + "\u3002"))[1] == "near prompt duplicate of r0 (0.91)"
 
 
 def test_short_and_empty_texts():
@@ -110,9 +115,9 @@ def test_short_and_empty_texts():
         None,
         None,
         None,
-        "near duplicate of r2 (1.00)",
+        "near prompt duplicate of r2 (1.00)",
         None,
-        "near duplicate of r4 (1.00)",
+        "near prompt duplicate of r4 (1.00)",
         None,
     ]
 
@@ -120,11 +125,15 @@ def test_short_and_empty_texts():
 def test_no_transitive_chains_and_the_best_stays():
     texts = ["a b c d e f", "b c d e f g", "c d e f g h"]  # 3/5, 3/5, and 2/6 between the ends
     view = rows(*texts, quality=pa.array([2.0, 3.0, 1.0]))
-    assert dropped(NearDedup(threshold=0.6), view) == [None, "near duplicate of r0 (0.60)", None]
-    assert dropped(NearDedup(threshold=0.6, keep_by="quality"), view) == [
-        "near duplicate of r1 (0.60)",
+    assert dropped(NearDedup(threshold=0.6), view) == [
         None,
-        "near duplicate of r1 (0.60)",
+        "near prompt duplicate of r0 (0.60)",
+        None,
+    ]
+    assert dropped(NearDedup(threshold=0.6, keep_by="quality"), view) == [
+        "near prompt duplicate of r1 (0.60)",
+        None,
+        "near prompt duplicate of r1 (0.60)",
     ]
 
 
@@ -213,14 +222,14 @@ def reasons(result, name) -> list[list[str | None]]:
 def test_responses_are_compared_within_their_prompt():
     view = with_answers(answers(BASE, BASE + " eleven", "tea"), answers(BASE), [], None)
     result = NearDedup(on="response").apply(view, Context())
-    twin = "near duplicate of candidate 0 of r0 (0.89)"
+    twin = "near answer duplicate of candidate 0 of r0 (0.89)"
     assert reasons(result, "candidates") == [[None, twin, None], [None], [], []]
     assert result["drop"].to_pylist() == [None] * 4
     exact = ExactDedup(on="response").apply(
         with_answers(answers("a b", " a  b "), answers("a b")), Context()
     )
     assert reasons(exact, "candidates") == [
-        [None, "exact duplicate of candidate 0 of r0"],
+        [None, "exact answer duplicate of candidate 0 of r0"],
         [None],
     ]
     assert NearDedup(on="response").view_scope() == "shard"
@@ -233,7 +242,7 @@ def test_dropped_responses_are_no_twins_and_scores_choose():
     view = with_answers(group).append_column("scores", scores)
     result = NearDedup(on="response", keep_by="scores").apply(view, Context())
     assert reasons(result, "candidates") == [
-        ["empty", "near duplicate of candidate 2 of r0 (0.89)", None]
+        ["empty", "near answer duplicate of candidate 2 of r0 (0.89)", None]
     ]
 
 
@@ -249,20 +258,20 @@ def test_pairs_are_compared_in_either_order():
         prompts=["same", "same", "quite another one"],
     )
     for stage, tail in ((ExactDedup(on="pair"), ""), (NearDedup(on="pair"), " (1.00)")):
-        what = f"{stage.kind.split('_')[0]} duplicate of pair 0 of r0{tail}"
+        what = f"{stage.kind.split('_')[0]} pair duplicate of pair 0 of r0{tail}"
         result = stage.apply(view, Context())
         assert reasons(result, "pairs") == [[None], [what, what], [None]]
         assert result["drop"].to_pylist() == [None, what, None]
     best = NearDedup(on="pair", keep_by="margin").apply(view, Context())
-    twin = "near duplicate of pair 1 of r1 (1.00)"
+    twin = "near pair duplicate of pair 1 of r1 (1.00)"
     assert reasons(best, "pairs") == [[twin], [twin, None], [None]]
 
 
 def test_conversations_hold_the_answers():
     view = with_answers(answers(BASE), answers("tea"), answers(BASE + " eleven"))
-    assert dropped(NearDedup(), view)[1:] == ["near duplicate of r0 (1.00)"] * 2
+    assert dropped(NearDedup(), view)[1:] == ["near prompt duplicate of r0 (1.00)"] * 2
     stage = NearDedup(on="conversation")
-    assert dropped(stage, view) == [None, None, "near duplicate of r0 (0.90)"]
+    assert dropped(stage, view) == [None, None, "near conversation duplicate of r0 (0.90)"]
     assert dropped(ExactDedup(on="conversation"), view) == [None] * 3
 
 
@@ -272,7 +281,7 @@ def test_last_turn():
 
     view = rows(talk("hello", BASE), talk("a b c d e f g h i j", BASE), [], [])
     assert dropped(NearDedup(), view) == [None] * 4
-    assert dropped(NearDedup(on="last_turn"), view)[1] == "near duplicate of r0 (1.00)"
+    assert dropped(NearDedup(on="last_turn"), view)[1] == "near last turn duplicate of r0 (1.00)"
 
 
 def test_no_text_imitates_a_border():
@@ -299,7 +308,8 @@ def test_spilled_and_chunked_views_give_the_same():
 
 def test_ngram_width():
     view = rows("a b c d e f g h", "a b c d x f g h")
-    assert dropped(NearDedup(ngram=1, threshold=0.7), view)[1] == "near duplicate of r0 (0.78)"
+    twin = "near prompt duplicate of r0 (0.78)"
+    assert dropped(NearDedup(ngram=1, threshold=0.7), view)[1] == twin
     assert dropped(NearDedup(ngram=4, threshold=0.7), view)[1] is None
 
 
@@ -319,8 +329,8 @@ def test_system_messages_must_be_equal_and_their_words_do_not_count(on):
     lone = [[{"role": "system", "content": f"{FRAME} {end}"}] for end in ("a", "b")]
     view = rows(*kinds, *same, *lone, candidates=pa.array([[]] * 12, CANDIDATES))
     expected: list[str | None] = [None] * 12
-    expected[7] = "near duplicate of r6 (0.89)"
-    expected[11] = "near duplicate of r10 (0.97)"  # of nothing else, it is the prompt
+    expected[7] = f"near {on} duplicate of r6 (0.89)"
+    expected[11] = f"near {on} duplicate of r10 (0.97)"  # of nothing else, it is the prompt
     assert dropped(NearDedup(on=on), view) == expected
 
 
@@ -329,15 +339,15 @@ def test_only_what_is_equal_shows_one():
     view = rows(" ".join(words), " ".join([*words, "more"]), " ".join(words).upper())
     assert dropped(NearDedup(), view) == [
         None,
-        "near duplicate of r0 (0.99)",
-        "near duplicate of r0 (1.00)",
+        "near prompt duplicate of r0 (0.99)",
+        "near prompt duplicate of r0 (1.00)",
     ]
 
 
 def test_a_column_of_the_source_ranks_rows():
     meta = ['{"votes": 1}', '{"votes": 3}', '{"other": 9}', None]
     view = rows("x y z", "x y z", "x y z", "x y z", meta=pa.array(meta))
-    why = "exact duplicate of r1"
+    why = "exact prompt duplicate of r1"
     stage = ExactDedup(keep_by="meta.votes")
     assert dropped(stage, view) == [why, None, why, why]
     assert stage.needed() == ("id", "prompt", "meta")
