@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import lengths, owners
+from curate.arrays import Bools, lengths, owners
 from curate.export.forms import NO_PROMPT, Form
-from curate.export.pairs import Indexes, Mask, has_prompt, true_where, why_unusable
+from curate.export.pairs import Indexes, has_prompt, true_where, why_unusable
 from curate.schema import reason_kinds
 
 
@@ -36,7 +36,7 @@ def _of_first_pair(table: pa.Table) -> pa.Array:
     counts = lengths(table["pairs"])
     rows = owners(counts)
     found = why_unusable(table)
-    usable: Mask = true_where(found.is_null())
+    usable: Bools = true_where(found.is_null())
     whole = (counts > 0) & (np.bincount(rows[usable], minlength=len(counts)) == 0)
     first = np.where(whole, np.cumsum(counts) - counts, 0)
     return found.take(pa.array(first, mask=~whole))

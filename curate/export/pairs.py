@@ -9,10 +9,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Column, concat_lists, flat, lengths, lists, owners, places_of, starts_of
+from curate.arrays import (
+    Bools,
+    Column,
+    concat_lists,
+    flat,
+    lengths,
+    lists,
+    owners,
+    places_of,
+    starts_of,
+)
 
 Indexes = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 class UsablePairs(NamedTuple):
@@ -58,7 +67,7 @@ def why_unusable(table: pa.Table) -> pa.Array:
     return _also(found, same_text(*texts), "chosen and rejected are the same text")
 
 
-def _also(found: pa.Array, mask: Mask, reason: str) -> pa.Array:
+def _also(found: pa.Array, mask: Bools, reason: str) -> pa.Array:
     """Return the reasons found, and where there is none yet `reason` where the mask is true."""
     if not mask.any():
         return found
@@ -72,7 +81,7 @@ def _sides(table: pa.Table) -> tuple[Indexes, Indexes]:
     return chosen, rejected
 
 
-def same_text(one: pa.Array, two: pa.Array) -> Mask:
+def same_text(one: pa.Array, two: pa.Array) -> Bools:
     """Return where both texts are the same, not counting the white space around them.
 
     A trainer learns nothing from such a pair, and one that takes the difference of two rewards
@@ -82,20 +91,20 @@ def same_text(one: pa.Array, two: pa.Array) -> Mask:
     return true_where(pc.fill_null(pc.equal(*trimmed), False))
 
 
-def live_candidates(table: pa.Table) -> Mask:
+def live_candidates(table: pa.Table) -> Bools:
     """Return, for each flattened candidate, whether it has a text and is not dropped."""
     text, drop = (flat(table["candidates"], name) for name in ("text", "drop"))
     return true_where(pc.is_valid(text)) & true_where(pc.is_null(drop))
 
 
-def has_prompt(table: pa.Table) -> Mask:
+def has_prompt(table: pa.Table) -> Bools:
     """Return, for each row, whether its prompt has a message and none lacks role or content."""
     counts = lengths(table["prompt"])
     lacking = np.zeros(len(counts), dtype=bool)
     for name in ("role", "content"):
         null = true_where(pc.is_null(flat(table["prompt"], name)))
         lacking[owners(counts)[null]] = True
-    complete: Mask = (counts > 0) & ~lacking
+    complete: Bools = (counts > 0) & ~lacking
     return complete
 
 
@@ -149,7 +158,7 @@ def plain(prompt: Column) -> pa.Array:
     return pc.binary_join(lists(counts, pc.if_else(single, content, labelled)), "\n\n")
 
 
-def true_where(mask: Any) -> Mask:
+def true_where(mask: Any) -> Bools:
     """Return a null-free Arrow boolean array as NumPy."""
     return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
 

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints, places_of
+from curate.arrays import Bools, Floats, Ints, places_of
 from curate.methods.neighbours import Graph
-from curate.methods.similarity import Mask
 from curate.methods.tiles import half_square_norms
 from curate.methods.vectors import DIGITS
 
@@ -115,7 +114,7 @@ class _Greedy:
         self.chosen: list[int] = []
         self.square = np.full(len(vectors), np.inf)  # no row is farther from the picks than this
         self._updated = 0
-        self._closed: Mask = quota.room[quota.group] <= 0
+        self._closed: Bools = quota.room[quota.group] <= 0
         self._norms = 2.0 * half_square_norms(vectors)
         largest = float(self._norms.max(initial=0.0))
         self._error = (2 * vectors.shape[1] + 16) * 2.0**-24 * largest

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints
-from curate.methods.similarity import Mask
+from curate.arrays import Bools, Floats, Ints
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
 from curate.methods.vectors import DIGITS, load_faiss
 
@@ -141,7 +140,7 @@ def _measure(vectors: Matrix, rows: Ints, others: Ints, k: int) -> tuple[Ints, F
 
 def _search_flat(
     vectors: Matrix, single: SingleProducts, rows: Ints, k: int
-) -> tuple[Ints, Floats, Mask]:
+) -> tuple[Ints, Floats, Bools]:
     """Return the k nearest others of some `rows` (m) by float32 products with all rows.
 
     Then the squared distances, and which of the `rows` are not sure.
@@ -164,7 +163,7 @@ def _search_flat(
 
 def _search_wide(
     vectors: Matrix, single: SingleProducts, rows: Ints, k: int
-) -> tuple[Ints, Floats, Mask]:
+) -> tuple[Ints, Floats, Bools]:
     """Return the same, measured against all rows in float64: none is left unsure."""
     # Copies of one vector share their neighbours, themselves left out: each is searched once.
     wide = np.ascontiguousarray(vectors[rows].astype(np.float64)) + 0.0  # no -0.0

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints, places_of
+from curate.arrays import Bools, Floats, Ints, places_of
 from curate.methods.coverage import Quota
-from curate.methods.similarity import Mask
 from curate.methods.vectors import DIGITS, load_faiss
 
 Matrix = npt.NDArray[Any]
@@ -72,7 +71,7 @@ def _hold(held: list[npt.NDArray[np.float32]], new: npt.NDArray[np.float32]) -> 
 
 def _near_any(
     wide: Floats, held: list[npt.NDArray[np.float32]], vectors: Matrix, taken: Ints, limit: float
-) -> Mask:
+) -> Bools:
     """Return which rows of `wide` (b, d) have a cosine above `limit` to a taken row."""
     closest = np.full(len(wide), -np.inf)
     narrow = wide.astype(np.float32)

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints, places_of
+from curate.arrays import Bools, Floats, Ints, places_of
 from curate.methods.pieces import in_threads, slices
 from curate.methods.postings import Groups, GroupSearch, group_sets, overlap
 from curate.methods.shingles import SHINGLE_BITS, ShingleSets
-
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ROUND = 1 << 25  # comparisons in a round from which groups wait for decisions
 BATCH_TOKENS = 1 << 18  # elements counted at a time by one core
@@ -119,7 +117,7 @@ class JaccardJoin:
         waiting = number[entries[entries > done[group[entries]]]]
         return found, Progress(entries, done, most * 2), waiting
 
-    def _waits(self, ahead: Ints, done: Ints, state: npt.NDArray[np.uint8], most: int) -> Mask:
+    def _waits(self, ahead: Ints, done: Ints, state: npt.NDArray[np.uint8], most: int) -> Bools:
         """Return which groups should wait for a set they have compared already to be decided.
 
         Only where a round would take too many comparisons: most of them may prove needless. The
@@ -171,7 +169,7 @@ class JaccardJoin:
             likely = self._sketches_allow(later, earlier)
             yield self._verified(later[likely], earlier[likely])
 
-    def _sketches_allow(self, a: Ints, b: Ints) -> Mask:
+    def _sketches_allow(self, a: Ints, b: Ints) -> Bools:
         """Return where a[i] and b[i] may share enough: each bit apart is an element not shared.
 
         The bitmap filter of Sandes et al. (2017), on sketches of 64 bits.
@@ -254,7 +252,7 @@ def _place_in_run(values: Ints) -> Ints:
     return places_of(np.diff(np.append(np.flatnonzero(heads), len(values))))
 
 
-def _in_largest(group: Ints, label: Ints) -> Mask:
+def _in_largest(group: Ints, label: Ints) -> Bools:
     """Return whether each entry's label is its group's most frequent (the first, if equal)."""
     order = np.lexsort((label, group))
     g, name = group[order], label[order]

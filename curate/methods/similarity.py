@@ -9,16 +9,14 @@ measured in float64, so which pairs are similar does not depend on the blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints, owners
+from curate.arrays import Bools, Floats, Ints, owners
 from curate.methods.set_join import Pairs, link
 from curate.methods.vectors import COSINE_SLACK, cosines, load_faiss, rounding, unit
-
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 BLOCK = 1024  # rows looked up at a time
 UNIT_SLACK = 5e-7  # of a squared length: within it a vector counts as one of unit length
@@ -43,7 +41,7 @@ class CosineSearch:
         """Number of vectors."""
         return len(self._unit)
 
-    def pairs(self, start: int, stop: int, alive: Mask, group: Ints | None) -> Iterator[Pairs]:
+    def pairs(self, start: int, stop: int, alive: Bools, group: Ints | None) -> Iterator[Pairs]:
         """Yield pairs with start <= later < stop, earlier < later and alive[earlier].
 
         Pairs whose two items have one `group` may be left out. Calls come in order of `start`,
@@ -81,11 +79,11 @@ class CosineSearch:
         return Pairs(later[good], earlier[good], cosine[good])
 
 
-def _unit_and_nonzero(vectors: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], Mask]:
+def _unit_and_nonzero(vectors: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], Bools]:
     """Return the vectors (n, d) at unit length, copied if they are not, and which are not zero."""
     full = np.asarray(vectors, dtype=np.float32)
     square = np.einsum("ij,ij->i", full, full)
-    there: Mask = square > 0
+    there: Bools = square > 0
     if (np.abs(square - 1) < UNIT_SLACK)[there].all():
         return full, there
     full = unit(full)

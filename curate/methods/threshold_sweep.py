@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curate.arrays import Floats, Ints
+from curate.arrays import Bools, Floats, Ints
 from curate.methods.set_join import Pairs, join_pairs
-from curate.methods.similarity import BLOCK, CosineSearch, Mask
+from curate.methods.similarity import BLOCK, CosineSearch
 
 
 def similar_pairs(vectors: npt.NDArray[Any], threshold: float) -> Pairs:
     """Return every pair of rows of `vectors` (n, d) with a cosine of `threshold` or more."""
     search = CosineSearch(vectors, threshold)
-    alive: Mask = np.ones(search.size, dtype=bool)
+    alive: Bools = np.ones(search.size, dtype=bool)
     blocks = (
         search.pairs(start, min(start + BLOCK, search.size), alive, None)
         for start in range(0, search.size, BLOCK)

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
-from curate.arrays import Column, Floats, Ints, one_chunk
+from curate.arrays import Bools, Column, Floats, Ints, one_chunk
 from curate.errors import StageError
 from curate.methods.coverage import Quota, shares
 from curate.methods.selection_report import selection_report
-from curate.methods.similarity import Mask
 from curate.stage import Context
 
 NO_EMBEDDING = "no embedding to compare with the others"
@@ -72,7 +71,7 @@ def numbers_of(column: Column) -> Ints:
     return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.int64) - 1
 
 
-def account(n: int, chosen: Ints, why_not: str, unusable: dict[str, Mask]) -> pa.Array:
+def account(n: int, chosen: Ints, why_not: str, unusable: dict[str, Bools]) -> pa.Array:
     """Return the drop reasons (n): `why_not`, or the reason whose mask (n) holds a row."""
     why = np.full(n, why_not, dtype=object)
     for reason, mask in unusable.items():

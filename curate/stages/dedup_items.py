@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import (
+    Bools,
     Column,
     Floats,
     Ints,
@@ -35,7 +35,6 @@ from curate.stage import Result
 from curate.stages.pair_edits import all_dropped, read_pairs
 from curate.stages.pairing import aligned_scores
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
 On: TypeAlias = Literal["prompt", "last_turn", "conversation", "response", "pair"]
 
 LISTED = {"response": "candidates", "pair": "pairs"}
@@ -86,7 +85,7 @@ def items_of(view: pa.Table, on: str) -> Items:
     return Items(row[live], place[live])
 
 
-def live_in(column: Column) -> Mask:
+def live_in(column: Column) -> Bools:
     """Return, for the flattened candidates or pairs, where no reason to drop them is."""
     return np.asarray(flat(column, "drop").is_null().to_numpy(zero_copy_only=False), dtype=bool)
 
@@ -172,7 +171,7 @@ def system_marks(prompt: Column) -> Hashes | None:
     return found if found.any() else None
 
 
-def _system_turns(prompt: Column) -> tuple[Mask, Ints]:
+def _system_turns(prompt: Column) -> tuple[Bools, Ints]:
     """Return which flattened turns are system messages beside others, and each row's turns (n)."""
     counts = lengths(prompt)
     speaker = pc.fill_null(flat(prompt, "role"), "")
