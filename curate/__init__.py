@@ -52,5 +52,11 @@ if not TYPE_CHECKING:  # to a type checker a misspelt name is an error, not Any
     def __getattr__(name: str) -> object:
         """Load a public name from its module."""
         if name not in _HOME:
-            raise AttributeError(f"module 'curate' has no attribute {name!r}")
+            from curate.errors import did_you_mean
+
+            hint = "" if name.startswith("_") else did_you_mean(name, __all__)
+            raise AttributeError(f"module 'curate' has no attribute {name!r}{hint}")
         return getattr(importlib.import_module(_HOME[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *_HOME])

@@ -12,6 +12,7 @@ from curate.engines.contract import EngineSpec, engine_registry
 from curate.errors import ConfigError, did_you_mean
 from curate.export.catalogue import form_named
 from curate.schema import COLUMNS
+from curate.sources.columns import GIVEN_BY
 from curate.sources.contract import Source, source_registry
 from curate.stage import Stage, stage_registry
 from curate.yaml_form import (
@@ -67,15 +68,22 @@ class Pipeline:
             raise ConfigError("`keep` must be a list of columns")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,100}", self.name):
             raise ConfigError(f"pipeline name {self.name!r}: use letters, digits, '.', '_' and '-'")
+        if not isinstance(self.source, Source):
+            raise ConfigError(f"`source` is an object such as curate.Jsonl(), not {self.source!r}")
+        for number, stage in enumerate(self.stages, 1):
+            if not isinstance(stage, Stage):
+                raise ConfigError(
+                    f"stage {number} is an object such as stages.Margin(at_least=1), not {stage!r}"
+                )
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "keep", tuple(self.keep))
         object.__setattr__(self, "engines", dict(self.engines))
 
     @classmethod
-    def load(cls, path: Path, changes: Sequence[str] = ()) -> Pipeline:
+    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Pipeline:
         """Read a YAML file and apply `stage.field=value` changes. Raises ConfigError."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot read pipeline {path}: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -219,4 +227,7 @@ def _writers(column: str) -> str:
         if column in (*stage_registry.get(name).writes, *stage_registry.get(name).appends)
         and column not in stage_registry.get(name).needs
     ]
-    return f" (add one of: {', '.join(names)})" if names else ""
+    ways = [f"add one of: {', '.join(names)}"] if names else []
+    if column in GIVEN_BY:
+        ways.append(f"map one of the source's `columns`: {', '.join(GIVEN_BY[column])}")
+    return f" ({'; or '.join(ways)})" if ways else ""

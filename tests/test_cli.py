@@ -182,7 +182,8 @@ def test_the_public_names_are_the_same_to_python_and_to_a_type_checker() -> None
     assert {"Ray", "Columns", "Raw"} <= set(curate_package.__all__)
     for name in curate_package.__all__:
         assert getattr(curate_package, name).__name__ == name
-    with pytest.raises(AttributeError, match="has no attribute 'Pipelin'"):
+    assert {*curate_package.__all__} <= {*dir(curate_package)}  # what a notebook completes
+    with pytest.raises(AttributeError, match="no attribute 'Pipelin'; did you mean 'Pipeline'"):
         _ = curate_package.Pipelin
     heavy = ("torch", "polars", "ray", "vllm", "pyarrow")
     code = f"import sys, curate; print([m for m in {heavy} if m in sys.modules])"

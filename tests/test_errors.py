@@ -198,7 +198,10 @@ def test_a_stage_before_the_one_it_needs(here: Path, curate) -> None:
         "error: stage 4 (`margin`) needs `pairs`, which no earlier stage writes (add one of: "
     )
     assert "best_worst" in said
-    assert said.endswith("; columns here: candidates, id, judgments, meta, prompt\n")
+    assert said.endswith(
+        "; or map one of the source's `columns`: chosen); "
+        "columns here: candidates, id, judgments, meta, prompt\n"
+    )
 
 
 def test_a_server_that_is_not_there(here: Path, curate) -> None:

@@ -158,6 +158,21 @@ def test_a_seed_beyond_64_bits_is_refused_from_python_too(scripted_pipeline: Pat
         replace(pipeline, seed=2**70)
 
 
+def test_parts_of_other_kinds_are_refused_from_python(scripted_pipeline: Path) -> None:
+    written = Pipeline.load(str(scripted_pipeline))  # a notebook has the path as text
+    for part, value, said in (
+        ("source", "rows.jsonl", r"`source` is an object such as curate\.Jsonl.*not 'rows.jsonl'"),
+        ("stages", ["margin"], r"stage 1 is an object such as stages\.Margin.*not 'margin'"),
+        (
+            "stages",
+            [*written.stages, type(written.stages[0])],
+            "stage 10 is an object .*ExactDedup",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            replace(written, **{part: value})
+
+
 def test_the_export_needs_its_columns(scripted_pipeline: Path) -> None:
     text = scripted_pipeline.read_text()
     short = text.partition("  - best_worst")[0]

@@ -6,6 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+GIVEN_BY = {
+    "reference": ("reference",),
+    "candidates": ("candidates", "response", "chosen"),
+    "judgments": ("scores", "ranks", "margins"),
+    "pairs": ("chosen",),
+}
+"""Canonical columns that a source has where one of these fields is mapped."""
+
 
 class Columns(BaseModel):
     """Names of the input's columns; what is not named here is kept as JSON in `meta`.
@@ -125,13 +133,8 @@ class Columns(BaseModel):
 
     def provides(self) -> tuple[str, ...]:
         """Return the canonical columns that these columns give."""
-        optional = {
-            "reference": self.reference,
-            "candidates": self.candidates or self.response or self.chosen,
-            "judgments": self.scores or self.ranks or self.margins,
-            "pairs": self.chosen,
-        }
-        return ("id", "prompt", "meta", *(name for name, given in optional.items() if given))
+        mapped = (name for name, by in GIVEN_BY.items() if any(getattr(self, n) for n in by))
+        return ("id", "prompt", "meta", *mapped)
 
     def prompts_only(self) -> bool:
         """Whether nothing but a prompt and perhaps an id is mapped."""
