@@ -1,6 +1,6 @@
 """A stage that sees every row, whole or in pieces: its time and memory of its own.
 
-Run `python benchmarks/divided.py [near_dedup | semantic_dedup] [rows ...]`. Each way runs in a
+Run `python benchmarks/divided.py STAGE [rows ...]`, with a stage of `BEFORE`. Each way runs in a
 process of its own over the same store, which already holds what the stage reads; two workers. What
 counts is the peak of the memory that no file backs (RssAnon, looked at every 20 ms), since pages of
 mapped files can be dropped. Both ways must leave the same bytes.
@@ -23,6 +23,7 @@ import pyarrow as pa
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
+from curate.schema import CANDIDATES, JUDGMENTS, PAIRS
 from curate.stage import Context, Stage
 
 PIPELINE = """\
@@ -31,7 +32,16 @@ source: {jsonl: {path: ROWS, shard_rows: 2048, columns: {id: id, prompt: prompt}
 stages: [STAGES]
 export: null
 """
-BEFORE = {"near_dedup": [], "semantic_dedup": ["divided:Vectors"]}
+BEFORE = {
+    "near_dedup": [],
+    "semantic_dedup": ["divided:Vectors"],
+    "retrieve": ["divided:Vectors", "divided:Choices"],
+    "few_shot": ["divided:Choices"],
+}
+FIELDS: dict[str, dict[str, object]] = {
+    "retrieve": {"labels": ["people"]},
+    "few_shot": {"by": "who"},
+}
 NEVER = 1 << 60
 WIDTH = 384
 
@@ -53,6 +63,27 @@ class Vectors(Stage):
                 vectors[row] += np.random.default_rng(number // 200).normal(size=WIDTH)
         flat = pa.array(vectors.astype(np.float16).ravel())
         return {"embedding": pa.FixedSizeListArray.from_arrays(flat, WIDTH)}
+
+
+class Choices(Stage):
+    """Two answers of some 50 words, one pair, whose it is; and a label on every fiftieth row."""
+
+    needs = ("id", "prompt")
+    writes = ("candidates", "pairs", "judgments", "who")
+
+    def apply(self, view: pa.Table, ctx: Context) -> dict[str, pa.Array]:
+        """Return answers made of the prompt's words; twenty rows are one person's."""
+        numbers = [int(name[1:]) for name in view["id"].to_pylist()]
+        texts = [turns[-1]["content"].split() for turns in view["prompt"].to_pylist()]
+        answers = [[{"text": " ".join(w[::-1])}, {"text": " ".join(sorted(w))}] for w in texts]
+        pairs = [[{"chosen": n % 2, "rejected": 1 - n % 2}] for n in numbers]
+        said = {"judge": "people", "aspect": "s", "a": 0, "b": 1, "score": 1.0, "status": "ok"}
+        return {
+            "candidates": pa.array(answers, CANDIDATES),
+            "pairs": pa.array(pairs, PAIRS),
+            "judgments": pa.array([[said] if n % 50 == 0 else [] for n in numbers], JUDGMENTS),
+            "who": pa.array([f"p{n // 20}" for n in numbers]),
+        }
 
 
 def rows(path: Path, count: int) -> None:
@@ -87,7 +118,8 @@ def measure(root: Path, stage: str, divide_from: int, until: str | None = None) 
         while not ended.wait(0.02):
             peak[0] = max(peak[0], anonymous())
 
-    text = PIPELINE.replace("STAGES", ", ".join(f"'{s}'" for s in (*BEFORE[stage], stage)))
+    stages = [*BEFORE[stage], {stage: FIELDS.get(stage, {})}]
+    text = PIPELINE.replace("[STAGES]", json.dumps(stages))
     pipeline = Pipeline.loads(text.replace("ROWS", str(root / "rows.jsonl")))
     executor = Local(workers=2, divide_from=divide_from)
     thread = threading.Thread(target=watch)

@@ -14,6 +14,7 @@ from test_divided import in_spans, whole
 
 from curate.errors import StageError
 from curate.executors import Local
+from curate.executors.remote import answer_here, records, request
 from curate.loop import run
 from curate.methods.vectors import unit
 from curate.pipeline import Pipeline
@@ -230,6 +231,14 @@ def test_what_only_all_rows_tell_is_told_in_pieces(tmp_path):
         assert error == made(whole, stage, table)
 
 
+class Sending(Local):
+    """Sends each task to a worker as JSON, as to another process or host."""
+
+    def each(self, job, tasks):
+        for number, task in enumerate(tasks):
+            yield task, records(json.loads(answer_here(request(job, task, number))))
+
+
 PIPELINE = """
 name: t
 source: {jsonl: {path: PATH, shard_rows: 5, columns: {id: id, prompt: prompt}}}
@@ -253,7 +262,8 @@ def test_questions_are_encoded_once_and_looked_up_in_the_store(tmp_path, bench):
     text = PIPELINE.replace("PATH", str(source)).replace("BENCH", json.dumps(bench))
     pipeline = Pipeline.loads(text)
     left = {}
-    for way, executor in (("whole", Local()), ("pieces", Local(workers=2, divide_from=1))):
+    ways = {"whole": Local(), "pieces": Local(divide_from=1), "sent": Sending(divide_from=1)}
+    for way, executor in ways.items():
         outcome = run(pipeline, tmp_path / way, executor=executor)
         assert sum(outcome.accounting["dropped"].values()) > 5
         folder = tmp_path / way / "store" / "decontaminate"
@@ -262,4 +272,4 @@ def test_questions_are_encoded_once_and_looked_up_in_the_store(tmp_path, bench):
         assert len(used) == 1
         assert (tmp_path / way / "store" / VECTORS / used[0]).is_file()
         left[way] = used, {p.name.split(".")[0]: p.read_bytes() for p in folder.glob("*.arrow")}
-    assert left["whole"] == left["pieces"]
+    assert left["whole"] == left["pieces"] == left["sent"]
