@@ -25,8 +25,8 @@ from lint_speed import lint_speed
 
 from curate.arrays import Bools, Floats
 from curate.evaluation.calibration import calibration_error, chance_error, random_orientation
-from curate.evaluation.coverage import against
 from curate.evaluation.datasets import columns_of, open_set, read_rows
+from curate.evaluation.filter_gain import against
 from curate.evaluation.resampling import Resampled
 from curate.methods.evidence import VERDICTS, Votes, comparisons, groups_of, majority, votes
 from curate.methods.outcomes import cross_fitted, folds_of

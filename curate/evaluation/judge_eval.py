@@ -18,7 +18,7 @@ from curate.evaluation.labelled import Labelled
 from curate.evaluation.probabilities import MIN_LABELS, margin_calibration
 from curate.evaluation.resampling import RESAMPLES, Resampled
 from curate.evaluation.style_lean import FEATURES, style_lean
-from curate.evaluation.trust import filter_report
+from curate.evaluation.verdict_filters import filter_report
 from curate.methods.concord import cohen_kappa
 from curate.methods.crowd import Interval
 from curate.methods.evidence import (

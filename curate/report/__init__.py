@@ -12,13 +12,13 @@ from curate.counters import COSTS, counted, worded
 from curate.history import caution, manifest, shards
 from curate.report.calibration import Calibration, people_of
 from curate.report.compare import compare
-from curate.report.coverage import coverage_map
 from curate.report.features import audit_with_features
 from curate.report.figures import Figures, tables
 from curate.report.findings import findings
 from curate.report.inside import inside
 from curate.report.judges import MOST_ROWS, Leanings, judge_models, judges_by_step
 from curate.report.page import render
+from curate.report.prompt_map import coverage_map
 from curate.report.removed import removed
 from curate.report.samples import Samples
 from curate.report.steps import exported, steps_of

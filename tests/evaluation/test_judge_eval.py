@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from curate.errors import ConfigError
-from curate.evaluation.coverage import curve, verdict
 from curate.evaluation.datasets import columns_of, open_set, read_rows
+from curate.evaluation.filter_gain import curve, verdict
 from curate.evaluation.judge_eval import Question, evaluate_judges, verdicts_of
 from curate.evaluation.resampling import Resampled
 from curate.evaluation.show import show_report

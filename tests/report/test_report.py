@@ -11,9 +11,9 @@ from curate.loop import run
 from curate.methods.order import leaning
 from curate.pipeline import Pipeline
 from curate.report import report, selections
-from curate.report.coverage import cells, projected
 from curate.report.duels import Duels
 from curate.report.figures import Figures, Spread
+from curate.report.prompt_map import cells, projected
 from curate.report.steps import _about
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS
 

@@ -18,11 +18,11 @@ from curate.pipeline import Pipeline
 from curate.report import gather, report
 from curate.report.calibration import Calibration, people_of
 from curate.report.compare import compare, merged
-from curate.report.coverage import coverage_map
 from curate.report.features import vectors_column
 from curate.report.findings import findings
 from curate.report.judges import judges_by_step
 from curate.report.page import render
+from curate.report.prompt_map import coverage_map
 from curate.report.samples import turns
 from curate.report.steps import exported, steps_of
 from curate.report.words import two_digits

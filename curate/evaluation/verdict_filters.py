@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.arrays import Floats
 from curate.evaluation.bias import interval_dict
-from curate.evaluation.coverage import against, filters, share, verdict
+from curate.evaluation.filter_gain import against, filters, share, verdict
 from curate.evaluation.labelled import Labelled
 from curate.evaluation.probabilities import MIN_LABELS, outcome_calibration
 from curate.evaluation.resampling import Resampled
