@@ -142,7 +142,8 @@ class _Kind:
             whole = pa.unify_schemas(self._schemas, promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid):
             raise ConfigError(
-                f"keep {name}: its values are of several kinds; make them alike in the source"
+                f"keep {name}: its values are of several kinds (a list where the rows of a `group` "
+                "differ); make them alike in the source"
             ) from None
         kind = whole.field("value").type if len(whole) else pa.null()
         if pa.types.is_null(kind):

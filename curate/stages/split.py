@@ -143,13 +143,17 @@ class Split(Stage, name="split"):
         ctx.counts["parts without rows"] = len(empty) if len(sizes) else 0
         ctx.counts.update({"groups": len(sizes), "largest group": largest})
         total = rows.total()
-        if len(sizes) and (empty or largest > max(GIANT * total, 10)):
-            nothing = f"no row is in {', '.join(empty)}; " if empty else ""
+        if not len(sizes):
+            return
+        nothing = f"no row is in {', '.join(empty)}; " if empty else ""
+        if largest > max(GIANT * total, 10):
             _log.warning(
                 "split: %s%d of %d rows are linked in one group; if that is not meant, raise "
                 "`threshold`, or take a column that many rows share out of `together`",
                 nothing, largest, total,
             )  # fmt: skip
+        elif empty:
+            _log.warning("split: %sthe %d rows make only %d groups", nothing, total, len(sizes))
 
 
 def first_members(group: Ints) -> Ints:

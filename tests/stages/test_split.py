@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -231,6 +233,11 @@ def test_an_empty_part_and_a_giant_group_are_said(caplog):
     empty = ({"train", "test"} - set(found)).pop()
     assert (ctx.counts[f"rows in {empty}"], ctx.counts["parts without rows"]) == (0, 1)
     assert f"no row is in {empty}; 60 of 60 rows are linked" in caplog.text
+    caplog.clear()
+    Split().apply(rows(["one row alone"]), Context())
+    assert re.fullmatch(
+        r"split: no row is in t\w+; the 1 rows make only 1 groups", *caplog.messages
+    )
     caplog.clear()
     Split().apply(rows([f"topic{i} question{i} about{i}" for i in range(400)]), Context())
     assert not caplog.text
