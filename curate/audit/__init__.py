@@ -15,11 +15,12 @@ from curate.audit.circles import pair_circles
 from curate.audit.concepts import concepts
 from curate.audit.embedded import ENCODER, Embedding, checked, embed_pairs, kept_vectors
 from curate.audit.naming import name_features
-from curate.audit.pairs import Pairs
+from curate.audit.pairs import GatheredPairs
 from curate.audit.properties import leanings
 from curate.engines.contract import Engine
 from curate.errors import ConfigError, InputError
 from curate.evaluation.dataset_lint import pairs_of_set
+from curate.evaluation.datasets import SUFFIXES
 from curate.methods.sampling import drawn
 from curate.store import Store
 from curate.work import Shard, view
@@ -49,8 +50,9 @@ def audit(
     """
     checked(encoder)
     wanted = Embedding(encoder)
-    found = Pairs(wanted.most if encoder is not None else 0)
-    if (root / "runs" / name / "manifest.json").is_file() or not Path(name).exists():
+    found = GatheredPairs(wanted.most if encoder is not None else 0)
+    a_set = Path(name).exists() or Path(name).suffix.lower() in SUFFIXES  # or a pattern of files
+    if (root / "runs" / name / "manifest.json").is_file() or not a_set:
         store, shards = history.shards(root, history.manifest(root, name))
         if not _has_pairs(shards):
             raise ConfigError(f"run {name!r} has no pairs; add a stage such as `best_worst`")
@@ -103,14 +105,14 @@ def audit_tables(
     `naming.name_features` adds.
     """
     wanted = embedding.encoder or embedding.column
-    found = Pairs(embedding.most if wanted else 0, embedding.column)
+    found = GatheredPairs(embedding.most if wanted else 0, embedding.column)
     for table in tables:
         found.add(table)
     return _result(found, name, embedding, seed, engine)
 
 
 def _result(
-    found: Pairs, name: str, embedding: Embedding, seed: int, engine: Engine | None
+    found: GatheredPairs, name: str, embedding: Embedding, seed: int, engine: Engine | None
 ) -> dict[str, Any]:
     if not found.size:
         raise InputError(f"{name}: no pair of answers is left to audit")
@@ -133,7 +135,7 @@ def _result(
 
 
 def _features(
-    found: Pairs,
+    found: GatheredPairs,
     embedding: Embedding,
     difference: Any,
     prompts: Any,

@@ -11,7 +11,7 @@ import orjson
 
 from curate.arrays import Floats, Ints
 from curate.audit.concepts import FEWEST
-from curate.audit.pairs import Drawn, Pairs, Texts
+from curate.audit.pairs import Drawn, GatheredPairs, Texts
 from curate.disk import replace_synced
 from curate.encoders import Encoder, load_encoder
 from curate.store import VECTORS
@@ -64,7 +64,7 @@ class Embedded(NamedTuple):
     origin: str
 
 
-def embed_pairs(found: Pairs, kept: Ints, wanted: Embedding) -> Embedded | str:
+def embed_pairs(found: GatheredPairs, kept: Ints, wanted: Embedding) -> Embedded | str:
     """Return the differences of the distinct pairs `kept`, or why there are none.
 
     Raises MissingExtra or ConfigError where the encoder cannot be loaded.

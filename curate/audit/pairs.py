@@ -54,7 +54,7 @@ class Drawn(NamedTuple):
     difference: Floats | None
 
 
-class Pairs:
+class GatheredPairs:
     """Gathers usable pairs; with `keep` also the texts of as many as may be embedded.
 
     `column` names stored embeddings, one a candidate: their differences are kept with the texts.

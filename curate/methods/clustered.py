@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Ints
-from curate.methods.set_join import Pairs
+from curate.methods.set_join import SimilarPairs
 from curate.methods.similarity import BLOCK, CosineSearch
 from curate.methods.vectors import DIGITS, load_faiss, nearest, rounding
 
@@ -54,7 +54,7 @@ class ClusteredSearch(CosineSearch):
         limits, _, found = range_search_preassigned(self._index, block, self._radius, cells)
         return limits, found
 
-    def _measured(self, later: Ints, earlier: Ints) -> Pairs:
+    def _measured(self, later: Ints, earlier: Ints) -> SimilarPairs:
         seen = (self._cells[later] == self._cells[earlier, :1]).any(axis=1)
         return super()._measured(later[seen], earlier[seen])
 

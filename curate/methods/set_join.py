@@ -26,7 +26,7 @@ BATCH_TOKENS = 1 << 18  # elements counted at a time by one core
 KEPT, OPEN, DROPPED = 0, 1, 2
 
 
-class Pairs(NamedTuple):
+class SimilarPairs(NamedTuple):
     """Similar pairs: item `later` reaches `similarity` with item `earlier` < `later`."""
 
     later: Ints
@@ -81,7 +81,7 @@ class JaccardJoin:
         """
         state = np.full(self.size, KEPT, dtype=np.uint8)
         state[self.groups.number] = OPEN
-        progress, found, unsettled = self.begin(), list[Pairs](), join_pairs([])
+        progress, found, unsettled = self.begin(), list[SimilarPairs](), join_pairs([])
         while len(progress.entries):
             now, progress, waiting = self.advance(state, progress)
             found.append(now)
@@ -94,7 +94,7 @@ class JaccardJoin:
 
     def advance(
         self, state: npt.NDArray[np.uint8], progress: Progress
-    ) -> tuple[Pairs, Progress, Ints]:
+    ) -> tuple[SimilarPairs, Progress, Ints]:
         """Compare the next entries of each group, as `state` (n) has it.
 
         Returns the similar pairs, the progress, and the sets that are still to be compared with
@@ -154,7 +154,7 @@ class JaccardJoin:
             most *= 2
         return root
 
-    def _similar(self, heads: Ints, root: Ints | None = None) -> Iterator[Pairs]:
+    def _similar(self, heads: Ints, root: Ints | None = None) -> Iterator[SimilarPairs]:
         """Yield the similar pairs of each head entry's set and the later ones of its group.
 
         With `root`, which may change in between: all others of its group with another root.
@@ -180,7 +180,7 @@ class JaccardJoin:
         need = overlap(counts[a], counts[b], self.threshold)
         return np.asarray(np.minimum(spare_a, spare_b) >= need)
 
-    def _verified(self, later: Ints, earlier: Ints) -> Pairs:
+    def _verified(self, later: Ints, earlier: Ints) -> SimilarPairs:
         """Count in full what each pair shares, and return those that reach the threshold."""
         counts = self.sets.counts
         pieces = slices(np.cumsum(counts[later] + counts[earlier]), BATCH_TOKENS)
@@ -188,7 +188,7 @@ class JaccardJoin:
         shared = np.concatenate([np.zeros(0, dtype=np.int64), *counted])
         similarity = shared / (counts[later] + counts[earlier] - shared)
         good = similarity >= self.threshold
-        return Pairs(later[good], earlier[good], similarity[good])
+        return SimilarPairs(later[good], earlier[good], similarity[good])
 
 
 def _shared(sets: ShingleSets, a: Ints, b: Ints) -> Ints:
@@ -203,13 +203,13 @@ def _shared(sets: ShingleSets, a: Ints, b: Ints) -> Ints:
     return np.bincount(twice.astype(np.int64), minlength=len(a)).astype(np.int64)
 
 
-def join_pairs(parts: list[Pairs]) -> Pairs:
+def join_pairs(parts: list[SimilarPairs]) -> SimilarPairs:
     """Return the pairs of all parts."""
-    none = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
-    return Pairs(*(np.concatenate(column) for column in zip(none, *parts, strict=True)))
+    none = SimilarPairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+    return SimilarPairs(*(np.concatenate(column) for column in zip(none, *parts, strict=True)))
 
 
-def settle(state: npt.NDArray[np.uint8], waiting: Ints, pairs: Pairs) -> Pairs:
+def settle(state: npt.NDArray[np.uint8], waiting: Ints, pairs: SimilarPairs) -> SimilarPairs:
     """Decide which open sets are kept or dropped, in place; return the pairs of the others.
 
     A set similar to a kept one is dropped. One that is not among those `waiting` for comparisons,
@@ -230,10 +230,10 @@ def settle(state: npt.NDArray[np.uint8], waiting: Ints, pairs: Pairs) -> Pairs:
             now[later] = OPEN
     state[:] = np.frombuffer(now, dtype=np.uint8)
     still = state[pairs.later] == OPEN
-    return Pairs(*(column[still] for column in pairs))
+    return SimilarPairs(*(column[still] for column in pairs))
 
 
-def twins(state: npt.NDArray[np.uint8], pairs: Pairs) -> tuple[Ints, Floats]:
+def twins(state: npt.NDArray[np.uint8], pairs: SimilarPairs) -> tuple[Ints, Floats]:
     """Return each dropped set's most similar kept set, -1 for the kept, and the similarity."""
     twin, similarity = np.full(len(state), -1, dtype=np.int64), np.zeros(len(state))
     use = (state[pairs.later] == DROPPED) & (state[pairs.earlier] == KEPT)

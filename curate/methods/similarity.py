@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Bools, Floats, Ints, owners
-from curate.methods.set_join import Pairs, link
+from curate.methods.set_join import SimilarPairs, link
 from curate.methods.vectors import COSINE_SLACK, cosines, load_faiss, rounding, unit
 
 BLOCK = 1024  # rows looked up at a time
@@ -41,7 +41,9 @@ class CosineSearch:
         """Number of vectors."""
         return len(self._unit)
 
-    def pairs(self, start: int, stop: int, alive: Bools, group: Ints | None) -> Iterator[Pairs]:
+    def pairs(
+        self, start: int, stop: int, alive: Bools, group: Ints | None
+    ) -> Iterator[SimilarPairs]:
         """Yield pairs with start <= later < stop, earlier < later and alive[earlier].
 
         Pairs whose two items have one `group` may be left out. Calls come in order of `start`,
@@ -73,10 +75,10 @@ class CosineSearch:
         limits, _, found = self._index.range_search(block, float(self._radius))
         return limits, found
 
-    def _measured(self, later: Ints, earlier: Ints) -> Pairs:
+    def _measured(self, later: Ints, earlier: Ints) -> SimilarPairs:
         cosine = cosines(self._unit, later, earlier)
         good = cosine >= self._least
-        return Pairs(later[good], earlier[good], cosine[good])
+        return SimilarPairs(later[good], earlier[good], cosine[good])
 
 
 def _unit_and_nonzero(vectors: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], Bools]:

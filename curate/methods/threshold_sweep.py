@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Bools, Floats, Ints
-from curate.methods.set_join import Pairs, join_pairs
+from curate.methods.set_join import SimilarPairs, join_pairs
 from curate.methods.similarity import BLOCK, CosineSearch
 
 
-def similar_pairs(vectors: npt.NDArray[Any], threshold: float) -> Pairs:
+def similar_pairs(vectors: npt.NDArray[Any], threshold: float) -> SimilarPairs:
     """Return every pair of rows of `vectors` (n, d) with a cosine of `threshold` or more."""
     search = CosineSearch(vectors, threshold)
     alive: Bools = np.ones(search.size, dtype=bool)
@@ -53,7 +53,7 @@ def threshold_sweep(
     return result
 
 
-def greedy(n: int, pairs: Pairs, threshold: float) -> tuple[Ints, Floats]:
+def greedy(n: int, pairs: SimilarPairs, threshold: float) -> tuple[Ints, Floats]:
     """Return each item's twin (n; -1 where it stays) and its similarity, as `keep_greedily` does.
 
     `pairs` holds all similar pairs of the n items at some lower threshold.

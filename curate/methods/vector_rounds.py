@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Bools, Ints
-from curate.methods.set_join import DROPPED, Pairs, join_pairs, link
+from curate.methods.set_join import DROPPED, SimilarPairs, join_pairs, link
 from curate.methods.vectors import COSINE_SLACK, cosines, rounding
 
 Singles: TypeAlias = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ class Visits(NamedTuple):
 class Turn(NamedTuple):
     """What a round of one group leaves: pairs, how far it is, and rows that wait for more."""
 
-    pairs: Pairs
+    pairs: SimilarPairs
     done: int
     waiting: Ints
 
@@ -84,7 +84,7 @@ def advance(
     least = threshold - COSINE_SLACK
     reach = np.float32(least - rounding(vectors.shape[1]))
     rows = visits.row[heads]
-    own, found = np.ascontiguousarray(vectors[rows]), list[Pairs]()
+    own, found = np.ascontiguousarray(vectors[rows]), list[SimilarPairs]()
     for start in range(int(heads[0]) + 1, len(visits.row), HELD):
         others = visits.row[start : start + HELD]
         other, head = np.nonzero(np.asarray(vectors[others]) @ own.T >= reach)
@@ -93,7 +93,7 @@ def advance(
         later, earlier = later[after], earlier[after]
         cosine = cosines(vectors, later, earlier)
         good = cosine >= least
-        found.append(Pairs(later[good], earlier[good], cosine[good]))
+        found.append(SimilarPairs(later[good], earlier[good], cosine[good]))
     end = int(left[0]) if len(left) else len(visits.row)
     waiting = visits.row[end + 1 :]
     return Turn(join_pairs(found), end, waiting[state[waiting] != DROPPED])

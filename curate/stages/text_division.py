@@ -34,8 +34,8 @@ from curate.methods.set_join import (
     KEPT,
     OPEN,
     JaccardJoin,
-    Pairs,
     Progress,
+    SimilarPairs,
     join_pairs,
     link,
     settle,
@@ -151,12 +151,12 @@ class TextJoin:
         state = np.full(size, KEPT, dtype=np.uint8)
         for part in range(parts):
             state[space.load("number", part)] = OPEN
-        found, unsettled, turn = list[Pairs](), join_pairs([]), 0
+        found, unsettled, turn = list[SimilarPairs](), join_pairs([]), 0
         left = [part for part in range(parts) if len(space.load("entries", part))]
         while left:
             space.save("state", turn, state)
             yield [self._piece(step, number) for number in left]
-            now = join_pairs([Pairs(*_load(space, PAIRS, number)) for number in left])
+            now = join_pairs([SimilarPairs(*_load(space, PAIRS, number)) for number in left])
             found.append(now)
             waiting = np.concatenate([space.load("waiting", number) for number in left])
             unsettled = settle(state, waiting, join_pairs([unsettled, now]))

@@ -20,7 +20,7 @@ import pyarrow as pa
 from curate.arrays import Floats, Ints, join_texts
 from curate.division import Division, Piece, Space, pick
 from curate.methods.clustered import cells_of, centroid_order, centroids, sampled_recall
-from curate.methods.set_join import KEPT, OPEN, Pairs, join_pairs, settle, twins
+from curate.methods.set_join import KEPT, OPEN, SimilarPairs, join_pairs, settle, twins
 from curate.methods.vector_rounds import Visits, advance, heads_of
 from curate.methods.vectors import unit_rows
 from curate.stage import Result
@@ -90,13 +90,13 @@ class NearVectors(Division):
             numbers = [turn * parts + part for part in left]
             yield [Piece(f"compare {which}", number) for number in numbers]
             now = join_pairs(
-                [Pairs(*(space.load(f"{n} {which}", k) for n in PAIRS)) for k in numbers]
+                [SimilarPairs(*(space.load(f"{n} {which}", k) for n in PAIRS)) for k in numbers]
             )
             waiting = [space.load(f"waiting {which}", number) for number in numbers]
             unsettled = settle(state, np.concatenate(waiting), join_pairs([unsettled, now]))
             found = join_pairs([found, now])
             use = state[found.earlier] <= OPEN
-            found = Pairs(found.later[use], found.earlier[use], found.similarity[use])
+            found = SimilarPairs(found.later[use], found.earlier[use], found.similarity[use])
             left = [k % parts for k in numbers if space.load(f"left {which}", k)[0]]
             turn += 1
         return twins(state, found)
