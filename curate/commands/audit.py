@@ -75,6 +75,8 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     from curate.audit.properties import LIMITS
 
     lines = [f"{found['pairs']} pairs of {found['prompts']} prompts", ""]
+    if found["repeated_or_equal"]:
+        lines[0] += f"; {found['repeated_or_equal']} more repeat one of them, or are equal answers"
     lines.append(f"{'property':<14} {'pairs':>7}  {'chosen has more':<24} weight [95 %]")
     lines += [f"{row['property']:<14} {_numbers(row)}" for row in found["properties"]]
     lines += ["", *_alike(found["properties"]), LIMITS]

@@ -270,6 +270,12 @@ def test_a_set_on_disk_and_its_lines(tmp_path):
     lines = audit_lines(found)
     assert "\x1b" not in "".join(lines)
     assert lines[0] == "30 pairs of 30 prompts"
+    same = {"prompt": "?", "chosen": "a", "rejected": "a"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[3], same]))
+    again = audit(str(tmp_path / "s*.jsonl"), tmp_path, encoder=None)  # a pattern, too
+    assert audit_lines(again)[0] == f"{lines[0]}; 2 more repeat one of them, or are equal answers"
+    with pytest.raises(InputError, match=r"no file matches '.*none\.jsonl'"):
+        audit(str(tmp_path / "none.jsonl"), tmp_path)
     assert any(line.startswith("words ") and line.endswith("*") for line in lines)
     with pytest.raises(ConfigError, match="no such folder"):
         audit(str(path), tmp_path, encoder="./foo")  # a wrong name, however few the pairs
