@@ -211,22 +211,6 @@ def truth_of(ballots: Sequence[Floats], how: Truth) -> Floats:
     return np.where(np.isnan(values).all(axis=0), np.nan, np.sign(np.nansum(values, axis=0)))
 
 
-def label_of(
-    table: pa.Table,
-    pairs: Comparisons,
-    names: Sequence[str],
-    how: Truth,
-    verdicts: Mapping[str, float],
-) -> Floats:
-    """Return (n,) what those who know hold true of each comparison, as `truth_of`.
-
-    `names` as in `voters_of`. Raises ConfigError for a name that is no judge and no column.
-    """
-    voters = voters_of(table, names)
-    found = votes(table, pairs, voters, verdicts)
-    return truth_of([found[name].value for name in voters], how)
-
-
 def groups_of(table: pa.Table, pairs: Comparisons) -> npt.NDArray[np.object_]:
     """Return each comparison's prompt as text: what must stay on one side of a split."""
     prompts = [text_of(chunk).to_pylist() for chunk in chunks(table["prompt"])]

@@ -156,7 +156,7 @@ class Retrieve(LookUp, name="retrieve"):
         return {self.to: pc.if_else(none, pa.scalar(None, pa.large_string()), texts)}
 
     def _label(self, view: pa.Table, pairs: Comparisons, judges: Sequence[str]) -> Floats:
-        """Return (pairs,) what those of `labels` hold true of each pair; see `label_of`."""
+        """Return (pairs,) what those of `labels` hold true of each pair; NaN where that is open."""
         voters = voters_among(judges, self.labels)
         found = judge_votes(view, pairs, [name for name in voters if name in judges])
         fields = [name for name in voters if name not in judges]
