@@ -127,7 +127,8 @@ class Stage(Component):
         that details may follow.
 
         Counters in `ctx.counts` are whole numbers and add up over the shards. `plan` and the
-        progress read `calls`, `prompt_tokens`, `tokens` and `errors`; any other is shown as it is.
+        progress read `calls`, `prompt_tokens`, `tokens` and `errors`, the report also those that
+        begin with "replies: " (`calls.count_replies`); any other is shown as it is.
 
         Raises StageError where the shard cannot be done; what was committed stays.
         """

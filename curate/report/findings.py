@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curate.methods.order import wilson
+from curate.report.replies import fault, in_words
 from curate.report.words import two_digits
 
 LONGER = 0.60  # of the pairs have the longer answer chosen
@@ -19,6 +21,7 @@ AGREEMENT = 0.20  # kappa of two judges
 COMPARED = 30  # comparisons of two judges from which on their kappa counts
 WINS = 0.80  # of a model's pairs against others are won
 PROPERTY = 0.65  # of the pairs that differ have more of a property in the chosen answer
+UNUSABLE = 0.20  # of the replies of a stage's engine are of no use
 LOST = 0.50  # of a stage's rows are dropped there
 FAILED = 0.01  # of a stage's rows fail there
 COPIES = 0.10  # of the rows are copies of others
@@ -29,6 +32,8 @@ CALIBRATION = 0.05  # p_correct is off, on average, beyond what chance would sho
 
 RULES = (
     f"a stage drops more than {LOST:.0%} of its rows, or fails on more than {FAILED:.0%}",
+    f"more than {UNUSABLE:.0%} of the replies that a stage had from its engine are of no use: not "
+    "read, cut off, refused, or calls that failed",
     f"more than {COPIES:.0%} of the rows were copies; any row held a benchmark's items",
     f"more than {CUT:.0%} of the answers are cut off",
     f"the chosen answer is the longer (or the shorter) one in more than {LONGER:.0%} of the pairs",
@@ -56,8 +61,25 @@ class Finding(NamedTuple):
 
 def findings(facts: Mapping[str, Any]) -> list[Finding]:
     """Return what is beyond a threshold, in the order of the page."""
-    rules = (_rows, _answers, _judges, _agreement, _models, _preferences, _labels)
+    rules = (_replies, _rows, _answers, _judges, _agreement, _models, _preferences, _labels)
     return [finding for rule in rules for finding in rule(facts)]
+
+
+def _bad_replies(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the steps of whose replies too many are of no use."""
+    found = []
+    for step in facts["funnel"]:
+        had = step["replies"]
+        if had and wilson(had.unusable / had.total, had.total)[0] > UNUSABLE:
+            found.append(step)
+    return found
+
+
+def _replies(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for step in _bad_replies(facts):
+        about = f" ({step['about']})" if step["about"] else ""
+        words = in_words(step["replies"])
+        yield Finding("counted", f"of the stage {step['name']}{about} {words}")
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -91,18 +113,19 @@ def _answers(facts: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _judges(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    said = {name for step in _bad_replies(facts) for name in step["judges"]}  # by `_replies`
     for row in facts["summary"]["judges"]:
-        for section, text in _of_judge(row):
+        for section, text in _of_judge(row, replies=row["judge"] not in said):
             yield Finding(section, f"the judge {row['judge']} {text}")
 
 
-def _of_judge(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _of_judge(row: Mapping[str, Any], replies: bool) -> Iterator[tuple[str, str]]:
     first, same, own = row["first"], row["consistent"], row.get("own")
     lost = [(status, n) for status, n in row["statuses"].items() if status != "ok"]
     unread = sum(n for _, n in lost) / row["judgments"]
-    if unread > UNREADABLE:
-        most = max(lost, key=lambda found: found[1])[0]
-        yield "judges", f"leaves {unread:.0%} of its judgments without a score, mostly {most}"
+    if replies and unread > UNREADABLE:
+        most = fault(max(lost, key=lambda found: found[1])[0])
+        yield "judges", f"leaves {unread:.0%} of its judgments without a score: most {most}"
     if first and first["low"] > FIRST:
         yield "judges", f"takes the answer shown first in {first['share']:.0%} of its verdicts"
     elif first and first["high"] < 1 - FIRST:

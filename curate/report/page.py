@@ -46,7 +46,7 @@ def render(facts: Mapping[str, Any], against: Mapping[str, Any] | None = None) -
     )
     for filter_ in (words.share, words.points, words.number, words.short, words.two_digits):
         environment.filters[filter_.__name__] = filter_
-    environment.filters |= {"percent": words.percent, "dollars": words.dollars}
+    environment.filters |= {"percent": words.percent, "dollars": words.dollars, "coded": _coded}
     environment.finalize = _visible
     steps = facts["funnel"]
     return environment.get_template("page.html").render(
@@ -113,6 +113,18 @@ def _costs(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
             own = {"dollars": actual.get("cost"), "clock": actual.get("seconds")}
             found.append({**step, "estimated": row.get("estimated", {}), **own})
     return found
+
+
+def _coded(text: str) -> Any:
+    """Return a text, escaped, in which what stands between two backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(_visible(part)) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # one without its fellow
+        parts[-2:] = [escape("`").join(parts[-2:])]
+    for place in range(1, len(parts), 2):
+        parts[place] = Markup("<code>{}</code>").format(parts[place])
+    return Markup("").join(parts)
 
 
 def _visible(value: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
-from curate.books import funnel
+from curate.books import funnel, numbered
 from curate.errors import CurateError
+from curate.report.replies import replies
 from curate.stage import stage_registry
 from curate.work import Shard
 
@@ -24,7 +25,8 @@ def steps_of(
     """Return the source and each stage: the funnel's facts, with what a reader needs beside them.
 
     `key` is (kind, turn), the same stage in another run; `about` tells it from others of its
-    kind (its judges, or the fields that differ); `summary` says what the kind does; `lost` holds
+    kind (its `judges`, or the fields that differ); `replies` are those of its engine, and `name`
+    is what it is called ("judge 2"); `summary` says what the kind does; `lost` holds
     the reasons, the most frequent first. `stages` are the identities in the manifest, and
     `judges` the names that each step's judgments have.
     """
@@ -34,8 +36,11 @@ def steps_of(
     for step, identity in zip(steps, identities, strict=False):
         alike.setdefault(step["stage"], []).append(identity)
     turns = Counter[str]()
+    names = numbered(step["stage"] for step in steps)
     for place, step in enumerate(steps):
         kind = step["stage"]
+        step["name"], step["judges"] = names[place], judges.get(place, ())
+        step["replies"] = replies(step["counts"])
         step["key"] = (kind, turns[kind])
         step["about"] = _about(judges.get(place, ()), alike.get(kind, []), turns[kind])
         step["summary"] = summary(kind)
