@@ -15,7 +15,14 @@ from curate.engines.contract import Completions, Requests
 from curate.prompts import load_template
 from curate.schema import DROP, FAIL, PROMPT
 from curate.stage import Context, EngineRole, Result, reasons
-from curate.stages.calls import Greedy, GreedySampling, first_choice, lost_rows, unusable
+from curate.stages.calls import (
+    Greedy,
+    GreedySampling,
+    count_replies,
+    first_choice,
+    lost_rows,
+    unusable,
+)
 from curate.stages.filters import below
 from curate.stages.judging import Asking
 from curate.stages.shown import fenced
@@ -67,6 +74,9 @@ class Backtranslate(Asking, name="backtranslate"):
         found, status = first_choice(checked, self.min_mass)
         probability = np.full(len(view), np.nan)
         probability[keep] = found
+        empty = pc.and_(pc.equal(made.status, "ok"), pc.invert(there))
+        count_replies(ctx, pc.if_else(empty, "empty", made.status))
+        count_replies(ctx, status)
         unread = pc.if_else(pc.equal(made.status, "ok"), "empty", unusable(made))
         why = [f"no request: {word}" for word in unread.to_pylist()]
         for row, name in zip(keep.tolist(), status.to_pylist(), strict=True):

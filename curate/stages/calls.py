@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import numpy as np
@@ -46,6 +46,9 @@ Varied = Annotated[VariedSampling, BeforeValidator(_plain)]
 ErrorRate = Annotated[float, Field(ge=0.0, le=1.0), RuntimeMark()]
 """A share of failed calls. It decides whether a part is committed and never what is in it."""
 
+
+REPLIES = "replies: "
+"""What begins the name of a counter of replies; the rest is a status, or why one is of no use."""
 
 TOO_LONG = "too_long"
 """The status of a call whose prompt does not fit the model's window, and its counter."""
@@ -90,6 +93,16 @@ def of_calls(answers: Completions, call: npt.NDArray[np.int64]) -> dict[str, pa.
     at = pa.array(call)
     names = ("text", "prompt_tokens", "tokens")
     return {name: getattr(answers, name).take(at) for name in names}
+
+
+def count_replies(ctx: Context, statuses: pa.Array | Iterable[str]) -> None:
+    """Count what became of an engine's replies once they are read, by status: `replies: ok`.
+
+    A report says it where too few of a stage's replies are of use, whatever is left of the rows.
+    """
+    column = statuses if isinstance(statuses, pa.Array) else pa.array(statuses, pa.string())
+    for found in pc.value_counts(column).to_pylist():
+        ctx.counts[f"{REPLIES}{found['values']}"] += found["counts"]
 
 
 def check_errors(
@@ -191,13 +204,15 @@ def token_status(
     return pc.if_else(called, pc.if_else(enough, "ok", "parse_error"), answers.status), lost
 
 
-def candidate_reasons(answers: Completions, drop_truncated: bool = False) -> pa.Array:
-    """Return why each answer must not be used as a candidate, or null."""
+def candidate_reasons(answers: Completions, ctx: Context, drop_truncated: bool = False) -> pa.Array:
+    """Return why each answer must not be used as a candidate, or null; count them."""
     nothing = pa.scalar(None, pa.string())
     reason = pc.if_else(pc.equal(pc.utf8_trim_whitespace(answers.text), ""), "empty", nothing)
     if drop_truncated:
         reason = pc.if_else(pc.equal(answers.status, "truncated"), "truncated", reason)
     reason = pc.if_else(pc.equal(answers.status, "refused"), "refused", reason)
+    other = pc.is_in(answers.status, pa.array(["api_error", TOO_LONG]))
+    count_replies(ctx, pc.if_else(other, answers.status, pc.fill_null(reason, "ok")))
     errors = map_distinct(answers.error, one_line, pa.string())
     reason = pc.if_else(pc.equal(answers.status, TOO_LONG), errors, reason)
     failed = pc.binary_join_element_wise("api_error", errors, ": ")

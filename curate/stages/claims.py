@@ -17,7 +17,7 @@ from curate.methods.claims import Claim, claim_score, read_claims
 from curate.methods.judgments import floats, true
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling
+from curate.stages.calls import Greedy, GreedySampling, count_replies
 from curate.stages.judging import AskingInForm
 from curate.stages.live import judged, live_candidates
 from curate.stages.shown import fenced, transcripts
@@ -76,11 +76,11 @@ class Claims(AskingInForm, name="claims"):
             live.row.tolist(), live.place.tolist(), given, strict=True
         ):
             found, status = read_claims(text, self.most) if called == "ok" else ([], called)
+            count_replies(ctx, [status])
             if status != "ok":
                 entries.append((row, place, None, status))
             entries += [(row, place, claim, "ok") for claim in found]
         ctx.counts["claims"] += sum(claim is not None for *_, claim, _ in entries)
-        ctx.counts["answers whose claims could not be read"] += sum(e[2] is None for e in entries)
         return {"claims": _column(entries, len(view))}
 
 

@@ -20,6 +20,7 @@ from curate.stages.calls import (
     GreedySampling,
     Varied,
     VariedSampling,
+    count_replies,
     first_choice,
 )
 from curate.stages.claims import LiveClaims, claim_judgments, live_claims
@@ -109,6 +110,8 @@ class Consistency(Asking, name="consistency"):
         called = ~np.isin(status, ("api_error", TOO_LONG))
         given = zip(answers.text.to_pylist(), which.tolist(), strict=True)
         said = [short_form(text, asking[k]) for text, k in given]
+        short = np.where([one is None for one in said], "empty", "ok")
+        count_replies(ctx, np.where(called, short, status).tolist())
         of = (range(k, k + self.n) for k in range(0, len(said), self.n))
         notes = [_said([said[k] for k in samples if called[k]]) for samples in of]
         note = [f" ({notes[k]})" for k in question.tolist()]
@@ -184,6 +187,7 @@ class Support(Asking, name="support"):
         )
         requests = Requests(asked, GreedySampling(max_tokens=1), choices=("Yes", "No"))
         worth, status = first_choice(self.ask(requests, ctx), self.min_mass)
+        count_replies(ctx, status)
         found = claim_judgments(
             view,
             worth,

@@ -81,7 +81,7 @@ class ContinueSteps(Asking, name="continue_steps"):
         seeds = mix(seeds[which], np.arange(len(which)) % self.n) >> np.uint64(1)
         requests = Requests(asked, self.sampling, which, seeds)
         answers = self.ask(requests, ctx)
-        made = _candidates(answers, texts.take(pa.array(which)), ctx.engine(self.engine).model)
+        made = _candidates(answers, texts.take(pa.array(which)), ctx.engine(self.engine).model, ctx)
         return {"candidates": lists(np.bincount(row[which], minlength=len(view)), made)}
 
     def _beginnings(self, view: pa.Table) -> Iterator[Begun]:
@@ -101,7 +101,7 @@ class ContinueSteps(Asking, name="continue_steps"):
                     yield Begun(row, text[: steps[size - 1].end] + SEPARATOR[self.by])
 
 
-def _candidates(answers: Completions, begun: pa.Array, model: str) -> pa.StructArray:
+def _candidates(answers: Completions, begun: pa.Array, model: str, ctx: Context) -> pa.StructArray:
     """Return the whole solutions; what failed, or added nothing, has a reason to be dropped."""
     usable = pc.is_in(answers.status, pa.array(["ok", "truncated"]))
     return structs(
@@ -110,5 +110,5 @@ def _candidates(answers: Completions, begun: pa.Array, model: str) -> pa.StructA
         text=pc.binary_join_element_wise(begun, pc.if_else(usable, answers.text, ""), ""),
         model=model,
         finish_reason=answers.finish_reason,
-        drop=candidate_reasons(answers),
+        drop=candidate_reasons(answers, ctx),
     )

@@ -17,11 +17,13 @@ from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling, readings
+from curate.stages.calls import Greedy, GreedySampling, count_replies, readings
 from curate.stages.filters import below
 from curate.stages.judging import AskingInForm
 from curate.stages.pair_edits import Pairs, edited, read_pairs
 from curate.stages.shown import fenced
+
+_MOST = 12  # arguments of a critique whose list is held to a form
 
 
 class CritiqueAgreement(AskingInForm, name="critique_agreement"):
@@ -42,6 +44,7 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
     sampling: Greedy = GreedySampling()
     """How to draw; greedy where no temperature is given."""
 
+    version = 2
     needs = ("id", "candidates", "judgments", "pairs", "rationales")
     uses = ("rationale_orders",)
     writes = ("critique_f1", "pairs")
@@ -97,8 +100,7 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
         requests = Requests(asked, self.sampling, seeds=seeds, json_schema=schema)
         answers = self.ask(requests, ctx)
         found, status = readings(answers, lambda text, _: [read_f1(text)])
-        if unread := len(at) - (pc.sum(pc.equal(status, "ok")).as_py() or 0):
-            ctx.counts["critiques that could not be compared"] += unread
+        count_replies(ctx, status)
         return floats(found)
 
     def _critiques(self, view: pa.Table, pairs: Pairs) -> list[str | None]:
@@ -147,12 +149,13 @@ def _aligned(view: pa.Table, name: str, pairs: Pairs) -> list[str | None]:
 
 
 def _schema() -> dict[str, Any]:
-    arguments = {"type": "array", "items": {"type": "string"}, "maxItems": 12}
-    pair = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    arguments = {"type": "array", "items": {"type": "string"}, "maxItems": _MOST}
+    number = {"type": "integer", "enum": list(range(1, _MOST + 1))}
+    pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
     names = {
         "first": arguments,
         "second": arguments,
-        "same": {"type": "array", "items": pair, "maxItems": 12},
+        "same": {"type": "array", "items": pair, "maxItems": _MOST},
     }
     return {
         "type": "object",

@@ -17,7 +17,7 @@ from curate.methods.labels import json_labels, read_labels
 from curate.prompts import Template, load_template
 from curate.schema import CANDIDATE, PROMPT
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
+from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
 from curate.stages.judging import AskingInForm
 from curate.stages.shown import fenced
 
@@ -80,6 +80,8 @@ class FindFeedback(AskingInForm, name="find_feedback"):
             for turn in asked[row]:
                 reactions[row][turn] = kinds.get(str(turn + 1))
             found[row] = self._found(reactions[row], why or unread[place])
+            status[place] = why or status[place]
+        count_replies(ctx, status)
         ctx.counts.update(f"feedback: {one.kind or one.why}" for one in found)
         lost = lost_rows(pa.array([one.why for one in found], pa.string()), answers, where)
         return _columns(rows, found, reactions, self.model) | lost

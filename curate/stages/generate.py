@@ -111,7 +111,7 @@ class Generate(Stage, name="generate"):
             requests = Requests(conversations, self.sampling, asked, seeds)
             what = f"generate with {role}"
             answers = chat(ctx.engine(role), requests, ctx, self.max_error_rate, what)
-            given.append(self._candidates(answers, ctx.engine(role).model))
+            given.append(self._candidates(answers, ctx.engine(role).model, ctx))
             owner.append(which)
         return _columns(there, np.concatenate(owner), pa.concat_arrays(given))
 
@@ -138,7 +138,7 @@ class Generate(Stage, name="generate"):
         place = np.argsort(order, axis=0, kind="stable").argsort(axis=0)
         return np.asarray(place < self.draw)
 
-    def _candidates(self, answers: Completions, model: str) -> pa.StructArray:
+    def _candidates(self, answers: Completions, model: str, ctx: Context) -> pa.StructArray:
         finish = map_distinct(answers.status, _FINISH.get, pa.string())
         usable = pc.is_in(answers.status, pa.array(["ok", "truncated"]))
         return structs(
@@ -148,7 +148,7 @@ class Generate(Stage, name="generate"):
             model=model,
             finish_reason=pc.coalesce(finish, answers.finish_reason),
             tokens=pc.if_else(usable, answers.tokens, pa.scalar(None, pa.int32())),
-            drop=candidate_reasons(answers, self.drop_truncated),
+            drop=candidate_reasons(answers, ctx, self.drop_truncated),
         )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrays import flat, lengths, lists, mix, one_chunk, structs
@@ -16,7 +15,7 @@ from curate.methods.answers import json_object, unfenced
 from curate.prompts import load_template
 from curate.schema import CANDIDATE, DROP, FAIL, PROMPT
 from curate.stage import Context, Result
-from curate.stages.calls import Varied, VariedSampling
+from curate.stages.calls import Varied, VariedSampling, count_replies
 from curate.stages.generate import Generate
 from curate.stages.judging import AskingInForm
 
@@ -106,12 +105,15 @@ class GenerateSet(AskingInForm, name="generate_set"):
             pa.array(turns, PROMPT), self.sampling, seeds=seeds[asked], json_schema=schema
         )
         answers = self.ask(requests, ctx)
-        whole = pc.equal(answers.status, "ok").to_pylist()
-        for row, ok, text in zip(asked, whole, answers.text.to_pylist(), strict=True):
-            found = answer_set(text, self.n) if ok else None
+        status = answers.status.to_pylist()
+        for call, (row, text) in enumerate(zip(asked, answers.text.to_pylist(), strict=True)):
+            found = answer_set(text, self.n) if status[call] == "ok" else None
             if found is not None:
                 order = np.argsort(mix(seeds[row], np.arange(self.n)), kind="stable")
                 sets[row] = [found[place] for place in order]
+            elif status[call] == "ok":
+                status[call] = "parse_error"
+        count_replies(ctx, status)
         return sets
 
     def _schema(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from curate.arrays import mix, one_chunk
 from curate.engines.contract import Requests, Sampling
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import expected_scores, of_calls, readings
+from curate.stages.calls import count_replies, expected_scores, of_calls, readings
 from curate.stages.forms import checklist_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates
@@ -136,6 +136,7 @@ class Judge(Judging, name="judge"):
         status = status.take(pa.array(at))
         if self.score == "parsed":
             status = only_applicable(status, named, several(self.rubric), self.not_applicable)
+        count_replies(ctx, status)
         values = judged(
             len(view),
             np.repeat(live.row, each),

@@ -13,7 +13,7 @@ from curate.arrays import join_texts, mix, one_chunk, owners, places_of, starts_
 from curate.engines.contract import Requests
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import of_calls, readings
+from curate.stages.calls import count_replies, of_calls, readings
 from curate.stages.forms import Form, grades_form, list_form
 from curate.stages.judging import Judging
 from curate.stages.live import LiveCandidates, judged, live_candidates
@@ -107,6 +107,7 @@ class JudgeList(Judging, name="judge_list"):
         score, status = readings(answers, self._form(rubrics[0]).read, sizes)
         aspect = np.repeat(np.arange(len(rubrics)), [len(each.row) for each in shown])
         status = only_applicable(status, aspect, rubrics, self.not_applicable)
+        count_replies(ctx, status)
         order = np.argsort(row, kind="stable")  # by row; then rubric, call, order shown
         at, aspects = pa.array(order), aspect_names(rubrics)
         suffix = "list" if self.score == "rank" else self.score

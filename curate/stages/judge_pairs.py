@@ -18,7 +18,7 @@ from curate.methods.verdicts import slight_wins_tied
 from curate.methods.votes import by_name, pair_votes
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import choice_logs, of_calls, readings, token_status
+from curate.stages.calls import choice_logs, count_replies, of_calls, readings, token_status
 from curate.stages.forms import Comparison, Form, pair_form
 from curate.stages.judging import Judging
 from curate.stages.live import judged, live_candidates, live_pairs, text_lengths
@@ -114,6 +114,7 @@ class JudgePairs(Judging, name="judge_pairs"):
         requests = self._requests(view, asked, ctx)
         answers = self.ask(requests, ctx)
         first_wins, status = self._read(answers)
+        count_replies(ctx, status)
         # Calls lie by rubric, comparison and sample; a row's judgments by comparison first.
         size, each = len(asked.row), len(criteria) * self.samples
         at = (

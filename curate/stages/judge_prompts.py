@@ -17,6 +17,7 @@ from curate.stage import Context, Result
 from curate.stages.calls import (
     Greedy,
     GreedySampling,
+    count_replies,
     expected_scores,
     lost_rows,
     readings,
@@ -92,8 +93,7 @@ class JudgePrompts(AskingInForm, name="judge_prompts"):
         else:
             score, status = readings(answers, form.read)
         score = score.cast(pa.float32())
-        for name, count in zip(*np.unique(status.to_pylist(), return_counts=True), strict=True):
-            ctx.counts[f"prompts: {name}"] += int(count)
+        count_replies(ctx, status)
         if self.at_least is None:
             return {self.to: score}
         reason = pa.scalar(f"prompt score below {self.at_least:g}")

@@ -17,7 +17,7 @@ from curate.errors import StageError
 from curate.methods.judgments import true
 from curate.schema import JudgmentStatus
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import ErrorRate, check_errors, tally
+from curate.stages.calls import ErrorRate, check_errors, count_replies, tally
 from curate.stages.live import judged, live_candidates
 
 
@@ -167,6 +167,7 @@ class Likelihood(Stage, name="likelihood"):
             "parse_error" if bad and a.status == "ok" else a.status
             for a, bad in zip(answers, unusable.tolist(), strict=True)
         ]
+        count_replies(ctx, each)
         m = shape[1]
         status: list[JudgmentStatus] = [
             next((s for s in each[i : i + m] if s != "ok"), "ok") for i in range(0, len(each), m)

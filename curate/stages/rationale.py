@@ -15,7 +15,7 @@ from curate.methods.verdicts import Verdict, closing_verdict, is_refusal, withou
 from curate.prompts import Template, load_template
 from curate.schema import JudgmentStatus
 from curate.stage import Context, Result
-from curate.stages.calls import Varied, VariedSampling
+from curate.stages.calls import Varied, VariedSampling, count_replies
 from curate.stages.judging import AskingInForm
 from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
@@ -79,10 +79,7 @@ class Rationale(AskingInForm, name="rationale"):
                 answers.text.to_pylist(), answers.status.to_pylist(), preferred, strict=True
             )
         ]
-        for _, status in read:
-            if status != "ok":
-                ctx.counts["unusable_rationales"] += 1
-                ctx.counts[f"rationales: {status}"] += 1
+        count_replies(ctx, (status for _, status in read))
         texts = np.array([text for text, _ in read], dtype=object).reshape(len(kinds), -1)
         told = np.array([text is not None for text, _ in read], dtype=bool).reshape(texts.shape)
         orders = np.where(chosen_first, "ab", "ba").astype(object)

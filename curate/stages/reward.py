@@ -10,7 +10,7 @@ from curate.arrays import messages_of
 from curate.engines.contract import Continuation, Scorer
 from curate.errors import ConfigError, StageError
 from curate.stage import Context, EngineRole, Result, Stage
-from curate.stages.calls import ErrorRate, check_errors, tally
+from curate.stages.calls import ErrorRate, check_errors, count_replies, tally
 from curate.stages.live import judged, live_candidates
 
 
@@ -50,6 +50,7 @@ class Reward(Stage, name="reward"):
         statuses = pa.array([r.status for r in rewards], pa.string())
         errors = pa.array([r.error for r in rewards], pa.string())
         check_errors(statuses, errors, ctx, self.max_error_rate, what)
+        count_replies(ctx, statuses)
         values = judged(
             len(view),
             live.row,

@@ -14,7 +14,7 @@ from curate.engines.contract import Requests
 from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling
+from curate.stages.calls import Greedy, GreedySampling, count_replies
 from curate.stages.judging import AskingInForm
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
@@ -84,8 +84,7 @@ class Tag(AskingInForm, name="tag"):
         whole = pc.equal(answers.status, "ok")
         tags = pc.if_else(whole, pc.struct_field(found, "tags"), pa.scalar(None, _TAGS))
         status = pc.if_else(whole, pc.struct_field(found, "status"), answers.status)
-        for name, count in zip(*np.unique(status.to_pylist(), return_counts=True), strict=True):
-            ctx.counts[f"prompts: {name}"] += int(count)
+        count_replies(ctx, status)
         return {self.to: tags}
 
     def _read(self, text: str | None) -> tuple[list[str] | None, str]:

@@ -15,7 +15,7 @@ from curate.methods.labels import json_list, read_list
 from curate.prompts import Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling, lost_rows, unusable
+from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
 from curate.stages.judging import AskingInForm
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
@@ -101,8 +101,16 @@ class Write(AskingInForm, name="write"):
         own = seeds if self.sampling.temperature > 0 else None
         schema = self.held(self._schema())
         answers = self.ask(Requests(asked, self.sampling, seeds=own, json_schema=schema), ctx)
-        said = zip(answers.text.to_pylist(), answers.status.to_pylist(), strict=True)
-        found = [self._read(text, status) for text, status in said]
+        status = answers.status.to_pylist()
+        found = [self._read(*one) for one in zip(answers.text.to_pylist(), status, strict=True)]
+        nothing = "parse_error" if self.structured else "empty"
+        count_replies(
+            ctx,
+            (
+                "ok" if text is not None else nothing if called == "ok" else called
+                for text, called in zip(found, status, strict=True)
+            ),
+        )
         kind = pa.list_(pa.string()) if self.form == "list" else pa.string()
         column = pa.array(found, kind)
         lost = true(column.is_null())

@@ -82,7 +82,7 @@ def test_pairs_below_go_and_what_cannot_be_read_has_no_number():
         ["critique F1 below 0.5"], ["the critiques' arguments could not be read"],
     ]  # fmt: skip
     assert dropped[0] == "critique F1 below 0.5"
-    assert ctx.counts["critiques that could not be compared"] == 1
+    assert (ctx.counts["replies: ok"], ctx.counts["replies: parse_error"]) == (2, 1)
     _, reasons, dropped, _ = apply(rows(), reply, at_least=None)
     assert reasons == [[None], [None], [None], ["empty", None]]
     assert dropped == [None] * 4
@@ -100,3 +100,12 @@ def test_rationales_of_other_pairs_are_refused():
     short = view.set_column(place, "rationales", pa.array([["r"], ["r"], ["r"], ["r"]]))
     with pytest.raises(StageError, match="not aligned with the pairs"):
         apply(short, lambda r: compared(1.0))
+
+
+def test_held_to_a_form_no_number_lies_beyond_the_longest_list():
+    seen = []
+    apply(rows(), lambda r: seen.append(r.json_schema) or compared(1.0), structured=True)
+    parts = seen[0]["properties"]
+    number, most = parts["same"]["items"]["items"], parts["first"]["maxItems"]
+    assert number["enum"] == list(range(1, most + 1))
+    assert parts["second"]["maxItems"] == most

@@ -22,7 +22,8 @@ def test_n_answers_per_prompt_with_seeds_of_the_row():
     assert [len(row) for row in rows] == [3, 3]
     assert len({c["text"] for row in rows for c in row}) == 6
     assert {c["model"] for row in rows for c in row} == {"fake-1"}
-    assert ctx.counts == {"calls": 6, "prompt_tokens": 18, "tokens": 12, "cached_tokens": 0}
+    assert ctx.counts == {"calls": 6, "prompt_tokens": 18, "tokens": 12, "cached_tokens": 0,
+                          "replies: ok": 6}  # fmt: skip
     assert made["fail"].null_count == 2
     one = Generate(engine="fake", n=3).apply(view.slice(1, 1), context(ok))
     assert one["candidates"].to_pylist() == rows[1:]

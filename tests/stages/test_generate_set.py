@@ -48,6 +48,7 @@ def test_rows_without_a_readable_set_are_sampled_one_by_one():
     assert rows[3] == []
     assert made["fail"].to_pylist() == [None, None, None, "the prompt is empty"]
     assert ctx.counts["sets that could not be read"] == 2
+    assert (ctx.counts["replies: ok"], ctx.counts["replies: parse_error"]) == (5, 1)
     assert {r.messages[0]["content"] for r in ctx.engines["fake"].requests} == {"be kind"}
 
 

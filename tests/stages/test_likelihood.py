@@ -26,7 +26,7 @@ def test_mean_and_sum_of_log_probabilities():
     ]
     assert {(j["judge"], j["aspect"]) for j in rows[0]} == {("fake:likelihood", "likelihood")}
     counts = {"calls": 2, "prompt_tokens": 16, "tokens": 0, "cached_tokens": 4}
-    assert dict(ctx.counts) == counts
+    assert dict(ctx.counts) == counts | {"replies: ok": 2}
     assert [c.answer for c in ctx.engines["fake"].requests] == ["one two", "x"]
     whole = Likelihood(engine="fake", normalize="none", name="sum").apply(view, ctx)["judgments"]
     assert [(j["judge"], j["score"]) for row in whole.to_pylist() for j in row] == [

@@ -126,7 +126,7 @@ def test_with_both_kinds_a_pair_needs_both():
     assert made["rationales"].to_pylist() == [["Why."]]
     assert made["specific_rationales"].to_pylist() == [[None]]
     assert made[DROP].to_pylist() == ["no rationale that supports the label"]
-    assert ctx.counts["rationales: contradiction"] == 1
+    assert ctx.counts["replies: contradiction"] == 1
 
 
 def test_failures_are_null_and_budgeted():

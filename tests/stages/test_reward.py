@@ -36,7 +36,7 @@ def test_every_live_candidate_gets_its_reward():
     ]
     assert {(j["judge"], j["aspect"]) for row in rows for j in row} == {("rm:reward", "reward")}
     counts = {"calls": 3, "prompt_tokens": 12, "tokens": 0, "cached_tokens": 3}
-    assert dict(ctx.counts) == counts
+    assert dict(ctx.counts) == counts | {"replies: ok": 3}
     assert ctx.engines["rm"].requests[2].messages[0]["content"] == "question 2"
 
 
