@@ -180,7 +180,7 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
     try:
         found = _hub_dataset(benchmark)
     except InputError:
-        raise
+        raise  # of another commit: the advice below would not help
     except Exception as error:  # the hub's client raises errors of several libraries
         raise ConfigError(
             f"benchmark {benchmark.name!r}: cannot fetch {benchmark.hub} from the Hugging Face "
