@@ -188,5 +188,5 @@ def test_no_encoder_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was asked for")
 
-    monkeypatch.setattr(Context, "cached", load)
+    monkeypatch.setattr(Context, "encode", load)
     rehearsal.check_prompts([stages.Embed(), stages.Rationale(engine="one")])
