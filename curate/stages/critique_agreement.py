@@ -17,7 +17,7 @@ from curate.methods.judgments import floats, true
 from curate.methods.verdicts import without_reasoning
 from curate.prompts import load_template
 from curate.stage import Context, Result
-from curate.stages.calls import Greedy, GreedySampling, readings
+from curate.stages.calls import Greedy, GreedySampling, count_replies, readings
 from curate.stages.filters import below
 from curate.stages.judging import AskingInForm
 from curate.stages.pair_edits import Pairs, edited, read_pairs
@@ -100,8 +100,7 @@ class CritiqueAgreement(AskingInForm, name="critique_agreement"):
         requests = Requests(asked, self.sampling, seeds=seeds, json_schema=schema)
         answers = self.ask(requests, ctx)
         found, status = readings(answers, lambda text, _: [read_f1(text)])
-        if unread := len(at) - (pc.sum(pc.equal(status, "ok")).as_py() or 0):
-            ctx.counts["critiques that could not be compared"] += unread
+        count_replies(ctx, status)
         return floats(found)
 
     def _critiques(self, view: pa.Table, pairs: Pairs) -> list[str | None]:
