@@ -22,7 +22,8 @@ from curate.commands.gc import gc
 from curate.commands.library import doctor, init, recipes, stages
 from curate.commands.results import report, show
 from curate.commands.runs import plan, run, status, validate
-from curate.errors import INTERNAL, CurateError
+from curate.errors import INTERNAL, CurateError, enough_memory
+from curate.lookout import watched
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,10 +77,15 @@ app.add_typer(judge, name="judge")
 
 def main() -> None:
     """Run the command line; an expected error is one line, a bug is a traceback."""
+    watched(_main)
+
+
+def _main() -> None:
     logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry that helps is no news
     sys.path.append(str(Path.cwd()))  # for `module:Class`; last, so that it can hide nothing
     try:
-        app()
+        with enough_memory("curate"):
+            app()
     except Exception as error:
         code = error.exit_code if isinstance(error, CurateError) else INTERNAL
         if code == INTERNAL or os.environ.get("CURATE_DEBUG"):

@@ -7,9 +7,13 @@ bugs; with CURATE_DEBUG=1 in the environment these have one too.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from curate.lookout import doing
 
 INTERNAL = 70  # the exit code of a bug (EX_SOFTWARE of sysexits.h); 1 is a check that failed
 
@@ -61,6 +65,10 @@ class StageError(CurateError):
     exit_code = 3
 
 
+class OutOfMemory(StageError):
+    """The machine gave no more memory, or no more threads."""
+
+
 class StoreError(CurateError):
     """The store could not be read or written (disk full, permissions, damage)."""
 
@@ -86,3 +94,40 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(options)}" if options else ""
+
+
+REFUSALS = (
+    "can't start new thread", "could not spawn thread", "allocate memory", "bad_alloc",
+    "os error 12", "out of memory",
+)  # fmt: skip
+"""How libraries say, in errors of all kinds, that there is no memory or no thread to be had."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that the machine gave no memory, or no thread."""
+    if isinstance(error, CurateError):
+        return False
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(refusal in str(error) for refusal in REFUSALS)
+
+
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Raise OutOfMemory, with `what` took it and what to do, where memory or threads run out."""
+    doing(what)
+    try:
+        yield
+    except BaseException as error:  # polars' own is no Exception
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemory(no_memory(what, error)) from error
+
+
+def no_memory(what: str, error: BaseException) -> str:
+    """Return in one line what ran out of memory, and what to do."""
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    return (
+        f"{what} ran out of memory ({first}); run the same command again with fewer --workers or "
+        "on a machine with more memory"
+    )

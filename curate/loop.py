@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from curate.books import account
-from curate.errors import ConfigError, CurateError
+from curate.errors import ConfigError, CurateError, enough_memory
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
 from curate.export.catalogue import form_identity
@@ -183,13 +183,15 @@ class _Loop:
     def go(self, folder: Path, last: int) -> Outcome:
         restore(folder / "dataset")
         try:
-            return self._go(folder, last)
+            with enough_memory("the run"):
+                return self._go(folder, last)
         except Exception as error:
             self._say_how_far(folder, error)
             raise
 
     def _go(self, folder: Path, last: int) -> Outcome:
-        self.shards = ingest(self.pipeline.source, self.store, self.portion.limit, self.stop)
+        with enough_memory("reading the source"):
+            self.shards = ingest(self.pipeline.source, self.store, self.portion.limit, self.stop)
         rows = sum(shard.parts[0].rows_in for shard in self.shards)
         self.events.add("source", shards=len(self.shards), rows=rows)
         for stage in all_stages(self.pipeline)[: last + 1]:
@@ -203,7 +205,8 @@ class _Loop:
         whole = self.portion.of == 1
         finished = whole and len(self.done) == len(self.pipeline.stages) + 1
         exports = finished and self.pipeline.export is not None
-        summary = self._export(folder, self.shards) if exports else None
+        with enough_memory("the export"):
+            summary = self._export(folder, self.shards) if exports else None
         accounting = account(self.shards, len(self.done), summary)
         write_manifest(folder, self.pipeline, self.done, self.shards, accounting, finished=finished)
         self.events.add("end", finished=finished, **accounting)

@@ -14,9 +14,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from curate import disk
 from curate.arrays import one_chunk
 from curate.disk import serialize, sha256_of, sync, writing
 from curate.errors import StoreError
+from curate.threads import Pool
 
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
@@ -188,14 +187,8 @@ class Store:
         self, parts: Iterable[tuple[Record, Mapping[str, pa.Array]]]
     ) -> Iterator[Record]:
         """Commit parts as they come, a few at once as each waits for the disk; yield in order."""
-        under_way: deque[Future[Record]] = deque()
-        with ThreadPoolExecutor(_COMMITS, thread_name_prefix="commit") as pool:
-            for record, columns in parts:
-                under_way.append(pool.submit(self.commit, record, columns))
-                if len(under_way) > _COMMITS:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+        with Pool[Record](_COMMITS, "commit") as pool:
+            yield from pool.map(lambda part: self.commit(*part), parts, _COMMITS)
 
     def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
         """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from curate.arrays import Column, concat_lists, one_chunk, plain_type
 from curate.division import Piece, Space
 from curate.engines.contract import Engine
-from curate.errors import StageError
+from curate.errors import StageError, enough_memory
 from curate.meter import Meters
 from curate.schema import COLUMNS, DROP, FAIL, reason_kinds
 from curate.stage import Context, Result, Stage
@@ -111,25 +111,25 @@ def run_task(
     meters: Meters | None = None,  # of what the stage does itself, for whoever watches
 ) -> list[Record]:
     """Apply the stage to the task's shards and commit one part for each; a piece commits none."""
-    started = time.perf_counter()
-    sizes = [shard.rows for shard in task.shards]
     context = Context(seed, engines, vectors=store.root / VECTORS, meters=meters or Meters())
+    rows = sum(shard.rows for shard in task.shards)
+    with enough_memory(f"stage `{stage.kind}`, over {rows} rows,"):
+        return _done(store, stage, task, context)
+
+
+def _done(store: Store, stage: Stage, task: Task, context: Context) -> list[Record]:
+    started, sizes = time.perf_counter(), [shard.rows for shard in task.shards]
     shards = task.shards
     table = stacked(store, shards, view_columns(stage, shards[0])) if shards else None
     try:
         given = _applied(stage, task, table, context)
-    except MemoryError as error:
-        raise StageError(
-            f"stage `{stage.kind}` ran out of memory over {sum(sizes)} rows ({error}); run the "
-            "same command again with fewer --workers or on a larger machine"
-        ) from error
     except SystemExit as error:  # it would end the run, without a word and perhaps with code 0
         raise StageError(f"stage `{stage.kind}` asked the process to exit ({error})") from error
     if given is None:
         return []
     result = check_result(stage, given, sum(sizes))
     counted = _whole_numbers(stage, context.counts)
-    used = {role: dict(engines[role].describe()) for role, _ in stage.engine_roles()}
+    used = {role: dict(context.engines[role].describe()) for role, _ in stage.engine_roles()}
     seconds = time.perf_counter() - started
     info = {USED: sorted(context.vectors_used)} if context.vectors_used else {}
 

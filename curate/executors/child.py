@@ -20,7 +20,11 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from itertools import count
 
 import orjson
@@ -30,6 +34,7 @@ from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
 from curate.meter import Sums, from_json, to_json
 from curate.store import Record
+from curate.threads import Thread
 from curate.work import Task
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -69,8 +74,8 @@ class Child:
         self._dead: ChildDied | None = None
         self.alive = True  # whether the process is running
         self.so_far: Sums = {}  # what it last said of all its work
-        self._listener = threading.Thread(target=self._listen, daemon=True, name="child-answers")
-        self._watcher = threading.Thread(target=self._watch, daemon=True, name="child-end")
+        self._listener = Thread(self._listen, "child-answers")
+        self._watcher = Thread(self._watch, "child-end")
         self._listener.start()
         self._watcher.start()
 
@@ -102,6 +107,13 @@ class Child:
         self._log.close()
 
     def _listen(self) -> None:
+        try:
+            self._hear_answers()
+        except BaseException:  # nobody hears the child any more: its end tells those who wait
+            self._end_group()
+            raise
+
+    def _hear_answers(self) -> None:
         with os.fdopen(self._from_child, "rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
@@ -172,9 +184,10 @@ def serve(requests: int, answers: int) -> None:
         say(orjson.dumps({"so_far": to_json(worker.so_far())}))
 
     def handle(line: bytes) -> None:
-        answer = worker.answer(line)
-        report()  # first: what the next stage does is counted from here
-        say(answer)
+        with _ends_with():
+            answer = worker.answer(line)
+            report()  # first: what the next stage does is counted from here
+            say(answer)
 
     def report_forever() -> None:
         said = worker.so_far()
@@ -184,13 +197,23 @@ def serve(requests: int, answers: int) -> None:
                 report()
                 said = now
 
-    threading.Thread(target=report_forever, daemon=True).start()
-    with os.fdopen(requests, "rb") as lines:
+    with _ends_with(), os.fdopen(requests, "rb") as lines:
+        Thread(report_forever, "report").start()
         for line in lines:
-            threading.Thread(target=handle, args=(line,), daemon=True).start()
+            Thread(partial(handle, line), "task").start()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # an engine's own processes hold GPUs too
     os._exit(0)
+
+
+@contextmanager
+def _ends_with() -> Iterator[None]:
+    """End the process on an error that no answer tells of: the parent would wait for ever."""
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from curate.component import Component, Registry, Runtime
 from curate.engines.contract import EngineSpec
+from curate.errors import enough_memory
 from curate.executors.divided import in_pieces
 from curate.stage import Stage
 from curate.store import Record, Store
@@ -64,6 +65,10 @@ class Executor(Component):
         new tasks once `job.stopping()`. Raises the first error, after the tasks in flight have
         ended.
         """
+        with enough_memory(f"stage `{job.stage.kind}`"):
+            yield from self._map(job, tasks)
+
+    def _map(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
         division = job.stage.division() if job.stage.view_scope() == "dataset" else None
         rows = sum(shard.rows for task in tasks for shard in task.shards)
         if division is None or rows < self.divide_from:

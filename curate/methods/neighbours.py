@@ -8,7 +8,6 @@ in float64, and where rounding could have hidden one, that row is searched again
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from curate.arrays import Bools, Floats, Ints
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
 from curate.methods.vectors import DIGITS, load_faiss
+from curate.threads import Pool
 
 MOST_AGAIN = 0.1  # share of rows searched once more; above, all are, with finer products
 
@@ -117,8 +117,8 @@ def _search(vectors: Matrix, products: Products, k: int) -> tuple[Ints, Floats, 
             beyond = pools.score[at, -1].astype(np.float64) - products.shift + pools.error_of(at)
             hidden[at] = -0.5 * square[at, -1] <= beyond
 
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(settle, range(0, n, TILE)))
+    with Pool[None](2, "neighbours") as threads:
+        list(threads.map(settle, range(0, n, TILE), 4))
     return found, square, np.flatnonzero(hidden)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Ints
+from curate.threads import Pool
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Item = TypeVar("Item")
@@ -36,14 +36,9 @@ def slices(ends: Ints, limit: int, most: int = 1 << BATCH_BITS) -> Iterator[slic
 
 def in_threads(work: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Value]:
     """Yield `work(item)` in the order of the items, a few items ahead on every core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead = []
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > 2 * (os.cpu_count() or 1):
-                yield ahead.pop(0).result()
-        for future in ahead:
-            yield future.result()
+    cores = os.cpu_count() or 1
+    with Pool[Value](cores, "pieces") as pool:
+        yield from pool.map(work, items, 2 * cores)
 
 
 class Pile:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, starts_of
+from curate.threads import Pool
 
 Matrix = npt.NDArray[Any]
 Singles: TypeAlias = npt.NDArray[np.float32]
@@ -188,12 +187,9 @@ class Pools:
         # One thread multiplies while the other reads. How far the floors have risen by then
         # changes the work and not the result: what is left out is too far either way.
         places = [(i, j) for i in range(blocks) for j in range(i + 1, blocks)]
-        with ThreadPoolExecutor(2) as threads:
-            ahead = deque(threads.submit(self._read, *place) for place in places[:AHEAD])
-            for done, (i, j) in enumerate(places, start=AHEAD):
-                down, across = ahead.popleft().result()
-                if done < len(places):
-                    ahead.append(threads.submit(self._read, *places[done]))
+        with Pool[tuple[Any, Any]](2, "tiles") as threads:
+            read = threads.map(lambda place: self._read(*place), places, AHEAD - 1)
+            for (i, j), (down, across) in zip(places, read, strict=True):
                 self._collect(i, *down)
                 self._collect(j, *across)
         for i in range(blocks):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from curate.sandbox import Ended, Isolation, Limits, run_tests
 from curate.schema import DROP, JudgmentStatus
 from curate.stage import Context, Result, Runtime, Stage
 from curate.stages.live import judged, live_candidates
+from curate.threads import Pool
 
 Program = tuple[str | None, str]
 """A solution (None: stubs in its place) and its tests."""
@@ -56,8 +56,9 @@ class RunsCode(Stage):
             meter.ended()
             return found
 
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return dict(zip(distinct, pool.map(run, distinct), strict=True))
+        with Pool[Ended](self.at_once, "programs") as pool:
+            endings = pool.map(run, distinct, 2 * self.at_once)
+            return dict(zip(distinct, endings, strict=True))
 
 
 class CheckTests(RunsCode, name="check_tests"):

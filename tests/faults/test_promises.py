@@ -126,7 +126,7 @@ def test_memory_that_runs_out_is_said_and_costs_nothing_that_is_done(
     scripted_pipeline.write_text(
         text.replace("  - combine\n", "  - hungry_in_tests\n  - combine\n")
     )
-    with pytest.raises(StageError, match=r"`hungry_in_tests` ran out of memory over 8 rows.*run"):
+    with pytest.raises(StageError, match=r"`hungry_in_tests`, over 8 rows, ran out of memory.*run"):
         run(Pipeline.load(scripted_pipeline), tmp_path, executor=Local(workers=2))
     scripted_pipeline.write_text(text)
     todo: dict[str, int] = {}
