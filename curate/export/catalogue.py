@@ -123,7 +123,8 @@ FORMS: dict[str, Form] = {
         whole_margins=True, version=2, read_by=("torchtune 0.6.1",),
     ),
     "verl": Form(
-        "verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl, read_by=_VERL
+        "verl RL prompts", ("id", "prompt", "reference"), NO_REFERENCE, other.verl, version=2,
+        numbered=other.verl_numbered, read_by=_VERL,
     ),
     "verl-rm": Form("verl reward model", _PAIRED, NO_PAIR, other.verl_rm, read_by=_VERL),
     "ultrafeedback": Form(

@@ -49,6 +49,8 @@ class Form:
     """Columns that its trainer stops at a null in, and can do without; see `survey`."""
     version: int = 1
     """Raised when the same rows come to give other records, so that a run exports them anew."""
+    numbered: Callable[[pa.Table, pa.Array, pa.Array], pa.Table] | None = None
+    """Puts each record's split and its number there, from 0, where the trainer looks for them."""
     read_by: tuple[str, ...] = ()
     """Trainers and their versions whose own loaders the tests have had read these records."""
 

@@ -87,6 +87,7 @@ def reshape(
     than the first's.
     """
     first: pa.Schema | None = None
+    so_far = Counter[str]()
     for number, table in enumerate(_at_least_one(tables, shape)):
         missing = [name for name in shape.needs if name not in table.column_names]
         if missing:
@@ -99,6 +100,9 @@ def reshape(
             part = _solid(table.slice(start, SLICE_ROWS))
             built = shape.build(part)
             records, rows = known.dress(part, built), built.rows
+            splits = _splits(part, rows)
+            if shape.numbered is not None:
+                records = shape.numbered(records, splits, _numbers(splits, so_far))
             first = first or records.schema.remove_metadata()
             if not records.schema.remove_metadata().equals(first):
                 raise StageError(
@@ -110,7 +114,7 @@ def reshape(
             tally.add(ids, kept, counts)
             reasons = why_lost(part, kept, shape, counted=True)
             tally.rows_dropped.update(reasons.drop_null().to_pylist())
-            yield _splits(part, rows), records
+            yield splits, records
 
 
 def lost_rows(tables: Iterable[pa.Table], shape: Form) -> Iterator[tuple[str, str]]:
@@ -204,6 +208,16 @@ def _splits(part: pa.Table, rows: np.ndarray[Any, Any]) -> pa.Array:
     if "split" not in part.column_names:
         return pa.repeat(pa.scalar(DEFAULT_SPLIT), len(rows))
     return pc.fill_null(take(part["split"], rows), DEFAULT_SPLIT)
+
+
+def _numbers(splits: pa.Array, so_far: Counter[str]) -> pa.Array:
+    """Return each record's number (int64) in its split, counting on from `so_far`."""
+    numbers = np.zeros(len(splits), dtype=np.int64)
+    for split in pc.unique(splits).to_pylist():
+        at = np.flatnonzero(pc.equal(splits, split).to_numpy(zero_copy_only=False))
+        numbers[at] = so_far[split] + np.arange(len(at))
+        so_far[split] += len(at)
+    return pa.array(numbers)
 
 
 def _difference(first: pa.Schema, other: pa.Schema) -> str:

@@ -12,6 +12,7 @@ from curate.export.annotate import TOOLS
 from curate.export.catalogue import ALIASES, FORMS
 from curate.export.forms import Form
 from curate.export.read_back import READ_BACK
+from curate.export.records import DEFAULT_SPLIT
 from curate.schema import COLUMNS
 
 _HEAD = """\
@@ -90,7 +91,13 @@ def _section(name: str, form: Form) -> str:
     """Return one form's part, with the records that the row of examples gives."""
     fields = {key: _ROW[key] for key in COLUMNS if key in _ROW}
     table = pa.Table.from_pylist([fields], schema=pa.schema([(n, COLUMNS[n]) for n in fields]))
-    records = form.build(table).table.to_pylist()
+    made = form.build(table).table
+    if form.numbered is not None:
+        size = len(made)
+        made = form.numbered(
+            made, pa.repeat(DEFAULT_SPLIT, size), pa.array(range(size), pa.int64())
+        )
+    records = made.to_pylist()
     text = [
         f"## {name}",
         f"For: {form.description}.",

@@ -11,6 +11,7 @@ from curate.arrays import (
     lengths,
     lists,
     messages_of,
+    one_chunk,
     owners,
     places_of,
     starts_of,
@@ -239,7 +240,10 @@ def nemo_aligner_rm(table: pa.Table) -> Records:
 
 
 def verl(table: pa.Table) -> Records:
-    """Verl, reinforcement learning: prompts with the reference answer as ground truth."""
+    """Verl, reinforcement learning: prompts with the reference answer as ground truth.
+
+    `extra_info` holds the row's id, and its split and its number there as verl's own scripts do.
+    """
     rows = np.flatnonzero(has_prompt(table) & true_where(table["reference"].is_valid()))
     size = len(rows)
     truth = take(table["reference"], rows)
@@ -253,6 +257,16 @@ def verl(table: pa.Table) -> Records:
         "extra_info": structs(extra, size, id=take(table["id"], rows)),
     }
     return Records(pa.table(columns), rows)
+
+
+def verl_numbered(records: pa.Table, splits: pa.Array, numbers: pa.Array) -> pa.Table:
+    """Put each record's split and number into `extra_info`: verl hands `index` to its trainer."""
+    place = records.column_names.index("extra_info")
+    ids = pc.struct_field(one_chunk(records["extra_info"]), "id")
+    extra = pa.StructArray.from_arrays(
+        [ids, splits.cast(pa.string()), numbers], names=["id", "split", "index"]
+    )
+    return records.set_column(place, "extra_info", extra)
 
 
 def verl_rm(table: pa.Table) -> Records:

@@ -125,6 +125,28 @@ def test_bytes_do_not_depend_on_shards(tmp_path, form):
     assert seen[0] == seen[1] == seen[2]
 
 
+@pytest.mark.parametrize("size", [2600, 333, 7])
+def test_verl_knows_each_record_by_its_number_in_its_split(tmp_path, size):
+    """Past the rows that are reshaped at once, and those that give no record."""
+    rows = [
+        row(f"r{i}", turns=1 if i % 5 else 2, split="test" if i % 7 == 0 else None)
+        for i in range(2600)
+    ]
+    whole = table(rows)
+    parts = (whole.slice(i, size) for i in range(0, len(rows), size))
+    write_form(parts, tmp_path / "all.jsonl", "verl")
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    found = {"train": [], "test": []}
+    for line in lines:
+        extra = json.loads(line)["extra_info"]
+        found[extra["split"]].append((extra["index"], extra["id"]))
+    kept = {"train": [], "test": []}
+    for made in rows:
+        if made["reference"] is not None:
+            kept[made["split"] or "train"].append(made["id"])
+    assert found == {split: list(enumerate(ids)) for split, ids in kept.items()}
+
+
 U, A, B = say("user", "a0"), say("assistant", "good"), say("assistant", "bad")
 EXPECTED = {
     "preference-text": {"prompt": "a0", "chosen": "good", "rejected": "bad"},

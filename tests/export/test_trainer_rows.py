@@ -53,7 +53,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {
             "data_source": "curate", "prompt": [USER], "ability": "general",
             "reward_model": {"style": "rule", "ground_truth": "because"},
-            "extra_info": {"id": "r"},
+            "extra_info": {"id": "r", "split": "train", "index": 0},
         }
     ],
     "verl-rm": [{"prompt": "Why?", "chosen": "good", "rejected": "bad"}],

@@ -57,4 +57,5 @@ def test_prompts_for_reinforcement_learning(tmp_path: Path) -> None:
         assert record["raw_prompt"] == prompt
         assert record["reward_model"] == {"style": "rule", "ground_truth": CHOSEN[number]}
         assert record["extra_info"]["id"] == f"r{number}"
+        assert record["index"] == number  # from extra_info: without it 0 for every record
     hold_to_record("verl", "verl", "verl")
