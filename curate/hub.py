@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from curate.errors import InputError
+from curate.errors import CurateError, InputError, StageError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN = re.compile(r"hf_\w{8,}")
@@ -28,17 +28,41 @@ def hub_trouble(error: Exception) -> str | None:
     return None
 
 
+def not_given(message: str, error: BaseException, lasting: type[CurateError]) -> CurateError:
+    """Return the error for what the Hub did not give: a StageError where a later run may get it.
+
+    That is where nobody answers, or the Hub is overloaded or fails; a refusal is `lasting`, and so
+    is a Hub that may not be asked (HF_HUB_OFFLINE).
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    if any(type(one).__name__ == "OfflineModeIsEnabled" for one in chain):
+        return lasting(message)
+    codes = [getattr(getattr(one, "response", None), "status_code", None) for one in chain]
+    code = next((code for code in codes if code is not None), None)
+    silent = code is None and any(
+        isinstance(one, ConnectionError | TimeoutError)
+        or type(one).__module__.partition(".")[0] in _CLIENTS
+        for one in chain
+    )
+    return (StageError if silent or code == 429 or (code or 0) >= 500 else lasting)(message)
+
+
 def at_commit(path: str, name: str | None, split: str, commit: str) -> Any:
     """Return the split of the Hub's dataset as it was at the commit, and never at another one.
 
-    Raises InputError where only another commit is cached: where `datasets` cannot reach the Hub it
-    takes the last one that it has read. Errors of `datasets` and of the Hub's client pass.
+    Raises StageError where only another commit is cached (InputError where the Hub may not be
+    asked): where `datasets` cannot reach the Hub it takes the last one that it has read. Errors of
+    `datasets` and of the Hub's client pass.
     """
     import datasets
+    from huggingface_hub import constants
 
     builder = datasets.load_dataset_builder(path, name, revision=commit)
     if builder.hash != commit:
-        raise InputError(
+        away = InputError if constants.HF_HUB_OFFLINE else StageError
+        raise away(
             f"{path}@{commit}: the Hub cannot be reached, and what is cached here is another "
             f"commit ({builder.hash}); try again, or read that one"
         )

@@ -26,7 +26,7 @@ from curate.component import Component, Registry, Runtime
 from curate.division import Division
 from curate.encoders import Encoder, Vectors
 from curate.engines.contract import Capability, Engine, EngineSpec
-from curate.errors import ConfigError
+from curate.errors import ConfigError, StageError
 from curate.meter import TEXTS, Meters
 from curate.schema import DROP, FAIL
 from curate.vector_cache import CachedEncoder
@@ -178,7 +178,8 @@ class Stage(Component):
 def check_ready(stages: Iterable[Stage], engines: Mapping[str, EngineSpec]) -> None:
     """Ask the stages, and the engines that they name, whether all that they need is there.
 
-    Raises the ConfigError of the first that lacks something, with the stage or the engine before.
+    Raises the ConfigError of the first that lacks something, with the stage or the engine before,
+    or a StageError where it may be there later.
     """
     asked: set[str] = set()
     for stage in stages:
@@ -189,8 +190,9 @@ def check_ready(stages: Iterable[Stage], engines: Mapping[str, EngineSpec]) -> N
         for what, one in here:
             try:
                 one.ready()
-            except ConfigError as error:
-                raise ConfigError(f"{what}: {error}") from error
+            except (ConfigError, StageError) as error:
+                kind = StageError if isinstance(error, StageError) else ConfigError
+                raise kind(f"{what}: {error}") from error
 
 
 def drop(mask: pa.Array | pa.ChunkedArray, reason: str) -> dict[str, pa.Array]:

@@ -13,8 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import ConfigError, InputError, did_you_mean
-from curate.hub import COMMIT, at_commit
+from curate.errors import ConfigError, CurateError, InputError, did_you_mean
+from curate.hub import COMMIT, at_commit, not_given
 from curate.methods.benchmark_list import Benchmark
 
 Speaker = Literal["user", "assistant"]
@@ -45,7 +45,8 @@ def load(benchmark: Benchmark) -> Items:
     """Return the benchmark's items; read once a process as long as the file stays the same.
 
     Raises InputError for a file that cannot be read or has no items, ConfigError for a column that
-    is not there or holds no text in any item, or a hub that cannot be reached.
+    is not there or holds no text in any item, or what the hub refuses, and StageError for a hub
+    that cannot be reached.
     """
     if benchmark.path is None:
         return _load(benchmark, (0, 0))
@@ -179,14 +180,15 @@ def _json_rows(data: bytes, benchmark: Benchmark) -> Iterator[Mapping[str, Any]]
 def _hub_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
     try:
         found = _hub_dataset(benchmark)
-    except InputError:
+    except CurateError:
         raise  # of another commit: the advice below would not help
     except Exception as error:  # the hub's client raises errors of several libraries
-        raise ConfigError(
+        raise not_given(
             f"benchmark {benchmark.name!r}: cannot fetch {benchmark.hub} from the Hugging Face "
             f"hub ({type(error).__name__}); go online (and log in where it is gated), or name "
-            f"a local copy: {{name: {benchmark.name}, path: FILE, column: {benchmark.column}}}"
-        ) from error
+            f"a local copy: {{name: {benchmark.name}, path: FILE, column: {benchmark.column}}}",
+            error, ConfigError,
+        ) from error  # fmt: skip
     wanted = [name for name in (benchmark.column, benchmark.answers) if name]
     yield from found.select_columns([name for name in wanted if name in found.column_names])
 

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from curate.errors import ConfigError, InputError, did_you_mean
-from curate.hub import COMMIT, at_commit, hub_trouble
+from curate.errors import ConfigError, CurateError, InputError, did_you_mean
+from curate.hub import COMMIT, at_commit, hub_trouble, not_given
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.files import file_digest
 
@@ -112,10 +112,10 @@ class HuggingFace(Source, name="hf"):
             why = hub_trouble(error)
             if why is None:
                 raise
-            raise InputError(
+            raise not_given(
                 f"{self.path}@{revision}: {why}; a `revision` that is a commit (40 hexadecimal "
-                "digits) is not asked about"
-            ) from None
+                "digits) is not asked about", error, InputError
+            ) from None  # fmt: skip
         return str(found.sha)
 
     def _load(self, commit: str) -> Any:
@@ -127,7 +127,7 @@ class HuggingFace(Source, name="hf"):
             if not commit:
                 return datasets.load_dataset(self.path, self.name, split=self.split)
             return at_commit(self.path, self.name, self.split, commit)
-        except InputError:
+        except CurateError:
             raise
         except Exception as error:
             known = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
@@ -135,7 +135,8 @@ class HuggingFace(Source, name="hf"):
             why = hub_trouble(error) or said
             if why is None:
                 raise
-            raise InputError(f"{self._unit(commit)}: cannot be loaded: {why}") from None
+            message = f"{self._unit(commit)}: cannot be loaded: {why}"
+            raise not_given(message, error, InputError) from None
 
     def _from_disk(self, datasets: Any) -> Any:
         if self.name is not None:

@@ -87,13 +87,13 @@ class Decontaminate(Stage, name="decontaminate"):
     def ready(self) -> None:
         """Read every benchmark, and hold that it has something to look for.
 
-        Raises ConfigError or InputError, of several one that names them all.
+        Raises one error that names all that is wrong: a StageError where all of it may pass.
         """
         problems: list[CurateError] = []
         for benchmark in self.resolved():
             try:
                 items = load(benchmark)
-            except (ConfigError, InputError) as error:
+            except (ConfigError, InputError, StageError) as error:
                 problems.append(error)
                 continue
             sought = benchmark.answers is not None or self.where != "response"
@@ -105,7 +105,9 @@ class Decontaminate(Stage, name="decontaminate"):
                     )
                 )
         if problems:
-            raise ConfigError("; ".join(map(str, problems))) from problems[0]
+            passes = all(isinstance(problem, StageError) for problem in problems)
+            said = "; ".join(map(str, problems))
+            raise (StageError if passes else ConfigError)(said) from problems[0]
 
     def identity(self) -> dict[str, Any]:
         """Return the fields, with each benchmark as its name and its content's digest."""

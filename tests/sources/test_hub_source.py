@@ -167,6 +167,28 @@ def test_what_is_read_and_stored_depends_on_the_commit_behind_the_name(tmp_path:
     other = offline[1] if offline[0] == read_last else offline[0]
     assert "the Hub cannot be reached, and what is cached here is another commit" in other["error"]
     assert "no connection to the Hub" in offline[2]["error"]
+    assert (other["kind"], offline[2]["kind"]) == ("InputError", "InputError")  # as it is told
+
+
+def test_a_hub_that_is_away_may_be_asked_again_later(tmp_path: Path) -> None:
+    """Whoever runs it by schedule tries again on the exit code of a StageError alone."""
+    codes = [503, 429, 401]
+
+    def act(handler: Any, body: bytes) -> None:
+        handler.send(codes[0], {"error": "not now"})
+
+    benchmark = {"name": "mine", "hub": "me/set", "split": "train"}
+    for kind in ("StageError", "StageError", "InputError"):
+        with serving(act) as server:
+            (said,) = read(tmp_path, address(server), pinned("main"))
+        assert (said["kind"], "not now" in said["error"]) == (kind, True), said
+        codes.pop(0)
+    nobody = address(server)  # it is closed by now
+    for said in [
+        *read(tmp_path, nobody, pinned("main"), pinned(OLD)),
+        *read(tmp_path, nobody, benchmark, script=BENCHMARK),
+    ]:
+        assert said["kind"] == "StageError", said
 
 
 def test_a_benchmark_is_that_of_its_commit(tmp_path: Path) -> None:

@@ -151,7 +151,19 @@ def test_known_benchmarks_say_what_to_do_offline(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(ConfigError, match=r"go online.*name: drop, path: FILE"):
+    with pytest.raises(StageError, match=r"go online.*name: drop, path: FILE"):
+        load(KNOWN["drop"])
+    with pytest.raises(StageError, match=r"name: gsm8k, .*name: drop, "):  # both may come later
+        Decontaminate(benchmarks=["gsm8k", "drop"]).ready()
+    none = {"name": "mine", "path": "none.jsonl", "column": "q"}  # which waiting does not help
+    with pytest.raises(ConfigError, match=r"name: drop, .*cannot read none\.jsonl"):
+        Decontaminate(benchmarks=["drop", none]).ready()
+
+    def gated(*args, **fields):
+        raise PermissionError("log in")
+
+    monkeypatch.setattr(datasets, "load_dataset", gated)
+    with pytest.raises(ConfigError, match=r"and log in where it is gated"):
         load(KNOWN["drop"])
 
 
