@@ -106,7 +106,7 @@ def validate(
     changes: Changes = [],  # noqa: B006
     json: Json = False,
 ) -> None:
-    """Check fields, engines, columns, prompts, keys, packages and benchmarks; no data and no model."""
+    """Check fields, engines, columns, prompts, keys, packages, benchmarks; no data, no model."""
     from curate.rehearsal import check_prompts
     from curate.stage import check_ready
 
