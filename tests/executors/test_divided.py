@@ -83,6 +83,12 @@ def test_these_stages_divide():
     assert found == set(DIVIDED)
 
 
+def test_every_stage_over_all_rows_divides():
+    for kind in filter(str.isidentifier, stage_registry.names()):
+        if stage_registry.get(kind).__module__.startswith("curate."):
+            assert make(kind).view_scope() == "shard" or has_division(kind), kind
+
+
 def has_division(kind):
     try:
         return make(kind).division() is not None
