@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -75,6 +76,14 @@ app.command("import", short_help="Take in people's answers to the tasks of `ask`
 app.add_typer(judge, name="judge")
 
 
+def _from_the_command(error: Exception) -> TracebackType | None:
+    """Return the traceback without the frames that took the command line apart."""
+    at = error.__traceback__
+    while at and not at.tb_frame.f_globals.get("__name__", "").startswith("curate.commands."):
+        at = at.tb_next
+    return at or error.__traceback__
+
+
 def main() -> None:
     """Run the command line; an expected error is one line, a bug is a traceback."""
     watched(_main)
@@ -89,7 +98,7 @@ def _main() -> None:
     except Exception as error:
         code = error.exit_code if isinstance(error, CurateError) else INTERNAL
         if code == INTERNAL or os.environ.get("CURATE_DEBUG"):
-            traceback.print_exc()
+            traceback.print_exception(error.with_traceback(_from_the_command(error)))
         else:
             typer.echo(f"error: {error}", err=True)
         sys.exit(code)

@@ -82,6 +82,8 @@ def test_a_bug_is_a_traceback_with_a_code_of_its_own(
     code, _, err = called("run", scripted_pipeline, "--quiet", "--until", "exact_dedup")
     assert code == 70
     assert err.startswith("Traceback")
+    assert "commands/runs.py" in err
+    assert "typer" not in err  # how the command line was read says nothing of the bug
     assert err.endswith("IndexError: a bug\n")
 
 
