@@ -14,6 +14,8 @@ import resource
 import signal
 from collections.abc import Callable
 
+from curate.threads import bound_all_starts
+
 STOPPED = 3  # as for a run that ran out of memory and could say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
@@ -41,6 +43,7 @@ def watched(work: Callable[[], None]) -> None:
     if not child:
         ctypes.CDLL(None).prctl(_PARENT_DIED, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        bound_all_starts()
         try:
             work()
         finally:

@@ -52,6 +52,17 @@ class Thread(threading.Thread):
         self._started = _Born()
 
 
+def bound_all_starts() -> None:
+    """Let no start of any thread in this process wait for ever: libraries start their own."""
+    begin = threading.Thread.__init__
+
+    def begin_bound(self: threading.Thread, *given: Any, **named: Any) -> None:
+        begin(self, *given, **named)
+        self._started = _Born()  # type: ignore[attr-defined]
+
+    threading.Thread.__init__ = begin_bound  # type: ignore[method-assign]
+
+
 class Pool(Generic[Value]):
     """At most `most` threads that do the calls they are given; ends them as a context manager.
 

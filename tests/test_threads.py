@@ -38,6 +38,13 @@ def test_the_start_of_a_thread_that_ends_at_once_is_an_error(stillborn):
         Thread(lambda: None, "t").start()
 
 
+def test_starts_of_threads_of_libraries_can_be_bound_too(stillborn, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "__init__", threading.Thread.__init__)  # put back after
+    threads.bound_all_starts()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        threading.Timer(0, lambda: None).start()
+
+
 @pytest.mark.parametrize("none", ["stillborn", "refused"])
 def test_without_threads_the_caller_does_the_work(none, request):
     request.getfixturevalue(none)
