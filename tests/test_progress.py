@@ -161,15 +161,46 @@ def test_what_is_shown_never_goes_back(shards: int, monkeypatch: pytest.MonkeyPa
                 )
                 seen[-1].append(work.far)
                 if shard == 0 and before and ended < 8:
-                    assert "left" not in work.note()
+                    assert not any("left" in fact for fact in work.facts())
                 elif shard and work.far < rows:
-                    assert "left" in work.note()  # the first has shown what a shard asks
+                    assert "left" in work.facts()[0]  # the first has shown what a shard asks
         work = work.after({"event": "part", "rows": 10, "counts": {"calls": 32}})
         seen[-1].append(work.far)
         assert work.far == 10 * (shard + 1)
     every = [far for shard_seen in seen for far in shard_seen]
     assert every == sorted(every)
     assert all(len(set(later)) == 17 for later in seen[1:])  # they move with each call
+
+
+def test_time_left_runs_down_without_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And speeds are those of the last news; what was stopped has no time left."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    far = {"event": "progress", "rows": 50, "unit": "calls", "asked": 50, "failed": 0}
+    work = progress._Work().after({"event": "stage", "stage": "j", "rows": 50, "rows_todo": 50})
+    work = work.after({**far, "ended": 0, "tokens": 0})
+    clock[0] = 9.0
+    work = work.after({**far, "ended": 20, "tokens": 20})  # a token each, of which none is said
+    said = []
+    for second in (9.0, 14.0, 23.0, 24.0, 99.0):
+        clock[0] = second
+        said.append(work.facts())
+    rest = ["2.0 calls/s", "20 of 50 calls"]
+    assert said == [["0:00:15 left", *rest], ["0:00:10 left", *rest], ["0:00:01 left", *rest],
+                    rest, rest]  # fmt: skip
+    clock[0] = 9.0
+    work.over = True
+    assert work.facts() == ["2.0 calls/s"]
+
+
+def test_facts_that_find_no_room_are_left_out_whole() -> None:
+    facts = ["0:00:15 left", "2.0 calls/s", "3 gone", "20 of 50 calls"]
+    assert progress.fitting(facts, 99) == ", ".join(facts)
+    assert progress.fitting(facts, 33) == "0:00:15 left, 2.0 calls/s, 3 gone"
+    assert progress.fitting(facts, 26) == "0:00:15 left, 2.0 calls/s"
+    assert progress.fitting(facts, 20) == "0:00:15 left, 3 gone"
+    assert progress.fitting(["at work"], 3) == "at work"  # cut where it is drawn
+    assert progress.fitting([], 3) == ""
 
 
 def screen(raw: str, width: int) -> list[str]:
@@ -268,12 +299,19 @@ def test_a_retry_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_is_one_line_or_one_error(scripted_pipeline: Path, tmp_path: Path) -> None:
     run = ("run", scripted_pipeline, "--root", tmp_path, "--quiet")
-    for _ in range(2):  # a run that works and one with nothing to do
-        ended = curate(*run)
+    folder, said = tmp_path / "runs/small/dataset", []
+    # A run that works, one with nothing to do, and one whose dataset differs.
+    for change in ((), (), ("--set", "margin.at_least=0.2")):
+        ended = curate(*run, *change)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
         (line,) = ended.stderr.splitlines()
-        assert line.startswith("60 rows = ")
-        assert line.endswith(f"records in {tmp_path / 'runs/small/dataset'}")
+        parts = re.fullmatch(rf"60 rows = .*; (\d+) records in {re.escape(str(folder))}(.*)", line)
+        assert parts is not None, line
+        said.append((int(parts[1]), parts[2]))
+    (first, new), (again, same), (fewer, gone) = said
+    assert (again, new, same) == (first, "", " (as it was)")
+    assert gone == f" (since the last one: 0 added, {first - fewer} removed)" != new
+    assert fewer < first
     wrong = curate(*run, "--set", "margin.at_leas=1")
     assert wrong.returncode == 2
     (line,) = wrong.stderr.splitlines()

@@ -30,12 +30,18 @@ def load(path: Path, changes: list[str]) -> Any:
     return Pipeline.load(path, changes)
 
 
-def book_lines(folder: Path, books: dict[str, Any], reasons: bool = True) -> list[str]:
-    """Return what became of a run's rows, as lines; as one without `reasons`."""
+def book_lines(
+    folder: Path, books: dict[str, Any], reasons: bool = True, since: str = ""
+) -> list[str]:
+    """Return what became of a run's rows, as lines; as one without `reasons`.
+
+    `since` says how the dataset differs from the last one.
+    """
     kept = books.get("rows_exported", books.get("rows_alive"))
     lost = sum(books["dropped"].values()), sum(books["failed"].values())
     rows = f"{books['rows_in']} rows = {kept} kept + {lost[0]} dropped + {lost[1]} failed"
-    records = f"{books['records']} records in {folder / 'dataset'}" if "records" in books else ""
+    place = f"{folder / 'dataset'}{since}"
+    records = f"{books['records']} records in {place}" if "records" in books else ""
     if not reasons:
         return ["; ".join(filter(None, [rows, records]))]
     lines = [rows]

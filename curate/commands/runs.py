@@ -45,13 +45,20 @@ def run(
     from curate.portion import Portion
     from curate.progress import listener
 
+    written: list[dict[str, int] | None] = []
     with _leaving_at_once(), listener(json, quiet) as tell, _errors_as_json(json, event="error"):
         checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
         place = _executor(executor, workers)
+
+        def told(event: dict[str, Any]) -> None:
+            if event["event"] == "export":
+                written.append(event["changes"])
+            heard(tell, event)
+
         try:
             ended = run_pipeline(
                 checked, root, executor=place, until=until or None, portion=portion,
-                listener=lambda event: heard(tell, event),
+                listener=told,
             )  # fmt: skip
         finally:
             place.close()
@@ -59,12 +66,22 @@ def run(
         say("stopped; the same command resumes")
         raise typer.Exit(128 + ended.signal)
     if not json:
-        for text in book_lines(ended.folder, ended.accounting, reasons=not quiet):
+        for text in book_lines(ended.folder, ended.accounting, not quiet, _since(written)):
             say(text)
         if portion.of > 1 and not quiet:
             say(f"share {shard} has done what it can; a run without --shard finishes")
         for text in [] if quiet else _beside_estimate(root, ended.folder.name):
             say(text)
+
+
+def _since(written: list[dict[str, int] | None]) -> str:
+    """Say how a run's dataset differs from the last one; `written` has the changes, if it wrote."""
+    if not written:
+        return " (as it was)"
+    if written[-1] is None:  # the first
+        return ""
+    added, removed = written[-1]["records_added"], written[-1]["records_removed"]
+    return f" (since the last one: {added} added, {removed} removed)"
 
 
 def plan(
