@@ -147,7 +147,8 @@ class _Kind:
             ) from None
         kind = whole.field("value").type if len(whole) else pa.null()
         if pa.types.is_null(kind):
-            raise ConfigError(f"keep {name}: no row has a value{did_you_mean(name, names)}")
+            hint = "" if name in names else did_you_mean(name, names)
+            raise ConfigError(f"keep {name}: no row has a value{hint}")
         return kind
 
 
