@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import orjson
 import typer
 
-from curate.commands.options import Changes, Json, Root
+from curate.commands.options import Changes, Json, Root, unwrapped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,11 +70,9 @@ def judge_eval(
     if json:
         typer.echo(orjson.dumps(report).decode())
         return
-    from rich.console import Console
-
     from curate.evaluation.show import show_report
 
-    show_report(report, Console())
+    show_report(report, unwrapped())
 
 
 def lint(data: Data, mapping: Map = [], split: Split = "", json: Json = False) -> None:  # noqa: B006

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
 from curate.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 RunName = Annotated[str, typer.Argument(help="The run's name: its folder below runs/.")]
@@ -71,7 +74,6 @@ def counter_lines(counted: Sequence[dict[str, Any]]) -> list[str]:
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of cells as lines, columns one below the other; wrapped only in a terminal."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -80,12 +82,20 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     grid = Table.grid(padding=(0, 2))
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000
+    console = unwrapped()
     with console.capture() as caught:
         console.print(grid)
     return [line.rstrip() for line in caught.get().splitlines()]
+
+
+def unwrapped() -> Console:
+    """Return a console for stdout that wraps lines only in a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    return console
 
 
 def heard(write: Callable[..., None], *what: Any, **how: Any) -> None:

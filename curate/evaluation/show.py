@@ -46,11 +46,18 @@ def show_report(report: dict[str, Any], console: Console) -> None:
                     console.print(_sentence(name, step, key), markup=False)
 
 
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=Text(title, style="table.title"))
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a name that is cut off may be another's
+    return table
+
+
 def _agreement(judges: dict[str, Any]) -> Table:
-    table = Table(title="Agreement with the humans' majority")
-    for column in ("judge", "verdicts right", "readable ones", "with ties", "without", "kappa",
-                   "alpha", "unreadable", "ties"):  # fmt: skip
-        table.add_column(column)
+    table = _table(
+        "Agreement with the humans' majority", "judge", "verdicts right", "readable ones",
+        "with ties", "without", "kappa", "alpha", "unreadable", "ties",
+    )  # fmt: skip
     for name, found in judges.items():
         table.add_row(
             Text(name),
@@ -66,9 +73,10 @@ def _agreement(judges: dict[str, Any]) -> Table:
 
 
 def _biases(judges: dict[str, Any]) -> Table:
-    table = Table(title="Leanings beside quality")
-    for column in ("judge", "leans to", "compared", "judge", "humans", "excess", "shown"):
-        table.add_column(column)
+    table = _table(
+        "Leanings beside quality", "judge", "leans to", "compared", "judge", "humans", "excess",
+        "shown",
+    )  # fmt: skip
     kinds = {"position_bias": "first shown", "length_bias": "longer", "self_preference": "its own"}
     for name, found in judges.items():
         for key, words in kinds.items():
@@ -85,9 +93,8 @@ def _biases(judges: dict[str, Any]) -> Table:
 
 
 def _styles(judges: dict[str, Any]) -> Table:
-    table = Table(title="Weight of style in log-odds, per root mean square of its difference")
-    for column in ("judge", "style", "judge", "humans", "excess"):
-        table.add_column(column)
+    title = "Weight of style in log-odds, per root mean square of its difference"
+    table = _table(title, "judge", "style", "judge", "humans", "excess")
     for name, found in judges.items():
         for feature, weight in (found["style"] or {}).items():
             value, low, high = (weight["excess"][key] for key in ("value", "low", "high"))
@@ -99,9 +106,7 @@ def _styles(judges: dict[str, Any]) -> Table:
 
 def _filters(report: dict[str, Any]) -> Table:
     title = f"Verdicts of {report['judge']}: what a filter keeps, and how right it is"
-    table = Table(title=Text(title, style="table.title"))
-    for column in ("filter", "at least", "kept", "coverage", "accuracy", "gain over all"):
-        table.add_column(column)
+    table = _table(title, "filter", "at least", "kept", "coverage", "accuracy", "gain over all")
     table.add_row("none", "", str(report["all"]["kept"]), "100.0%",
                   _percent(report["all"]["accuracy"]), "")  # fmt: skip
     curves = dict(report["filters"])

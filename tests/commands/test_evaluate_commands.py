@@ -67,6 +67,8 @@ def test_judge_eval_of_stored_verdicts(tmp_path: Path, curate: Callable[..., End
     table = curate("judge", "eval", data, *MAP, "--judge", "stored")
     assert table.returncode == 0, table.stderr
     assert "Agreement with the humans" in table.stdout
+    (heads,) = [line for line in table.stdout.splitlines() if "verdicts right" in line]
+    assert "unreadable" in heads  # where no terminal wraps it, nothing is cut off
     wrong = curate("judge", "eval", data, *MAP, "--judge", "sored")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "did you mean 'stored'" in wrong.stderr

@@ -241,3 +241,6 @@ def test_a_judges_name_is_shown_as_it_is():
     show_report(found, Console(file=out, width=400))
     assert f"Verdicts of {name}: what a filter keeps" in out.getvalue()
     assert out.getvalue().count(name) > 4
+    narrow = io.StringIO()
+    show_report(found, Console(file=narrow, width=60))
+    assert "\u2026" not in narrow.getvalue()  # a name goes on in the next line
