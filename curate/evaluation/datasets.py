@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 
 from curate.component import explain
 from curate.errors import ConfigError, InputError
+from curate.schema import DROP, reason_kinds
 from curate.sources.columns import Columns
 from curate.sources.contract import Source
 from curate.sources.files import Arrow, Jsonl, Parquet
@@ -23,6 +26,7 @@ SUFFIXES: Mapping[str, type[Source]] = {
     ".gz": Jsonl, ".zst": Jsonl,
 }  # fmt: skip
 ROWS = 8192
+_log = logging.getLogger(__name__)
 
 
 def open_set(path: str, columns: Columns, split: str = "train") -> Source:
@@ -56,16 +60,23 @@ def splits(path: str) -> list[str]:
 
 
 def read_rows(source: Source) -> pa.Table:
-    """Return all of a source's rows as one canonical table, those it drops left out."""
-    tables = []
+    """Return all of a source's rows as one canonical table.
+
+    The log says how many rows the source drops, which are left out, and why.
+    """
+    tables, left_out = [], Counter[str]()
     for unit in source.units():
         for table in source.read(unit):
-            if "drop" in table.column_names:
-                kept = table["drop"].is_null()
-                table = table.filter(kept).drop_columns(["drop"])
+            if DROP in table.column_names:
+                reasons = table[DROP].combine_chunks()
+                left_out.update(reason_kinds(reasons.drop_null()).to_pylist())
+                table = table.filter(reasons.is_null()).drop_columns([DROP])
             tables.append(table)
+    said = ", ".join(f"{why} ({count})" for why, count in sorted(left_out.items()))
     if not sum(len(table) for table in tables):
-        raise InputError("the set has no usable row")
+        raise InputError("the set has no usable row" + (f": {said}" if said else ""))
+    if said:
+        _log.warning("%d rows of the set are left out: %s", left_out.total(), said)
     return pa.concat_tables(tables)
 
 

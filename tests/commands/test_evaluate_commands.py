@@ -57,7 +57,9 @@ def labelled(path: Path) -> Path:
 MAP = ("--map", "prompt=q", "--map", "chosen=one", "--map", "rejected=two", "--human", "human")
 
 
-def test_judge_eval_of_stored_verdicts(tmp_path: Path, curate: Callable[..., Ended]) -> None:
+def test_judge_eval_of_stored_verdicts(
+    tmp_path: Path, curate: Callable[..., Ended], caplog: pytest.LogCaptureFixture
+) -> None:
     data = labelled(tmp_path / "x.jsonl")
     found = curate("judge", "eval", data, *MAP, "--judge", "stored", "--json")
     assert found.returncode == 0, found.stderr
@@ -69,6 +71,12 @@ def test_judge_eval_of_stored_verdicts(tmp_path: Path, curate: Callable[..., End
     assert "Agreement with the humans" in table.stdout
     (heads,) = [line for line in table.stdout.splitlines() if "verdicts right" in line]
     assert "unreadable" in heads  # where no terminal wraps it, nothing is cut off
+    assert not caplog.messages
+    asked = data.read_text()
+    data.write_text(asked + asked.splitlines()[0].replace("Question 0?", "  ") + "\n")
+    less = curate("judge", "eval", data, *MAP, "--judge", "stored", "--json")
+    assert json.loads(less.stdout) == report
+    assert caplog.messages == ["1 rows of the set are left out: prompt is empty (1)"]
     wrong = curate("judge", "eval", data, *MAP, "--judge", "sored")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "did you mean 'stored'" in wrong.stderr
