@@ -35,6 +35,8 @@ def test_run_then_status_show_plan_export(scripted_pipeline: Path, tmp_path: Pat
     assert {"id": "again", "stage": "exact_dedup"}.items() <= gone[0].items()
     assert len(gone) == sum(status["dropped"].values())
     assert said.stderr == ""
+    wrong = curate("show", "small", "--dropped", "--stage", "margn", *root)
+    assert (wrong.returncode, "did you mean 'margin'?" in wrong.stderr) == (2, True)
     few = curate("show", "small", "--dropped", "--text", "--limit", "0", *root)
     lines = few.stdout.splitlines()
     assert lines[:2] == ["rows  stage        why", "1     exact_dedup  exact prompt duplicate"]

@@ -30,6 +30,7 @@ def show(
     if not row and not dropped:
         raise typer.BadParameter("give --id ID or --dropped")
     readable = sys.stdout.isatty() if text is None else text
+    _check_stage(root, name, stage)
     say_caution(root, name)
     if not row:
         _show_dropped(root, name, stage, limit, readable)
@@ -43,6 +44,21 @@ def show(
         typer.echo(line)
     for step in steps if not readable else ():
         print_json(step)
+
+
+def _check_stage(root: Path, name: str, stage: str) -> None:
+    """Refuse a stage that the run does not have: nothing was lost there, which says nothing."""
+    from curate import history
+    from curate.errors import ConfigError, did_you_mean
+
+    found = history.manifest(root, name)
+    known = {"source", "export", *(str(s["kind"]) for s in found["stages"])}
+    known |= {loss["stage"] for loss in history.losses(found)}
+    known |= {*history.stages_left(root, name, found)}
+    if stage and stage not in known:
+        raise ConfigError(
+            f"--stage: run {name!r} has no stage {stage!r}{did_you_mean(stage, known)}"
+        )
 
 
 class _NoPandas:
