@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.plan import plan, rows_of
 from curate.portion import Portion
+from curate.stage import Context, Result, Stage
 
 JUDGE = "  - judge: {engine: small, samples: 2, sampling: {temperature: 1.0}}\n"
 
@@ -123,14 +126,26 @@ def test_the_second_stage_of_a_kind_is_compared_with_the_second(
     assert last[1]["calls"] == 59 * 2
 
 
+class Whole(Stage):
+    """Sees all rows, and does not say how it divides; those built in all do."""
+
+    scope = "dataset"
+    needs = ("id", "prompt")
+
+    def apply(self, view: pa.Table, ctx: Context) -> Result:
+        return {}
+
+
 def test_a_stage_that_needs_all_rows_in_one_process_says_how_much(
     scripted_pipeline: Path, tmp_path: Path
 ) -> None:
     found = steps(scripted_pipeline, tmp_path)
     assert not any("memory" in found[name] for name in ("near_dedup", "split"))  # they divide
     assert "memory" not in found["generate"]  # it sees a shard at a time
-    whole = steps(scripted_pipeline, tmp_path, "near_dedup.method=minhash")["near_dedup"]
-    text = sum(len(row) for row in (tmp_path / "prompts.jsonl").read_text().splitlines())
-    assert text / 4 < whole["memory"] < text * 4
+    text = scripted_pipeline.read_text().replace("  - near_dedup\n", "  - 'test_plan:Whole'\n")
+    scripted_pipeline.write_text(text)
+    (whole,) = (s for s in steps(scripted_pipeline, tmp_path).values() if "memory" in s)
+    size = sum(len(row) for row in (tmp_path / "prompts.jsonl").read_text().splitlines())
+    assert size / 4 < whole["memory"] < size * 4
     large = {**whole, "memory": 31_000_000_000}
     assert "all rows in one process: 31.0 GB of columns or more" in rows_of([large])[0][-1]

@@ -150,8 +150,8 @@ def test_names_are_among_the_lines() -> None:
     rows = [row | {"name": name}, row | {"name": {**name, "holds": False}},
             row | {"name": {"problem": "none"}}, row]  # fmt: skip
     found = {
-        "pairs": 1, "prompts": 1, "properties": [], "circles": None, "verdict_circles": None,
-        "embeddings": {"explained": 0.5, "features": rows},
+        "pairs": 1, "prompts": 1, "repeated_or_equal": 0, "properties": [], "circles": None,
+        "verdict_circles": None, "embeddings": {"explained": 0.5, "features": rows},
     }  # fmt: skip
     text = "\n".join(audit_lines(found))
     assert "named: more cats (r +0.70, p 1e-06 on 50 other pairs)" in text
