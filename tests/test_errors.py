@@ -107,6 +107,7 @@ DATA = {
     "number": (OK + '{"id": "b", "prompt": 3}\n', "rows.jsonl, row 2: column 'prompt' must be text or a list of {role, content}, not int; fix the row, or map another column"),
     "no id": (OK + '{"prompt": "x"}\n', "rows.jsonl, row 2: no column 'id'; known: prompt (set it under `columns`)"),
     "role": ('{"id": "b", "prompt": [{"role": "boss", "content": "x"}]}\n', "rows.jsonl, row 1: column 'prompt', message 1: unknown role 'boss'; known: assistant, system, user"),
+    "no role": ('{"id": "b", "prompt": [{"from": "human", "value": "x"}]}\n', "rows.jsonl, row 1: column 'prompt', message 1: has no role but 'from', 'value'; messages are {role, content}, and a list of answers is `candidates`"),
     "one id, two rows": (OK + '{"id": "a", "prompt": "other"}\n', "rows that differ share the id 'a' (column 'id'): rows.jsonl:1, rows.jsonl:2 (file:row, blank lines not counted); map another column as id, or none to have ids made from the rows' content"),
 }  # fmt: skip
 

@@ -54,7 +54,7 @@ def audit(
     a_set = Path(name).exists() or Path(name).suffix.lower() in SUFFIXES  # or a pattern of files
     if (root / "runs" / name / "manifest.json").is_file() or not a_set:
         store, shards = history.shards(root, history.manifest(root, name))
-        if not _has_pairs(shards):
+        if shards and not _has_pairs(shards):
             raise ConfigError(f"run {name!r} has no pairs; add a stage such as `best_worst`")
         for table in _live(store, shards):
             found.add(table)

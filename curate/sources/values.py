@@ -69,6 +69,13 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
         if not isinstance(message, dict):
             raise wrong(row, column, "text or a list of {role, content}", message)
         role, content = message.get("role"), message.get("content")
+        if role is None:
+            fields = ", ".join(repr(str(name)[:30]) for name in list(message)[:6])
+            raise InputError(
+                f"{row.where}: column {column!r}, message {number}: has no role but "
+                f"{fields or 'nothing'}; messages are {{role, content}}, and a list of answers is "
+                "`candidates`"
+            )
         if role not in ROLES:
             raise InputError(
                 f"{row.where}: column {column!r}, message {number}: unknown role "

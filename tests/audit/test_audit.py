@@ -394,3 +394,14 @@ def test_as_many_pairs_are_encoded_as_the_text_allows(monkeypatch):
     few = audit_tables([table], "x", embedding=Embedding(characters=1))["embeddings"]
     assert few["pairs"] == FEWEST
     assert audit_tables([table], "x", embedding=Embedding(most=300))["embeddings"]["pairs"] == 300
+
+
+def test_a_run_without_rows_has_no_pair_left_to_audit(tmp_path):
+    (tmp_path / "rows.jsonl").touch()
+    written = (
+        f"name: none\nsource: {{jsonl: {{path: {tmp_path}/rows.jsonl, "
+        "columns: {chosen: chosen, rejected: rejected}}}\nstages: [exact_dedup]\n"
+    )
+    run(Pipeline.loads(written), tmp_path)
+    with pytest.raises(InputError, match="none: no pair of answers is left"):
+        audit("none", tmp_path, encoder=None)
