@@ -98,9 +98,9 @@ def run(
 
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
-    rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting` and
-    `trouble` (why), `export` (form, records, changes), `end` (finished, and the books) and, in its
-    place, `error` (why). Beside these, and in no file, `progress` tells about once a second how
+    rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting`, `trouble`
+    and `stopping` (why), `export` (form, records, changes), `end` (finished, and the books) and, in
+    its place, `error` (why). Beside these, and in no file, `progress` tells about once a second how
     far the work on the shards in flight is: `rows` of those, and since the stage began how many
     `unit` ("calls" of engines, "texts" for an encoder, "programs" in a sandbox) were asked, ended
     and failed, and the tokens written.
@@ -165,6 +165,7 @@ class _Loop:
     by_shard: bool = False  # of a share: it has come to a stage of which it does its shards alone
     shards: list[Shard] = field(default_factory=list)  # behind the last of the stages done
     done: list[Stage] = field(default_factory=list)
+    said_stopping: bool = False
 
     @contextmanager
     def leading(self, turn: Path) -> Iterator[None]:
@@ -259,9 +260,16 @@ class _Loop:
 
     def _do(self, stage: Stage, tasks: list[Task]) -> dict[str, Record]:
         """Run the tasks, or as many as are done before a stop; return the new records by key."""
-        job = Job(
-            stage, self.pipeline.engines, self.pipeline.seed, self.store, self.stop, self.events.add
-        )
+
+        def stopping() -> bool:
+            if self.stop() and not self.said_stopping:
+                self.said_stopping = True
+                why = "stopping when the shards in flight are done; a second Ctrl-C stops at once"
+                self.events.add("stopping", stage=stage.kind, why=why)
+            return self.stop()
+
+        pipeline, tell = self.pipeline, self.events.add
+        job = Job(stage, pipeline.engines, pipeline.seed, self.store, stopping, tell)
         new: dict[str, Record] = {}
         for _, records in self.executor.map(job, tasks) if tasks else ():
             new.update({record.key: record for record in records})

@@ -6,10 +6,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,8 +22,14 @@ from curate.threads import Thread
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
 _MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
+_SAID = ("trouble", "waiting", "stopping")
 _LATE = 1.0  # seconds, about, between the first calls and the first word of them
-_COUNTED = {"gone": "gone", "errors": "errors", "retries": "retries", "too_long": "too long"}
+_COUNTED = {  # what is said of one, and of several
+    "gone": ("gone", "gone"),
+    "errors": ("error", "errors"),
+    "retries": ("retry", "retries"),
+    "too_long": ("too long", "too long"),
+}
 
 
 @contextmanager
@@ -55,6 +62,8 @@ class _Work:
     unit: str = "calls"  # what these count: "texts" where an encoder is at work
     far: float = 0.0  # rows done, and of those in flight the share that is, as far as known
     held: bool = False  # whether that share has been found to be smaller than it was thought
+    news: float = 0.0  # when something was last heard
+    over: bool = False  # nothing more will be done
     kinds: tuple[str, ...] = ()  # of the stages so far
 
     def after(self, event: dict[str, Any]) -> _Work:
@@ -64,7 +73,8 @@ class _Work:
         if event["event"] == "stage":
             kinds = (*self.kinds, event["stage"])
             name = numbered(kinds)[-1]
-            return _Work(name, time.monotonic(), event["rows"], event["rows_todo"], kinds=kinds)
+            now = time.monotonic()
+            return _Work(name, now, event["rows"], event["rows_todo"], kinds=kinds, news=now)
         if event["event"] == "part":
             self.done += event["rows"]
             self.counts.update(event["counts"])
@@ -76,6 +86,8 @@ class _Work:
             self.flying = event["rows"]
             self.calls = Counter({n: event[n] for n in ("asked", "ended", "failed", "tokens")})
             self.unit = event["unit"]
+        self.news = time.monotonic()
+        self.over |= event["event"] in ("end", "error")
         estimate = self._estimate()
         self.held = estimate < self.far
         self.far = max(self.far, estimate)
@@ -95,34 +107,36 @@ class _Work:
         share = self.calls["ended"] / max(self.calls["asked"], as_before)
         return min(max(begun * share, self.done), begun)
 
-    def note(self) -> str:
-        """Return the time left if it goes on like this, tokens a second, what was lost, and calls.
+    def facts(self) -> list[str]:
+        """Return the time left if it goes on like this, the speed, what was lost, and calls.
 
         Calls are named while some are under way: those that ended, of those asked so far. The time
-        left is not, while more is asked than was thought.
+        left is not, while more is asked than was thought; without news it runs down. The speed is
+        that of calls where each writes a token or two.
         """
-        seconds = max(time.monotonic() - self.started, 0.0)
-        facts = []
-        if 0 < self.far < self.todo and seconds >= 1 and not self.held:
-            left = timedelta(seconds=round(seconds / self.far * (self.todo - self.far)))
-            facts.append(f"{left} left")
+        seconds, now = max(self.news - self.started, 0.0), time.monotonic()
+        facts, works = [], not self.over and self.done < self.todo
+        if works and 0 < self.far < self.todo and seconds >= 1 and not self.held:
+            left = seconds / self.far * (self.todo - self.far) - (now - self.news)
+            facts += [f"{timedelta(seconds=round(left))} left"] if left >= 1 else []
+        ended = max(self.calls["ended"], self.counts["calls"])
         tokens = max(self.counts["tokens"], self.calls["tokens"])
-        each, unit = (tokens, "tokens") if tokens else (self.calls["ended"], self.unit)
+        each, unit = (tokens, "tokens") if tokens > 2 * ended else (ended, self.unit)
         if each and seconds >= 1:
             speed = each / seconds
-            facts.append(f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s")
+            facts.append(f"{speed:,.{0 if speed >= 9.95 else 1}f} {unit}/s")
         lost = self.counts | Counter(errors=self.calls["failed"])
-        facts += [f"{lost[n]:,} {said}" for n, said in _COUNTED.items() if lost[n]]
-        if self.calls["ended"] < self.calls["asked"] and self.done < self.todo:
+        facts += [f"{lost[n]:,} {said[lost[n] > 1]}" for n, said in _COUNTED.items() if lost[n]]
+        if works and self.calls["ended"] < self.calls["asked"]:
             facts.append(f"{self.calls['ended']:,} of {self.calls['asked']:,} {self.unit}")
-        return ", ".join(facts)
+        return facts
 
 
 def _told(event: dict[str, Any]) -> str:
     """Return what an event says besides how far the work has come; "" for nothing."""
     if event["event"] == "retry":
         return f"trying again: {printable(event['why'])}"
-    return printable(event["why"]) if event["event"] in ("trouble", "waiting") else ""
+    return printable(event["why"]) if event["event"] in _SAID else ""
 
 
 @contextmanager
@@ -144,7 +158,7 @@ def _lines() -> Iterator[Listener]:
         if now - last < EVERY or not work.todo:
             return
         last = now
-        note = work.note()
+        note = ", ".join(work.facts())
         if not work.done and not work.calls:
             note = f"no shard done yet, {timedelta(seconds=round(now - work.started))} so far"
         say(f"{work.name}: " + "; ".join(filter(None, [f"{work.done} of {work.todo} rows", note])))
@@ -177,11 +191,38 @@ def _lines() -> Iterator[Listener]:
 
 @contextmanager
 def _bars() -> Iterator[Listener]:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.constrain import Constrain
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.measure import Measurement
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+    )  # fmt: skip
     from rich.table import Column
+    from rich.text import Text
+
+    class Facts(ProgressColumn):
+        """What there is to say at this moment, whole facts only: those that find room."""
+
+        def render(self, task: Task) -> Fitting:
+            with lock:
+                return Fitting(task.fields["facts"]())
+
+    class Fitting:
+        def __init__(self, facts: list[str]) -> None:
+            self.facts = facts
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            yield Text(fitting(self.facts, options.max_width), no_wrap=True, overflow="ellipsis")
+
+        def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+            return Measurement(1, max(1, len(", ".join(self.facts))))
 
     class Bars(Progress):
         """Bars that fill the terminal but for a margin, however wide it comes to be."""
@@ -190,37 +231,53 @@ def _bars() -> Iterator[Listener]:
             width = max(20, console.width - _MARGIN)
             yield Constrain(self.make_tasks_table(self.tasks), width)
 
-    console = Console(stderr=True)
+    console, lock = Console(stderr=True), threading.Lock()  # bars are drawn by a thread
     columns = (
         TextColumn("{task.description}", table_column=Column(max_width=20, no_wrap=True)),
         BarColumn(8 if console.width < 80 else 16, table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[rows]:,}/{task.total:,.0f}",
+        TextColumn("{task.fields[rows]:,}/{task.total:,.0f}", justify="right",
                    table_column=Column(justify="right", no_wrap=True)),
         TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
-        TextColumn("{task.fields[note]}",
-                   table_column=Column(ratio=1, overflow="ellipsis", no_wrap=True)),
+        Facts(table_column=Column(ratio=1, no_wrap=True)),
     )  # fmt: skip
     with Bars(*columns, console=console, expand=True) as progress:
         work, bar = _Work(), TaskID(0)
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal work, bar
-            work = work.after(event)
+            with lock:
+                work = work.after(event)
+            before = work.rows - work.todo
             if event["event"] == "stage":
-                before = work.rows - work.todo
-                note = "at work" if work.todo else "done before" if work.rows else ""
                 bar = progress.add_task(
-                    escape(work.name), total=work.rows, completed=before, rows=before, note=note
-                )
+                    escape(work.name), total=work.rows, completed=before, rows=before,
+                    facts=partial(_first_facts, work),
+                )  # fmt: skip
                 if not event["todo"]:
                     progress.stop_task(bar)
             elif event["event"] in ("part", "progress"):
-                before = work.rows - work.todo
-                progress.update(
-                    bar, completed=before + work.far, rows=before + work.done,
-                    note=escape(work.note()),
-                )  # fmt: skip
+                progress.update(bar, completed=before + work.far, rows=before + work.done)
             elif text := _told(event):
                 progress.console.print(f"{event['stage']}: {text}", markup=False)
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            work.over = True  # no time left is said of what was stopped
+
+
+def _first_facts(work: _Work) -> list[str]:
+    """Return what is said of a bar, also before there is anything to say."""
+    if not work.rows or work.done or work.calls:
+        return work.facts()
+    return ["at work"] if work.todo else ["done before"]
+
+
+def fitting(facts: Sequence[str], width: int) -> str:
+    """Return those of the facts that find room in so many columns, the first ones first."""
+    said = ""
+    for fact in facts:
+        longer = f"{said}, {fact}" if said else fact
+        if len(longer) <= width or not said:
+            said = longer
+    return said

@@ -105,7 +105,7 @@ column of a user's own stage are free."""
 DROP, FAIL = "drop", "fail"
 """Reserved result columns: why a row leaves the pipeline (a decision, or an error)."""
 
-_DETAIL = r"(?s)(?:: | \(|( duplicate| repetition| that) of ).*$"
+_DETAIL = r"(?s)(?:(?:; first)?: | \(|( duplicate| repetition| that) of ).*$"
 
 CompletionStatus = Literal["ok", "truncated", "refused", "too_long", "api_error"]
 JudgmentStatus = Literal[
@@ -118,7 +118,7 @@ engine failed, and another run may do better."""
 def reason_kinds(reasons: pa.Array) -> pa.Array:
     """Return each reason without its detail, as they are counted.
 
-    Detail is what follows the first ": " or " (", and the row that follows "duplicate of",
-    "repetition of" or "that of".
+    Detail is what follows the first ": ", "; first: " or " (", and the row that follows "duplicate
+    of", "repetition of" or "that of".
     """
     return pc.replace_substring_regex(reasons, _DETAIL, r"\1")

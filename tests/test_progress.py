@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -193,6 +194,14 @@ def test_time_left_runs_down_without_news(monkeypatch: pytest.MonkeyPatch) -> No
     assert work.facts() == ["2.0 calls/s"]
 
 
+def test_one_is_no_plural() -> None:
+    work = progress._Work().after({"event": "stage", "stage": "j", "rows": 9, "rows_todo": 9})
+    work = work.after({"event": "part", "rows": 5, "counts": {"errors": 1, "retries": 1}})
+    assert work.facts() == ["1 error", "1 retry"]
+    work = work.after({"event": "part", "rows": 1, "counts": {"errors": 1, "retries": 1}})
+    assert work.facts() == ["2 errors", "2 retries"]
+
+
 def test_facts_that_find_no_room_are_left_out_whole() -> None:
     facts = ["0:00:15 left", "2.0 calls/s", "3 gone", "20 of 50 calls"]
     assert progress.fitting(facts, 99) == ", ".join(facts)
@@ -289,6 +298,30 @@ def test_calls_under_way_are_events_for_a_machine(scripted_pipeline: Path, tmp_p
         assert event.keys() == {
             "event", "time", "stage", "rows", "unit", "asked", "ended", "failed", "tokens",
         }  # fmt: skip
+
+
+def test_a_run_that_is_asked_to_stop_says_that_it_does(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    """At once, not when the shards in flight have ended, which may take long."""
+    command = [sys.executable, "-m", "curate", "run", str(scripted_pipeline), "--root",
+               str(tmp_path), "--set", "engines.small.delay_s=5"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        events = tmp_path / "runs/small/events.jsonl"
+        while not (events.exists() and '"stage":"generate"' in events.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1)  # the event comes just before the first shard is handed out
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert time.monotonic() - asked < 2.5
+        assert re.sub(r"^[\d:]{8} ", "", line) == (
+            "generate: stopping when the shards in flight are done; a second Ctrl-C stops at once\n"
+        )
+        assert process.stderr.read() == "stopped; the same command resumes\n"
+    assert process.returncode == 130
 
 
 def test_a_retry_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,7 @@ def test_reasons_are_grouped_by_what_stands_before_their_detail() -> None:
         ),
         "lack of detail": "lack of detail",
         "too short: 3 words": "too short",
+        "all 2 answers failed; first: no (such) host: x": "all 2 answers failed",
         "a (b): c\nd": "a",
     }
     assert tally(pa.array([*given, None])) == dict.fromkeys(sorted(given.values()), 1)
