@@ -171,7 +171,8 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         typer.echo("finished" if found["finished"] else f"unfinished{rest}")
     elif said and rest:
         typer.echo(rest.removeprefix(", "))
-    for text in (*_beside_estimate(root, name), *book_lines(folder, found["accounting"])):
+    rows, *more = book_lines(folder, found["accounting"])
+    for text in (*_beside_estimate(root, name), rows + (" so far" if left else ""), *more):
         typer.echo(text)
     for text in counter_lines(found.get("counts", ())):
         typer.echo(text)
