@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise, repeat
 from typing import Any, TypeAlias
 
@@ -243,3 +244,15 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
         return kind if same else pa.list_(inner)
     number = kind.value_type if of.is_fixed_size_list(kind) else kind
     return kind if of.is_primitive(number) and not of.is_interval(number) else None
+
+
+@cache
+def load_polars() -> Any:
+    """Return polars. Raises MemoryError where its library did not load, which its import hides."""
+    import polars
+
+    try:
+        polars.Series([0])
+    except NameError as error:
+        raise MemoryError("no room for polars' library, or it is broken") from error
+    return polars

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from curate.errors import ConfigError, MissingExtra, installed
+from curate.errors import ConfigError, MissingExtra, installed, out_of_memory
 from curate.loading import each_batch, without_bars
+from curate.lookout import roomy
 from curate.meter import Told
 from curate.packed import PackedBert, fits, packs
 
@@ -102,10 +103,12 @@ class SentenceEncoder:
 
     def _encode(self, texts: list[str], batch_size: int, told: Told) -> Vectors:
         if not self._plain:
+            roomy()
             with each_batch(self._model[-1], len(texts), told):
                 found = self._model.encode(
                     texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
                 )
+            roomy()
             return np.asarray(found, dtype=np.float32)
         import torch
 
@@ -116,7 +119,9 @@ class SentenceEncoder:
                 batches = self._in_packs(self._packed, fields["input_ids"], sizes)
             else:
                 batches = self._padded(fields, sizes, longest, batch_size)
+            roomy()
             for rows, found in batches:
+                roomy()
                 vectors[rows] = found
                 told(len(rows))
         return vectors
@@ -242,13 +247,15 @@ def _load(model: str, precision: Precision) -> Encoder:
     path = _local_path(model)
     try:
         from sentence_transformers import SentenceTransformer
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("sentence-transformers", "embed") from None
     try:
         with without_bars():  # and code that comes with a model is never run
             network = SentenceTransformer(path, trust_remote_code=False)
         return SentenceEncoder(network, precision)
     except (OSError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         raise ConfigError(f"cannot load the encoder {model!r}: {error}") from error
 
 

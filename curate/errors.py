@@ -98,7 +98,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 REFUSALS = (
     "can't start new thread", "could not spawn thread", "allocate memory", "bad_alloc",
-    "os error 12", "out of memory",
+    "failed to map segment", "os error 12", "out of memory",
 )  # fmt: skip
 """How libraries say, in errors of all kinds, that there is no memory or no thread to be had."""
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from curate.threads import bound_all_starts
 
+ROOM = 256 << 20
 STOPPED = 3  # as for a run that ran out of memory and could say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
@@ -27,6 +28,16 @@ def doing(what: str) -> None:
     if _slate is not None:
         raw = what.encode("utf-8", "replace")[:1000]
         _slate[: len(raw) + 1] = raw + b"\0"
+
+
+def roomy() -> None:
+    """Raise OSError (ENOMEM) where the process would get no `ROOM` bytes more.
+
+    For numbers that hang on there being memory: oneDNN, without any for the code that it writes for
+    a product, computes it in another way, without an error and with other last bits.
+    """
+    kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    mmap.mmap(-1, ROOM, flags=kind, prot=mmap.PROT_READ).close()
 
 
 def watched(work: Callable[[], None]) -> None:

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from curate import encoders, packed
+from curate import encoders, lookout, packed
 from curate.encoders import load_encoder
-from curate.errors import ConfigError, MissingExtra
+from curate.errors import ConfigError, MissingExtra, out_of_memory
 from curate.packed import Run, packs
 
 
@@ -191,3 +191,15 @@ def test_loading_draws_no_bar_into_our_progress(capfd):
     encoders._load.cache_clear()
     load_encoder("packaged:minilm", "fp32")
     assert "%|" not in capfd.readouterr().err
+
+
+@needs_model
+def test_without_room_in_memory_there_are_no_vectors(monkeypatch):
+    """oneDNN would compute them in another way, with other last bits, and say nothing."""
+    encoder = load_encoder("packaged:minilm")
+    monkeypatch.setattr(lookout, "ROOM", 1 << 50)
+    with pytest.raises(OSError, match="allocate memory") as caught:
+        encoder.encode(["one text"])
+    assert out_of_memory(caught.value)
+    monkeypatch.undo()
+    assert encoder.encode(["one text"]).shape == (1, 384)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.lookout import STOPPED
+from curate.lookout import STOPPED, roomy
 
 pytestmark = pytest.mark.timeout(60)
 LIMIT = 1 << 40
@@ -79,6 +79,15 @@ def test_what_runs_out_in_words_is_an_error_in_words():
         assert code == 1  # the command line gives it its exit code
         last = err.splitlines()[-1]
         assert last.startswith("curate.errors.OutOfMemory: stage `x`, over 8 rows, ran out of mem")
+
+
+def test_room_is_asked_for_without_being_used():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    roomy()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16  # kilobytes
+    code, _, err = ended("from curate.lookout import roomy; roomy()", 200 << 20)
+    assert code == 1
+    assert "ran out of memory" in err.splitlines()[-1]
 
 
 def test_signals_reach_the_one_that_works():

@@ -13,8 +13,9 @@ from curate.component import Runtime
 from curate.engines.contract import Capability, Continuation, EngineSpec, Message, Reward
 from curate.engines.overlong import why_too_long
 from curate.engines.scoring import ScoringEngine, chosen_output
-from curate.errors import ConfigError, MissingExtra, installed
+from curate.errors import ConfigError, MissingExtra, installed, out_of_memory
 from curate.loading import each_batch, without_bars
+from curate.lookout import roomy
 from curate.meter import Meter, Underway
 
 
@@ -55,7 +56,7 @@ class CrossEncoderEngine(ScoringEngine):
     def __init__(self, spec: CrossEncoder) -> None:
         try:
             import sentence_transformers
-        except ImportError:
+        except ModuleNotFoundError:
             raise MissingExtra("sentence-transformers", "embed") from None
         try:
             with without_bars():
@@ -67,6 +68,8 @@ class CrossEncoderEngine(ScoringEngine):
                     trust_remote_code=False,
                 )
         except (OSError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             raise ConfigError(f"cannot load the cross-encoder {spec.model!r}: {error}") from error
         if getattr(self._network.tokenizer, "chat_template", None):
             raise ConfigError(f"{spec.model} has a chat template; use a vllm_reward engine")
@@ -128,6 +131,7 @@ class CrossEncoderEngine(ScoringEngine):
         # One module of several since sentence-transformers 6.
         several = isinstance(self._network, torch.nn.Sequential)
         module = self._network[-1] if several else self._network.model
+        roomy()
         with each_batch(module, len(pairs), self._meter.ended):
             found = self._network.predict(
                 pairs,
@@ -135,6 +139,7 @@ class CrossEncoderEngine(ScoringEngine):
                 show_progress_bar=False,
                 activation_fn=torch.nn.Identity(),
             )
+        roomy()
         return [float(v) for v in found.reshape(len(pairs), -1)[:, self._output]]
 
 

@@ -51,7 +51,7 @@ def band_keys(sets: ShingleSets, s: slice, threshold: float) -> Hashes:
     """
     try:
         from datasketch import MinHash
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("datasketch", "minhash") from None
     bands, rows = bands_for(threshold)
     blank = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int)

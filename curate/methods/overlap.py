@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import Column, Floats, Ints, one_chunk, owners, places_of
+from curate.arrays import Column, Floats, Ints, load_polars, one_chunk, owners, places_of
 from curate.methods.operators import calculates, kernel
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Words(NamedTuple):
 
 def words_of(texts: Column) -> Words:
     """Return the lower-case words (NFKC) of string column `texts`, punctuation left out."""
-    import polars as pl
+    pl = load_polars()
 
     series = pl.Series(pl.from_arrow(one_chunk(texts).cast(pa.large_string())))
     found = series.fill_null("").str.normalize("NFKC").str.to_lowercase().str.extract_all(_WORD)
@@ -73,7 +73,7 @@ class OverlapIndex:
     """
 
     def __init__(self, texts: Column, n: int, coverage: float, contain_from: int = 1) -> None:
-        import polars as pl
+        pl = load_polars()
 
         self.coverage = coverage
         found = words_of(texts)

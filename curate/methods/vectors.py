@@ -23,7 +23,7 @@ def load_faiss() -> Any:
     """Return the faiss module. Raises MissingExtra."""
     try:
         import faiss
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("faiss-cpu", "embed") from None
     return faiss
 

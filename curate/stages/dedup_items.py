@@ -20,6 +20,7 @@ from curate.arrays import (
     large,
     lengths,
     lists,
+    load_polars,
     mix,
     owners,
     set_field,
@@ -196,7 +197,7 @@ def _parts(column: Column, text: str, role: str | None, seal: bool, fold: bool) 
 
 def normal(texts: pa.Array) -> pa.Array:
     """Return the texts in NFC, with each stretch of white space as one space and none outside."""
-    import polars as pl
+    pl = load_polars()
 
     series = pl.Series(texts).str.normalize("NFC").str.replace_all(r"\s+", " ").str.strip_chars(" ")
     return series.to_arrow().cast(pa.large_string())

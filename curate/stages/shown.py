@@ -16,6 +16,7 @@ from curate.arrays import (
     large,
     lengths,
     lists,
+    load_polars,
     mix,
     starts_of,
     take_rows,
@@ -55,7 +56,7 @@ def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array
 
 def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Return which texts hold the digits of the code beside them."""
-    import polars as pl  # Arrow's search takes one pattern for all rows
+    pl = load_polars()  # Arrow's search takes one pattern for all rows
 
     both = pl.DataFrame({"text": texts, "code": hexadecimal(codes)})
     found = both.select(pl.col("text").str.contains(pl.col("code"), literal=True)).to_series()

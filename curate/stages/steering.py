@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_validator
 
-from curate.arrays import Column, flat, large
+from curate.arrays import Column, flat, large, load_polars
 from curate.errors import did_you_mean
 from curate.methods.judgments import true
 from curate.stage import Context, Result, Stage
@@ -81,7 +81,7 @@ def steering_signs(texts: Column) -> dict[str, npt.NDArray[np.bool_]]:
 
     One pass over the texts in Arrow, and one for each reason over the few that show any.
     """
-    import polars as pl  # keeps what it compiled; RE2 needs 2 ms for these classes each time
+    pl = load_polars()  # keeps what it compiled; RE2 needs 2 ms for these classes each time
 
     column = large(texts)
     suspects = np.flatnonzero(true(pc.match_substring_regex(column, _ANY)))
