@@ -264,7 +264,7 @@ class _Loop:
         def stopping() -> bool:
             if self.stop() and not self.said_stopping:
                 self.said_stopping = True
-                why = "stopping when the shards in flight are done; a second Ctrl-C stops at once"
+                why = "stopping after the shards in flight; a second Ctrl-C stops at once"
                 self.events.add("stopping", stage=stage.kind, why=why)
             return self.stop()
 

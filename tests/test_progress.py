@@ -318,7 +318,7 @@ def test_a_run_that_is_asked_to_stop_says_that_it_does(
         line = process.stderr.readline()
         assert time.monotonic() - asked < 2.5
         assert re.sub(r"^[\d:]{8} ", "", line) == (
-            "generate: stopping when the shards in flight are done; a second Ctrl-C stops at once\n"
+            "generate: stopping after the shards in flight; a second Ctrl-C stops at once\n"
         )
         assert process.stderr.read() == "stopped; the same command resumes\n"
     assert process.returncode == 130
