@@ -189,6 +189,7 @@ def test_a_table_as_text_is_not_read(here: Path, curate) -> None:
     code, said = curate("run", "p.yaml", "--set", "source.path=rows.csv")
     assert code == 2
     assert said.startswith("error: rows.csv: a table as text is not read; turn it into Parquet")
+    assert curate("lint", "rows.csv") == curate("audit", "rows.csv") == (code, said)
 
 
 def test_a_stage_before_the_one_it_needs(here: Path, curate) -> None:

@@ -18,7 +18,7 @@ from curate.errors import ConfigError, InputError
 from curate.schema import DROP, reason_kinds
 from curate.sources.columns import Columns
 from curate.sources.contract import Source
-from curate.sources.files import Arrow, Jsonl, Parquet
+from curate.sources.files import Arrow, Jsonl, Parquet, refuse_table
 from curate.sources.hf import HuggingFace
 
 SUFFIXES: Mapping[str, type[Source]] = {
@@ -40,6 +40,7 @@ def open_set(path: str, columns: Columns, split: str = "train") -> Source:
     if place.is_dir():
         return _folder(place, columns)
     suffix = place.suffix.lower()
+    refuse_table(path)
     if suffix not in SUFFIXES:
         raise InputError(
             f"{path}: no dataset folder, and no file that ends in {', '.join(SUFFIXES)}"

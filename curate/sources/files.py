@@ -47,11 +47,7 @@ class Files(Source):
         """Return one unit per file that matches, sorted by path."""
         names = find(self.path)
         for name in names:
-            if Path(name).suffix.lower() in _TABLES:
-                raise InputError(
-                    f"{name}: a table as text is not read; turn it into Parquet, as with "
-                    f"polars.read_csv({name!r}).write_parquet('rows.parquet')"
-                )
+            refuse_table(name)
         return [Unit(name, file_digest(name)) for name in names]
 
 
@@ -111,6 +107,15 @@ class Arrow(Files, name="arrow"):
                         yield batch.slice(start, BATCH_ROWS)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{name}: not a readable Arrow IPC file: {error}") from None
+
+
+def refuse_table(name: str) -> None:
+    """Raise InputError for a file of a spreadsheet's kind, which has no lists and no types."""
+    if Path(name).suffix.lower() in _TABLES:
+        raise InputError(
+            f"{name}: a table as text is not read; turn it into Parquet, as with "
+            f"polars.read_csv({name!r}).write_parquet('rows.parquet')"
+        )
 
 
 def find(path: str | Sequence[str]) -> list[str]:
