@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from curate.errors import CurateError, InputError, StageError
@@ -26,6 +29,28 @@ def hub_trouble(error: Exception) -> str | None:
     if client in _CLIENTS or isinstance(error, OfflineModeIsEnabled):
         return f"no connection to the Hub ({type(error).__name__})"
     return None
+
+
+@contextmanager
+def bars_for_a_terminal() -> Iterator[None]:
+    """Let `datasets` and the Hub's client draw bars only where a terminal shows them.
+
+    They write them to stderr wherever it goes, as into the mail of a scheduled run.
+    """
+    import datasets
+    from huggingface_hub import utils as client
+
+    shown = [m for m in (datasets, client) if not m.are_progress_bars_disabled()]
+    if not shown or sys.stderr.isatty():
+        yield
+        return
+    for library in shown:
+        library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bars()
 
 
 def not_given(message: str, error: BaseException, lasting: type[CurateError]) -> CurateError:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, CurateError, InputError, did_you_mean
-from curate.hub import COMMIT, at_commit, not_given
+from curate.hub import COMMIT, at_commit, bars_for_a_terminal, not_given
 from curate.methods.benchmark_list import Benchmark
 
 Speaker = Literal["user", "assistant"]
@@ -179,7 +179,8 @@ def _json_rows(data: bytes, benchmark: Benchmark) -> Iterator[Mapping[str, Any]]
 
 def _hub_rows(benchmark: Benchmark) -> Iterator[Mapping[str, Any]]:
     try:
-        found = _hub_dataset(benchmark)
+        with bars_for_a_terminal():
+            found = _hub_dataset(benchmark)
     except CurateError:
         raise  # of another commit: the advice below would not help
     except Exception as error:  # the hub's client raises errors of several libraries

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.errors import ConfigError, CurateError, InputError, did_you_mean
-from curate.hub import COMMIT, at_commit, hub_trouble, not_given
+from curate.hub import COMMIT, at_commit, bars_for_a_terminal, hub_trouble, not_given
 from curate.sources.contract import BATCH_ROWS, Source, Unit
 from curate.sources.files import file_digest
 
@@ -124,9 +124,10 @@ class HuggingFace(Source, name="hf"):
         if any((Path(self.path) / name).is_file() for name in _SAVED):
             return self._from_disk(datasets)
         try:
-            if not commit:
-                return datasets.load_dataset(self.path, self.name, split=self.split)
-            return at_commit(self.path, self.name, self.split, commit)
+            with bars_for_a_terminal():
+                if not commit:
+                    return datasets.load_dataset(self.path, self.name, split=self.split)
+                return at_commit(self.path, self.name, self.split, commit)
         except CurateError:
             raise
         except Exception as error:

@@ -327,13 +327,16 @@ def test_hf_directory_and_unpinned_name(tmp_path):
         HuggingFace(path=str(tmp_path / "nothing")).units()
 
 
-def test_hf_folders_without_save_to_disk_empty_sets_and_what_cannot_be_loaded(tmp_path):
+def test_hf_folders_without_save_to_disk_empty_sets_and_what_cannot_be_loaded(tmp_path, capfd):
     datasets = pytest.importorskip("datasets")
+    datasets.enable_progress_bars()
     (tmp_path / "clone" / "data").mkdir(parents=True)
     pq.write_table(
         pa.table({"prompt": ["a"]}), tmp_path / "clone/data/train-00000-of-00001.parquet"
     )
     rows = load(HuggingFace(path=str(tmp_path / "clone")))
+    assert capfd.readouterr().err == ""  # no bar where no terminal shows it
+    assert not datasets.are_progress_bars_disabled()
     assert [r["prompt"][0]["content"] for r in rows] == ["a"]
     nothing = datasets.Dataset.from_dict({"prompt": pa.array([], pa.string())})
     nothing.save_to_disk(str(tmp_path / "nothing"))
