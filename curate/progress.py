@@ -23,6 +23,7 @@ from curate.threads import Thread
 EVERY = 10.0  # seconds between lines where the output is not a terminal
 _MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
 _SAID = ("trouble", "waiting", "stopping")
+_TELLING = 0.1  # of the calls of a first shard must have ended before they tell how long it takes
 _LATE = 1.0  # seconds, about, between the first calls and the first word of them
 _COUNTED = {  # what is said of one, and of several
     "gone": ("gone", "gone"),
@@ -111,12 +112,13 @@ class _Work:
         """Return the time left if it goes on like this, the speed, what was lost, and calls.
 
         Calls are named while some are under way: those that ended, of those asked so far. The time
-        left is not, while more is asked than was thought; without news it runs down. The speed is
-        that of calls where each writes a token or two.
+        left is not, while few have ended, which began together, or more is asked than was thought;
+        without news it runs down. The speed is that of calls where each writes a token or two.
         """
         seconds, now = max(self.news - self.started, 0.0), time.monotonic()
         facts, works = [], not self.over and self.done < self.todo
-        if works and 0 < self.far < self.todo and seconds >= 1 and not self.held:
+        tells = self.done or self.calls["ended"] >= _TELLING * self.calls["asked"]
+        if works and tells and 0 < self.far < self.todo and seconds >= 1 and not self.held:
             left = seconds / self.far * (self.todo - self.far) - (now - self.news)
             facts += [f"{timedelta(seconds=round(left))} left"] if left >= 1 else []
         ended = max(self.calls["ended"], self.counts["calls"])

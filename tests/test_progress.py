@@ -180,6 +180,9 @@ def test_time_left_runs_down_without_news(monkeypatch: pytest.MonkeyPatch) -> No
     far = {"event": "progress", "rows": 50, "unit": "calls", "asked": 50, "failed": 0}
     work = progress._Work().after({"event": "stage", "stage": "j", "rows": 50, "rows_todo": 50})
     work = work.after({**far, "ended": 0, "tokens": 0})
+    clock[0] = 3.0
+    work = work.after({**far, "ended": 4, "tokens": 4})
+    assert work.facts() == ["1.0 calls/s", "4 of 50 calls"]  # those that began with them end soon
     clock[0] = 9.0
     work = work.after({**far, "ended": 20, "tokens": 20})  # a token each, of which none is said
     said = []
