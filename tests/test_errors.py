@@ -176,7 +176,8 @@ def test_options_that_cannot_be(curate) -> None:
         "run p.yaml --limit 0": "'--limit'",
         "run p.yaml --lmit 1": "No such option: --lmit (Possible options: --limit",
         "rnu p.yaml": "No such command 'rnu'. Did you mean 'run'?",
-        "show small": "give --id ID or --dropped",
+        "show small": "give either --id ID or --dropped",
+        "show small --id a --dropped": "give either --id ID or --dropped",
     }.items():
         code, said = curate(*command.split())
         assert code == 2, command

@@ -27,8 +27,8 @@ def show(
     root: Root = Path(),
 ) -> None:  # fmt: skip
     """Show one row's history with every call that was made for it, or what was dropped and why."""
-    if not row and not dropped:
-        raise typer.BadParameter("give --id ID or --dropped")
+    if bool(row) == dropped:
+        raise typer.BadParameter("give either --id ID or --dropped")
     readable = sys.stdout.isatty() if text is None else text
     _check_stage(root, name, stage)
     say_caution(root, name)
