@@ -13,9 +13,8 @@ def load(httpserver, monkeypatch):
     engines = []
 
     def make(**fields):
-        fields = {"retries": 1, "timeout_s": 10.0} | fields
-        spec = OpenAI(model="tiny", base_url=httpserver.url_for("/v1"), **fields)
-        engines.append(spec.load())
+        usual = {"base_url": httpserver.url_for("/v1"), "retries": 1, "timeout_s": 10.0}
+        engines.append(OpenAI(model="tiny", **usual | fields).load())
         return engines[-1]
 
     yield make

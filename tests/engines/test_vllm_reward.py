@@ -5,7 +5,6 @@ import tiny_models
 
 from curate.engines.contract import Continuation, Scorer
 from curate.engines.vllm_reward import VLLMReward
-from curate.errors import ConfigError
 
 pytestmark = pytest.mark.vllm
 
@@ -58,12 +57,6 @@ def test_what_does_not_fit_is_an_item_error(engine):
     done = engine.score([Continuation(QUESTION, t) for t in ("x" * 600, "fine")])
     assert [reward.status for reward in done] == ["too_long", "ok"]
     assert "window 512" in done[0].error
-
-
-def test_several_outputs_need_a_choice(tmp_path, engine):
-    tiny_models.reward_model(tmp_path, outputs=2)
-    with pytest.raises(ConfigError, match="2 outputs"):
-        VLLMReward(model=str(tmp_path), dtype="float32").load()
 
 
 def test_description(engine):
