@@ -78,19 +78,26 @@ stages:
   - vectors_stage:Vectors
   - semantic_dedup: {threshold: 0.99, exact_up_to: 0, probes: 4, keep: farthest}
   - diverse: {keep: 30, method: knn_density, k: 3}
-  - bound: {column: prompt, lowest: 15}
+  - near_dedup: {method: minhash, threshold: 0.95}
+  - bound: {column: meta.rank, lowest: 15}
   - split
 export: null
 """
 
 
 def test_stages_over_all_rows_leave_the_same_parts_in_pieces(tmp_path, monkeypatch):
-    """Pieces of each kind: of vectors in clusters, of a graph, of few numbers a row, of words."""
+    """Pieces of each kind: of vectors in clusters, of a graph, of few numbers a row, of words.
+
+    Of bands of minhashes too, and of the source's own columns.
+    """
+    pytest.importorskip("datasketch")
     here = str(Path(__file__).parent)
     monkeypatch.syspath_prepend(here)
     monkeypatch.setenv("PYTHONPATH", here)
     source = tmp_path / "prompts.jsonl"
     rows = [{"id": f"r{k}", "prompt": f"What of {k} things and {k % 7}?"} for k in range(90)]
+    for k, row in enumerate(rows):
+        row["rank"] = str(k) if k == 80 else k * 37 % 90  # one text makes a column of texts
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     pipeline = Pipeline.loads(OVER_ALL.replace("PATH", str(source)))
     whole = run(pipeline, tmp_path / "local", executor=Local())
