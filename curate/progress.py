@@ -18,7 +18,6 @@ import orjson
 from curate.books import numbered
 from curate.events import Listener
 from curate.printable import printable
-from curate.threads import Thread
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
 _MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
@@ -182,7 +181,7 @@ def _lines() -> Iterator[Listener]:
                 if work.done < work.todo:
                     beat()
 
-    timer = Thread(clock, "progress")
+    timer = threading.Thread(target=clock, name="progress", daemon=True)
     timer.start()
     try:
         yield tell

@@ -26,7 +26,7 @@ from curate import disk
 from curate.arrays import one_chunk
 from curate.disk import serialize, sha256_of, sync, writing
 from curate.errors import StoreError
-from curate.threads import Pool
+from curate.threads import in_order
 
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
@@ -187,8 +187,7 @@ class Store:
         self, parts: Iterable[tuple[Record, Mapping[str, pa.Array]]]
     ) -> Iterator[Record]:
         """Commit parts as they come, a few at once as each waits for the disk; yield in order."""
-        with Pool[Record](_COMMITS, "commit") as pool:
-            yield from pool.map(lambda part: self.commit(*part), parts, _COMMITS)
+        return in_order(lambda part: self.commit(*part), parts, _COMMITS, _COMMITS)
 
     def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
         """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""

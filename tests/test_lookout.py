@@ -90,6 +90,35 @@ def test_room_is_asked_for_without_being_used():
     assert "ran out of memory" in err.splitlines()[-1]
 
 
+DEAF = """
+        import concurrent.futures as f
+        def lost(*given):
+            raise MemoryError
+        f.Future.set_result = f.Future.set_exception = lost
+        f.ThreadPoolExecutor(1).submit(int).result()
+"""
+
+
+def test_a_thread_that_is_gone_without_a_word_ends_the_process():
+    code, out, err = ended(DEAF.strip())
+    assert (code, out) == (STOPPED, "begun\n")
+    assert "a library ended the process (exit code 1)" in err.splitlines()[-1]
+
+
+STILLBORN = """
+        from curate import lookout
+        lookout.BORN_WITHIN = 0.2
+        threading._start_new_thread = lambda *given: 1
+        threading.Timer(0, print).start()
+"""
+
+
+def test_the_start_of_a_thread_that_ends_at_its_first_step_is_an_error():
+    code, _, err = ended(STILLBORN.strip())
+    assert code == 1
+    assert err.splitlines()[-1].startswith("curate.errors.OutOfMemory: stage `x`, over 8 rows, ran")
+
+
 def test_signals_reach_the_one_that_works():
     end = (
         "signal.signal(signal.SIGTERM, lambda *given: sys.exit(9)); print(os.getpid(), flush=True);"

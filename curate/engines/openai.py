@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import ipaddress
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
@@ -37,7 +38,6 @@ from curate.engines.server_watch import PassingError, ServerWatch, wait_before_r
 from curate.errors import ConfigError, MissingExtra, StageError, installed
 from curate.meter import Meter, Underway
 from curate.schema import CompletionStatus
-from curate.threads import Thread
 
 _FIRST_WAIT_S = 0.5
 
@@ -130,7 +130,9 @@ class OpenAIEngine:
         self._watch, self._meter = ServerWatch(self._server.where), Meter()
         self._slots = asyncio.Semaphore(spec.concurrency)
         self._loop = asyncio.new_event_loop()
-        self._thread = Thread(self._loop.run_forever, "openai-engine")
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="openai-engine", daemon=True
+        )
         self._thread.start()
         self._silence = asyncio.run_coroutine_threadsafe(self._watch.watch_silence(), self._loop)
 

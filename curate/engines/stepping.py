@@ -8,13 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, NamedTuple
 
 from curate.engines.admission import Admission, Admitted, Work, cache_tokens, tokens_written
 from curate.errors import StageError
 from curate.meter import Meter
-from curate.threads import Thread
 
 _COUNT_EVERY = 0.5  # seconds between looks at what the requests under way have written
 
@@ -45,7 +43,9 @@ class Stepper:
         self._lock = threading.Lock()  # no request may enter the queue after the thread's end
         self._ended: StageError | None = None
         ready: Future[None] = Future()
-        self._thread = Thread(partial(self._main, ready), "vllm-stepper")
+        self._thread = threading.Thread(
+            target=self._main, args=(ready,), name="vllm-stepper", daemon=True
+        )
         self._thread.start()
         ready.result()
 

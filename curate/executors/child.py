@@ -24,7 +24,6 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from itertools import count
 
 import orjson
@@ -32,9 +31,9 @@ import orjson
 from curate.errors import CurateError, StageError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker, records, request
+from curate.lookout import await_no_dead_threads
 from curate.meter import Sums, from_json, to_json
 from curate.store import Record
-from curate.threads import Thread
 from curate.work import Task
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -74,8 +73,8 @@ class Child:
         self._dead: ChildDied | None = None
         self.alive = True  # whether the process is running
         self.so_far: Sums = {}  # what it last said of all its work
-        self._listener = Thread(self._listen, "child-answers")
-        self._watcher = Thread(self._watch, "child-end")
+        self._listener = threading.Thread(target=self._listen, name="child-answers", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="child-end", daemon=True)
         self._listener.start()
         self._watcher.start()
 
@@ -169,6 +168,7 @@ def write_all(handle: int, data: bytes) -> None:
 
 def serve(requests: int, answers: int) -> None:
     """Answer tasks, each on a thread of its own, until the parent closes its end; then exit."""
+    await_no_dead_threads()
     one_at_a_time = threading.Lock()
 
     def say(line: bytes) -> None:
@@ -198,9 +198,9 @@ def serve(requests: int, answers: int) -> None:
                 said = now
 
     with _ends_with(), os.fdopen(requests, "rb") as lines:
-        Thread(report_forever, "report").start()
+        threading.Thread(target=report_forever, daemon=True).start()
         for line in lines:
-            Thread(partial(handle, line), "task").start()
+            threading.Thread(target=handle, args=(line,), daemon=True).start()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # an engine's own processes hold GPUs too
     os._exit(0)

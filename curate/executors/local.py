@@ -12,9 +12,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr
@@ -26,7 +25,6 @@ from curate.executors.child import Child, ChildDied
 from curate.executors.contract import Executor, Job
 from curate.meter import Meters, Sums, given_up, in_one, since, so_far, total
 from curate.store import Record, digest
-from curate.threads import Pool
 from curate.work import Task, run_task
 
 Run = Callable[[Task], list[Record]]
@@ -209,20 +207,18 @@ def in_flight(
     waiting = iter(tasks)
     running: dict[Future[list[Record]], Task] = {}
     error: BaseException | None = None
-    pool = Pool[list[Record]](workers, "shard")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="shard")
     try:
         while True:
             while error is None and not stopping() and len(running) < workers:
                 task = next(waiting, None)
                 if task is None:
                     break
-                running[pool.submit(partial(run, task))] = task
+                running[pool.submit(run, task)] = task
             if not running:
                 break
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             say(running.values())
-            if not done:
-                pool.look()
             for future in done:
                 task = running.pop(future)
                 if future.exception() is None:
@@ -230,6 +226,6 @@ def in_flight(
                 elif error is None:
                     error = future.exception()
     finally:
-        pool.end(wait=not running, cancel=True)
+        pool.shutdown(wait=not running, cancel_futures=True)
     if error is not None:
         raise error

@@ -26,7 +26,6 @@ from curate.errors import CurateError
 from curate.executors.contract import Job
 from curate.executors.remote import Worker
 from curate.meter import Sums, from_json, given_up, to_json, total
-from curate.threads import Thread
 
 
 class _Box:
@@ -117,7 +116,7 @@ class Mail:
                 self.hear(job)
                 also()
 
-        thread = Thread(listen, "mail")
+        thread = threading.Thread(target=listen, name="mail", daemon=True)
         thread.start()
         try:
             yield
@@ -157,7 +156,7 @@ class Reporter:
         self._said = _Word(ray.get_runtime_context().get_actor_id(), uuid.uuid4().hex, None, {})
         self._task: int | None = None
         self._lock = threading.Lock()  # or a word might be overtaken by the next
-        Thread(self._report_forever, "report").start()
+        threading.Thread(target=self._report_forever, name="report", daemon=True).start()
 
     @contextmanager
     def at(self, task: int) -> Iterator[None]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from curate.arrays import Bools, Floats, Ints
 from curate.methods.tiles import SPARE, TILE, Matrix, Pools, Products, SingleProducts, half_products
 from curate.methods.vectors import DIGITS, load_faiss
-from curate.threads import Pool
+from curate.threads import in_order
 
 MOST_AGAIN = 0.1  # share of rows searched once more; above, all are, with finer products
 
@@ -117,8 +117,8 @@ def _search(vectors: Matrix, products: Products, k: int) -> tuple[Ints, Floats, 
             beyond = pools.score[at, -1].astype(np.float64) - products.shift + pools.error_of(at)
             hidden[at] = -0.5 * square[at, -1] <= beyond
 
-    with Pool[None](2, "neighbours") as threads:
-        list(threads.map(settle, range(0, n, TILE), 4))
+    for _ in in_order(settle, range(0, n, TILE), 2, 4):
+        pass
     return found, square, np.flatnonzero(hidden)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Ints
-from curate.threads import Pool
+from curate.threads import in_order
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Item = TypeVar("Item")
@@ -37,8 +37,7 @@ def slices(ends: Ints, limit: int, most: int = 1 << BATCH_BITS) -> Iterator[slic
 def in_threads(work: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Value]:
     """Yield `work(item)` in the order of the items, a few items ahead on every core."""
     cores = os.cpu_count() or 1
-    with Pool[Value](cores, "pieces") as pool:
-        yield from pool.map(work, items, 2 * cores)
+    return in_order(work, items, cores, 2 * cores)
 
 
 class Pile:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Floats, Ints, starts_of
-from curate.threads import Pool
+from curate.threads import in_order
 
 Matrix = npt.NDArray[Any]
 Singles: TypeAlias = npt.NDArray[np.float32]
@@ -187,11 +187,10 @@ class Pools:
         # One thread multiplies while the other reads. How far the floors have risen by then
         # changes the work and not the result: what is left out is too far either way.
         places = [(i, j) for i in range(blocks) for j in range(i + 1, blocks)]
-        with Pool[tuple[Any, Any]](2, "tiles") as threads:
-            read = threads.map(lambda place: self._read(*place), places, AHEAD - 1)
-            for (i, j), (down, across) in zip(places, read, strict=True):
-                self._collect(i, *down)
-                self._collect(j, *across)
+        read = in_order(lambda place: self._read(*place), places, 2, AHEAD - 1)
+        for (i, j), (down, across) in zip(places, read, strict=True):
+            self._collect(i, *down)
+            self._collect(j, *across)
         for i in range(blocks):
             self._merge(i)
 

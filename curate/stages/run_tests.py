@@ -18,7 +18,7 @@ from curate.sandbox import Ended, Isolation, Limits, run_tests
 from curate.schema import DROP, JudgmentStatus
 from curate.stage import Context, Result, Runtime, Stage
 from curate.stages.live import judged, live_candidates
-from curate.threads import Pool
+from curate.threads import in_order
 
 Program = tuple[str | None, str]
 """A solution (None: stubs in its place) and its tests."""
@@ -56,9 +56,8 @@ class RunsCode(Stage):
             meter.ended()
             return found
 
-        with Pool[Ended](self.at_once, "programs") as pool:
-            endings = pool.map(run, distinct, 2 * self.at_once)
-            return dict(zip(distinct, endings, strict=True))
+        endings = in_order(run, distinct, self.at_once, 2 * self.at_once)
+        return dict(zip(distinct, endings, strict=True))
 
 
 class CheckTests(RunsCode, name="check_tests"):
