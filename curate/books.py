@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from curate.errors import AccountingError
 from curate.export.records import ExportSummary
-from curate.store import digest
+from curate.fate import INNER, INSIDE, Inside
+from curate.store import Record, digest
 from curate.work import Shard
 
 
 def funnel(shards: Sequence[Shard]) -> list[dict[str, Any]]:
-    """Return, for the source and each stage, rows in and out and the reasons between."""
+    """Return, for the source and each stage, rows in and out and the reasons between.
+
+    `inside` is what the stage dropped inside rows that it kept: {column: {reason: elements}}.
+    """
     steps: list[dict[str, Any]] = []
     for parts in zip(*(shard.parts for shard in shards), strict=True):
         totals = {
@@ -26,9 +30,25 @@ def funnel(shards: Sequence[Shard]) -> list[dict[str, Any]]:
                 "rows_in": sum(p.rows_in for p in parts),
                 "rows_out": sum(p.rows_out for p in parts),
                 **totals,
+                "inside": _inside(parts),
             }
         )
     return steps
+
+
+def _inside(parts: Sequence[Record]) -> Inside:
+    """Add up what one stage dropped inside rows that it kept.
+
+    Nothing where some of its parts are of an early version, which did not count it: a sum over the
+    others would look like all of it.
+    """
+    if any(INSIDE not in part.info and not INNER.isdisjoint(part.columns) for part in parts):
+        return {}
+    found: dict[str, Counter[str]] = {}
+    for part in parts:
+        for column, reasons in part.info.get(INSIDE, {}).items():
+            found.setdefault(column, Counter()).update(reasons)
+    return {column: dict(sorted(found[column].items())) for column in sorted(found)}
 
 
 def numbered(kinds: Iterable[str]) -> list[str]:
@@ -54,6 +74,8 @@ def account(shards: Sequence[Shard], stages: int, summary: ExportSummary | None)
     """Return the books after `stages` stages, and hold them to what came in.
 
     Rows in must be rows exported (or alive, where nothing was exported) + dropped + failed.
+    `dropped_inside` is there where stages dropped something inside rows that they kept: by the
+    column ("pairs", "candidates"), {"stage: reason": elements}.
     Raises AccountingError where they are not.
     """
     rows_in = sum(shard.parts[0].rows_in for shard in shards)
@@ -74,4 +96,16 @@ def account(shards: Sequence[Shard], stages: int, summary: ExportSummary | None)
     books = {"rows_in": rows_in, name: kept, "dropped": dict(dropped), "failed": dict(failed)}
     if summary is not None:
         books["records"] = summary.records
+    if inside := _by_stage_and_reason(steps):
+        books["dropped_inside"] = inside
     return {**books, "stages": stages}
+
+
+def _by_stage_and_reason(steps: Sequence[Mapping[str, Any]]) -> Inside:
+    """Return what the steps of a funnel dropped inside rows: {column: {"stage: reason": n}}."""
+    found: dict[str, Counter[str]] = {}
+    for step in steps:
+        for column, reasons in step["inside"].items():
+            named = {f"{step['stage']}: {reason}": n for reason, n in reasons.items()}
+            found.setdefault(column, Counter()).update(named)
+    return {column: dict(counts) for column, counts in found.items()}

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from curate.arrays import one_chunk
 from curate.errors import RepeatedId
+from curate.fate import outcome
 from curate.schema import DROP
 from curate.sources.contract import Source, Unit
 from curate.stages.unique_id import REMEDY
 from curate.store import Record, Store, digest
-from curate.work import Shard, outcome
+from curate.work import Shard
 
 
 def ingest(

@@ -52,8 +52,9 @@ class Outcome:
     not. `signal` is the number of the signal that stopped it, before its last stage was done.
 
     `accounting` holds the books: `rows_in`; `rows_exported` and `records`, or `rows_alive` where
-    nothing was exported; `dropped` and `failed`, each {"stage: reason": rows}; and `stages`, how
-    many are done, with the `unique_id` that every run starts with.
+    nothing was exported; `dropped` and `failed`, each {"stage: reason": rows}; `dropped_inside`,
+    see `books.account`, where rows that stayed lost pairs or candidates; and `stages`, how many
+    are done, with the `unique_id` that every run starts with.
     """
 
     folder: Path

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.arrays import Column, concat_lists, one_chunk, plain_type
 from curate.division import Piece, Space
 from curate.engines.contract import Engine
 from curate.errors import StageError, enough_memory
+from curate.fate import INSIDE, alive, dropped_inside, outcome
 from curate.meter import Meters
-from curate.schema import COLUMNS, DROP, FAIL, reason_kinds
+from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result, Stage
 from curate.store import VECTORS, Record, Store, digest
 from curate.vector_cache import USED
@@ -91,7 +91,7 @@ def view(store: Store, shard: Shard, columns: Sequence[str]) -> dict[str, pa.Arr
             old = found.get(name) if name in record.appends else None
             found[name] = new[name] if old is None else concat_lists(old, new[name])
         if lost:
-            mask = _alive(new, record.rows_in)
+            mask = alive(new, record.rows_in)
             found = {name: column.filter(mask) for name, column in found.items()}
     return found
 
@@ -131,16 +131,19 @@ def _done(store: Store, stage: Stage, task: Task, context: Context) -> list[Reco
     counted = _whole_numbers(stage, context.counts)
     used = {role: dict(context.engines[role].describe()) for role, _ in stage.engine_roles()}
     seconds = time.perf_counter() - started
-    info = {USED: sorted(context.vectors_used)} if context.vectors_used else {}
+    vectors = {USED: sorted(context.vectors_used)} if context.vectors_used else {}
+    inside = dropped_inside(result, table, sum(sizes))
 
     def parts() -> Iterator[tuple[Record, dict[str, pa.Array]]]:
-        start, spent, counts, more = 0, seconds, counted, info
+        start, spent, counts = 0, seconds, counted
+        info = {**vectors, **({INSIDE: inside} if inside is not None else {})}
         for key, size in zip(task.keys, sizes, strict=True):
             mine = {name: column.slice(start, size) for name, column in result.items()}
             columns = _own(mine, size)
             record = _record(stage, key, columns, size, counts, spent, used)
-            yield replace(record, info=more), columns
-            start, spent, counts, more = start + size, 0.0, {}, {}
+            yield replace(record, info=info), columns
+            start, spent, counts = start + size, 0.0, {}  # the first part has the sums
+            info = {INSIDE: {}} if inside is not None else {}
 
     try:
         if len(task.keys) == 1:  # the rule: no threads for it
@@ -244,14 +247,6 @@ def _own(columns: dict[str, pa.Array], rows: int) -> dict[str, pa.Array]:
     return own or {DROP: pa.nulls(rows, pa.string())}
 
 
-def _alive(columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
-    mask = pa.repeat(True, rows)
-    for name in (DROP, FAIL):
-        if name in columns:
-            mask = pc.and_(mask, columns[name].is_null())
-    return mask
-
-
 def _record(
     stage: Stage,
     key: str,
@@ -273,28 +268,3 @@ def _record(
         engines=engines,
         **outcome(columns, rows),
     )
-
-
-def outcome(columns: Mapping[str, pa.Array], rows: int) -> dict[str, Any]:
-    """Count rows in, rows out, and the reasons of the rest; a failed row is not also dropped."""
-    if DROP not in columns and FAIL not in columns:
-        return {"rows_in": rows, "rows_out": rows, "dropped": {}, "failed": {}}
-    empty = pa.nulls(rows, pa.string())
-    failed = columns.get(FAIL, empty)
-    dropped = pc.if_else(failed.is_null(), columns.get(DROP, empty), pa.scalar(None, pa.string()))
-    alive = pc.sum(_alive(columns, rows)).as_py() or 0
-    return {
-        "rows_in": rows,
-        "rows_out": alive,
-        "dropped": tally(dropped),
-        "failed": tally(failed),
-    }
-
-
-def tally(reasons: pa.Array) -> dict[str, int]:
-    """Count reasons by kind, see `schema.reason_kinds`."""
-    if reasons.null_count == len(reasons):
-        return {}
-    kinds = reason_kinds(reasons.drop_null())
-    counts = {c["values"]: c["counts"] for c in pc.value_counts(kinds).to_pylist()}
-    return dict(sorted(counts.items()))

@@ -13,7 +13,7 @@ from curate.errors import StageError
 from curate.schema import COLUMNS, DROP, JUDGMENT
 from curate.stage import Context, Stage
 from curate.store import Record, Store
-from curate.work import Shard, Task, check_result, run_task, tally, view
+from curate.work import Shard, Task, check_result, run_task, view
 
 
 def part(key: str, appends: tuple[str, ...] = ()) -> Record:
@@ -126,19 +126,3 @@ def test_counters_of_any_library_are_plain_numbers(tmp_path: Path) -> None:
 def test_a_stage_that_leaves_the_process_stops_the_run_with_a_word(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"`writing_in_tests` asked the process to exit \(0\)"):
         write(Store(tmp_path), lambda view, ctx: sys.exit(0))
-
-
-def test_reasons_are_grouped_by_what_stands_before_their_detail() -> None:
-    given = {
-        "exact prompt duplicate of row: 1": "exact prompt duplicate",
-        "near prompt duplicate of x (95%)": "near prompt duplicate",
-        "exact repetition of x": "exact repetition",
-        "over the cap of 3 pairs for prompts like that of x": (
-            "over the cap of 3 pairs for prompts like that"
-        ),
-        "lack of detail": "lack of detail",
-        "too short: 3 words": "too short",
-        "all 2 answers failed; first: no (such) host: x": "all 2 answers failed",
-        "a (b): c\nd": "a",
-    }
-    assert tally(pa.array([*given, None])) == dict.fromkeys(sorted(given.values()), 1)

@@ -54,6 +54,10 @@ def book_lines(
         lines.append(f"no row is left; `curate show {folder.name} --dropped` says why of each")
     for reason, n in (*books["dropped"].items(), *books["failed"].items()):
         lines.append(f"  {n:>6}  {reason}")
+    if inside := books.get("dropped_inside"):
+        lines.append("dropped inside rows that stayed:")
+        for column, found in inside.items():
+            lines += [f"  {n:>6}  {column}, {reason}" for reason, n in found.items()]
     return [*lines, records] if records else lines
 
 

@@ -43,8 +43,9 @@ class CardFacts:
     """What a card tells about a run.
 
     Each of `stages` is {stage, rows_in, rows_out, dropped: {reason: rows}, failed: {error:
-    rows}}; each of `engines` and `encoders` a mapping of strings (role or stage, model, revision,
-    ...). `source` is a digest of the rows as they were read, `version` that of curate.
+    rows}, inside: {column: {reason: elements dropped in rows that stayed}}}; each of `engines`
+    and `encoders` a mapping of strings (role or stage, model, revision, ...). `source` is a digest
+    of the rows as they were read, `version` that of curate.
     """
 
     name: str
@@ -99,7 +100,7 @@ def dataset_card(
         f"Seed {facts.seed}. The pipeline:",
         fenced(facts.pipeline_yaml, "yaml"),
         "## Rows through the stages",
-        _table(["stage", "rows in", "rows out", "dropped", "failed"], [_row(s) for s in funnel]),
+        _funnel_table(funnel),
         "## Engines and encoders",
         _models(facts),
         "## How far to trust it",
@@ -207,6 +208,21 @@ def _reproduce(facts: CardFacts) -> str:
         "The same input, seed and recorded answers give the same files, byte for byte; freshly "
         f"sampled answers differ unless the engine itself is deterministic.{source}"
     )
+
+
+def _funnel_table(funnel: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows through the stages, and what was dropped inside rows where anything was."""
+    header, rows = ["stage", "rows in", "rows out", "dropped", "failed"], [_row(s) for s in funnel]
+    if any(stage.get("inside") for stage in funnel):
+        header.append("dropped inside rows that stayed")
+        rows = [[*row, _inside(stage)] for row, stage in zip(rows, funnel, strict=True)]
+    return _table(header, rows)
+
+
+def _inside(stage: Mapping[str, Any]) -> str:
+    """Return how many pairs and candidates a stage dropped inside rows that it kept, and why."""
+    columns = stage.get("inside", {}).items()
+    return "<br>".join(f"{escape(name)}: {_reasons(counts)}" for name, counts in columns)
 
 
 def _row(stage: Mapping[str, Any]) -> list[str]:

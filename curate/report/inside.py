@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.arrays import Ints, flat, lengths, owners
+from curate.fate import alive, tally
 from curate.schema import DROP, FAIL
-from curate.store import Record, Store
-from curate.work import Shard, tally
+from curate.store import Store
+from curate.work import Shard
 
 COLUMNS: Mapping[str, str] = {"candidates": "answers", "pairs": "pairs"}
 
@@ -72,7 +73,7 @@ def _fold(store: Store, shard: Shard, column: str, steps: list[Step]) -> None:
         if column in read:
             held = _taken(step, held, read[column], column in record.appends)
         if lost and held is not None:
-            kept = held.filter(_alive(read, record))
+            kept = held.filter(np.asarray(alive(read, record.rows_in)))
             step.gone += held.live() - kept.live()
             step.touched |= kept.live() != held.live()
             held = kept
@@ -105,14 +106,6 @@ def _joined(first: _Held, second: _Held) -> _Held:
     order = np.argsort(row, kind="stable")
     reasons = pa.concat_arrays([first.reasons, second.reasons]).take(pa.array(order))
     return _Held(first.counts + second.counts, reasons)
-
-
-def _alive(read: Mapping[str, pa.Array], record: Record) -> npt.NDArray[np.bool_]:
-    alive = np.ones(record.rows_in, dtype=bool)
-    for name in (DROP, FAIL):
-        if name in read:
-            alive &= np.asarray(read[name].is_null())
-    return alive
 
 
 def _most(found: tuple[str, int]) -> tuple[int, str]:

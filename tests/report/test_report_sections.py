@@ -120,7 +120,7 @@ def test_the_funnel_goes_on_to_the_records(root: Path, facts: dict) -> None:
     assert f"{found['records']} records: train {found['records']}" in report(root, "one")
 
 
-def test_pairs_dropped_inside_rows_that_stay_are_counted(facts: dict) -> None:
+def test_pairs_dropped_inside_rows_that_stay_are_counted(root: Path, facts: dict) -> None:
     rows = facts["funnel"][-1]["rows_out"]
     pairs = {facts["funnel"][r["place"]]["key"]: r for r in facts["inside"]["pairs"]}
     made = pairs["all_pairs", 0]
@@ -129,6 +129,8 @@ def test_pairs_dropped_inside_rows_that_stay_are_counted(facts: dict) -> None:
     assert dict(first["dropped"]) == {"margin below 0.25": 3 * rows - first["left"]}
     assert second["left"] == rows  # the widest of each
     assert first["gone"] == second["gone"] == 0
+    said = manifest(root, "one")["accounting"]["dropped_inside"]["pairs"]  # counted as it ran
+    assert said == {f"margin: {why}": n for one in (first, second) for why, n in one["dropped"]}
     answers = facts["inside"]["answers"]
     assert answers[0]["made"] == 360
     assert sum(row["gone"] for row in answers) == 3 * (120 - rows)
