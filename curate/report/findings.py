@@ -78,7 +78,7 @@ def _bad_replies(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _replies(facts: Mapping[str, Any]) -> Iterator[Finding]:
     for step in _bad_replies(facts):
         about = f" ({step['about']})" if step["about"] else ""
-        words = in_words(step["replies"])
+        words = in_words(step["replies"], facts["name"])
         yield Finding("counted", f"of the stage {step['name']}{about} {words}")
 
 

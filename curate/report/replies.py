@@ -9,7 +9,7 @@ from curate.stages.calls import REPLIES, TOO_LONG
 
 _USED = ("ok", "not_applicable")
 _NAMED = 0.10  # of those of no use are so for a reason that is named
-_SHOWN = "`curate show RUN --id ID` has a row's prompts and replies"
+_SHOWN = "`curate show {run} --id ID` has a row's prompts and replies"
 _WHY = {
     "parse_error": (
         "could not be read",
@@ -69,8 +69,8 @@ def fault(reason: str) -> str:
     return _WHY.get(reason, _OTHER)[0]
 
 
-def in_words(found: Replies) -> str:
-    """Return how many replies are of no use, why most of them are, and what to do about these."""
+def in_words(found: Replies, run: str) -> str:
+    """Return how many replies of a run are of no use, why most are, and what to do about these."""
     total, lost = found.total, found.unusable
     how_many = f"all {total:,}" if lost == total else f"{lost:,} of {total:,}"
     named = sorted(found.lost, key=lambda reason: (-found.lost[reason], reason))
@@ -80,4 +80,5 @@ def in_words(found: Replies) -> str:
         often = [reason for reason in named if found.lost[reason] >= _NAMED * lost]
         why = ", ".join(f"{found.lost[reason]:,} {fault(reason)}" for reason in often)
     share = f" ({lost / total:.0%})" if lost < total else ""
-    return f"{how_many} replies{share} are of no use: {why}. {_WHY.get(named[0], _OTHER)[1]}"
+    remedy = _WHY.get(named[0], _OTHER)[1].replace("{run}", run)
+    return f"{how_many} replies{share} are of no use: {why}. {remedy}"

@@ -53,6 +53,7 @@ def test_a_step_says_how_many_and_what_to_do(root: Path) -> None:
     ]
     assert all("of no use: they could not be read." in text for text in found)
     assert all("`structured: true`" in text for text in found)
+    assert all("`curate show bad --id ID` has a row's" in text for text in found)
     assert not any("without a score" in text for text in said)  # the same, said once
     page = report(root, "bad")
     assert "<code>structured: true</code> holds" in page
@@ -88,6 +89,7 @@ def test_counters_in_words(counts: dict[str, int], words: str | None) -> None:
         "failed": {},
     }
     facts = {
+        "name": "nightly-0",
         "funnel": [step | {"replies": had}], "audit": None, "calibration": None,
         "removed": {"duplicates": [], "contamination": []}, "leanings": {"agreement": []},
         "summary": {"judges": [], "models": [], "longer": None, "cut": None, "spreads": {}},
@@ -97,7 +99,7 @@ def test_counters_in_words(counts: dict[str, int], words: str | None) -> None:
     if words is not None:
         assert said[0].startswith(f"of the stage s {words}")
         assert had is not None
-        assert in_words(had) in said[0]
+        assert in_words(had, "nightly-0") in said[0]
 
 
 def test_code_on_the_page_is_escaped() -> None:
