@@ -13,7 +13,7 @@ import orjson
 
 from curate.disk import writing
 
-PASSING = frozenset({"progress"})
+PASSING = frozenset({"progress", "loading", "loaded"})
 """Events of the moment: they are told, and nobody looks for them in a file afterwards."""
 
 Listener = Callable[[dict[str, Any]], None]

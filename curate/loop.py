@@ -101,8 +101,8 @@ def run(
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting`, `trouble`
     and `stopping` (why), `export` (form, records, changes), `end` (finished, and the books) and, in
-    its place, `error` (why). Beside these, and in no file, `progress` tells about once a second how
-    far the work on the shards in flight is: `rows` of those, and since the stage began how many
+    its place, `error` (why). In no file are `loading` and `loaded` (engine) and, about once a
+    second, `progress` of the shards in flight: `rows` of those, and since the stage began how many
     `unit` ("calls" of engines, "texts" for an encoder, "programs" in a sandbox) were asked, ended
     and failed, and the tokens written.
 

@@ -63,6 +63,7 @@ class _Work:
     far: float = 0.0  # rows done, and of those in flight the share that is, as far as known
     held: bool = False  # whether that share has been found to be smaller than it was thought
     news: float = 0.0  # when something was last heard
+    loading: str = ""  # the engine that is
     over: bool = False  # nothing more will be done
     kinds: tuple[str, ...] = ()  # of the stages so far
 
@@ -86,6 +87,8 @@ class _Work:
             self.flying = event["rows"]
             self.calls = Counter({n: event[n] for n in ("asked", "ended", "failed", "tokens")})
             self.unit = event["unit"]
+        if event["event"] in ("loading", "loaded", "retry"):
+            self.loading = printable(event["engine"]) if event["event"] == "loading" else ""
         self.news = time.monotonic()
         self.over |= event["event"] in ("end", "error")
         estimate = self._estimate()
@@ -106,6 +109,10 @@ class _Work:
         as_before = self.counts["calls"] * begun / self.done if self.done else 0.0
         share = self.calls["ended"] / max(self.calls["asked"], as_before)
         return min(max(begun * share, self.done), begun)
+
+    def at_work(self) -> str:
+        """Return what is said of work of which nothing else is known."""
+        return f"engine {self.loading} is loading" if self.loading else "at work"
 
     def facts(self) -> list[str]:
         """Return the time left if it goes on like this, the speed, what was lost, and calls.
@@ -130,6 +137,7 @@ class _Work:
         facts += [f"{lost[n]:,} {said[lost[n] > 1]}" for n, said in _COUNTED.items() if lost[n]]
         if works and self.calls["ended"] < self.calls["asked"]:
             facts.append(f"{self.calls['ended']:,} of {self.calls['asked']:,} {self.unit}")
+        facts += [self.at_work()] if works and self.loading else []
         return facts
 
 
@@ -161,7 +169,8 @@ def _lines() -> Iterator[Listener]:
         last = now
         note = ", ".join(work.facts())
         if not work.done and not work.calls:
-            note = f"no shard done yet, {timedelta(seconds=round(now - work.started))} so far"
+            what = work.at_work() if work.loading else "no shard done yet"
+            note = f"{what}, {timedelta(seconds=round(now - work.started))} so far"
         say(f"{work.name}: " + "; ".join(filter(None, [f"{work.done} of {work.todo} rows", note])))
 
     def tell(event: dict[str, Any]) -> None:
@@ -271,7 +280,7 @@ def _first_facts(work: _Work) -> list[str]:
     """Return what is said of a bar, also before there is anything to say."""
     if not work.rows or work.done or work.calls:
         return work.facts()
-    return ["at work"] if work.todo else ["done before"]
+    return [work.at_work()] if work.todo else ["done before"]
 
 
 def fitting(facts: Sequence[str], width: int) -> str:

@@ -94,6 +94,39 @@ def test_a_long_shard_is_not_silence(
     }
 
 
+def test_a_model_that_loads_is_named_until_it_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    stage = {"event": "stage", "stage": "judge", "todo": 2, "rows": 9, "rows_todo": 9}
+    work = progress._Work().after(stage)
+    loading = {"event": "loading", "stage": "judge", "engine": "big\x1b[1m"}
+    for over in ("loaded", "retry"):  # a process that dies as it loads does not say that it ended
+        assert progress._first_facts(work) == ["at work"]
+        work = work.after(loading)
+        (said,) = progress._first_facts(work)
+        assert re.fullmatch("engine big.*m.* is loading", said)
+        assert "\x1b" not in said
+        work = work.after({"event": over, "stage": "judge", "engine": "big", "why": ""})
+    with progress.listener(json=False) as tell:
+        tell(stage)
+        tell(loading | {"engine": "big"})
+        clock[0] = 20.0
+        tell({"event": "part", "stage": "judge", "rows": 0, "counts": {}})
+        clock[0] = 40.0
+        tell({"event": "part", "stage": "judge", "rows": 3, "counts": {}})
+        tell({"event": "loaded", "stage": "judge", "engine": "big"})
+        clock[0] = 60.0
+        tell({"event": "part", "stage": "judge", "rows": 3, "counts": {}})
+    lines = [line[len("00:00:00 ") :] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "judge: 0 of 9 rows; engine big is loading, 0:00:20 so far",
+        "judge: 3 of 9 rows; 0:01:20 left, engine big is loading",
+        "judge: 6 of 9 rows; 0:00:30 left",
+    ]
+
+
 def test_calls_say_how_far_a_long_shard_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

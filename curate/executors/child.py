@@ -118,8 +118,8 @@ class Child:
                 if not line.endswith(b"\n"):
                     return  # the child died while it wrote
                 answer = orjson.loads(line)
-                if "trouble" in answer:
-                    self._told(answer["trouble"])
+                if "event" in answer:
+                    self._told(answer)
                     continue
                 if "so_far" in answer:
                     self.so_far = from_json(answer["so_far"])
@@ -131,10 +131,10 @@ class Child:
                 except Exception as error:  # the task that waits must not wait for ever
                     future.set_exception(error)
 
-    def _told(self, facts: dict[str, str]) -> None:
+    def _told(self, event: dict[str, str]) -> None:
         if self._job is not None:
             with contextlib.suppress(CurateError):  # words that cannot be written stop no answers
-                self._job.tell("trouble", stage=self._job.stage.kind, **facts)
+                self._job.tell(stage=self._job.stage.kind, **event)
 
     def _watch(self) -> None:
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
@@ -175,8 +175,8 @@ def serve(requests: int, answers: int) -> None:
         with one_at_a_time:
             write_all(answers, line + b"\n")
 
-    def tell(role: str, why: str) -> None:
-        say(orjson.dumps({"trouble": {"engine": role, "why": why}}))
+    def tell(event: str, **facts: str) -> None:
+        say(orjson.dumps({"event": event, **facts}))
 
     worker = Worker(tell)
 

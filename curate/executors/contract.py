@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -21,6 +22,16 @@ from curate.work import Task
 
 def _quiet(event: str, **facts: Any) -> None:
     """Tell nobody."""
+
+
+@contextmanager
+def loading(tell: Callable[..., None], role: str) -> Iterator[None]:
+    """Tell that an engine is loading and, however that ends, that it no longer is."""
+    tell("loading", engine=role)
+    try:
+        yield
+    finally:
+        tell("loaded", engine=role)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class _Host:
     """What an actor holds: the engines of one set, and whatever tasks come."""
 
     def __init__(self, box: Any) -> None:
-        self._worker = Worker(lambda role, why: say(box, engine=role, why=why))
+        self._worker = Worker(lambda event, **facts: say(box, event=event, **facts))
 
     def ready(self) -> bool:
         return True

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr
@@ -22,7 +23,7 @@ from curate.component import Runtime
 from curate.engines.contract import Engine, EngineSpec, Telling
 from curate.errors import ConfigError
 from curate.executors.child import Child, ChildDied
-from curate.executors.contract import Executor, Job
+from curate.executors.contract import Executor, Job, loading
 from curate.meter import Meters, Sums, given_up, in_one, since, so_far, total
 from curate.store import Record, digest
 from curate.work import Task, run_task
@@ -80,7 +81,8 @@ class Local(Executor, name="local"):
         for role, spec in job.engines.items():
             key = _key([spec])
             if key not in self._engines:
-                self._engines[key] = spec.load()
+                with loading(partial(job.tell, stage=job.stage.kind), role):
+                    self._engines[key] = spec.load()
             engines[role] = engine = self._engines[key]
             if isinstance(engine, Telling):
                 engine.listen(_teller(job, role))

@@ -43,7 +43,7 @@ class _Box:
         self._begun[task] += 1
         if (attempt := self._begun[task] - 1) > 0:
             why = f"Ray runs a task again, now in {who}: its process or node was lost"
-            self.put(orjson.dumps({"attempt": attempt, "why": why}))
+            self.put(orjson.dumps({"event": "retry", "attempt": attempt, "why": why}))
 
     def take(self) -> list[bytes]:
         said, self._said = self._said, []
@@ -79,7 +79,7 @@ class Mail:
         return []
 
     def hear(self, job: Job) -> None:
-        """Tell what workers said: trouble of an engine, or that a task is begun once more.
+        """Tell what workers said: of an engine, or that a task is begun once more.
 
         How far they are is kept for who asks.
         """
@@ -87,9 +87,8 @@ class Mail:
             if "so_far" in word:
                 self._heard(_Word(**word))
                 continue
-            event = "trouble" if "engine" in word else "retry"
             with contextlib.suppress(CurateError):  # words that cannot be written stop no answers
-                job.tell(event, stage=job.stage.kind, **word)
+                job.tell(stage=job.stage.kind, **word)
 
     def _heard(self, word: _Word) -> None:
         last = self._at_work.get(word.actor)
@@ -127,7 +126,7 @@ class Mail:
 
 
 def say(box: Any, **word: Any) -> None:
-    """Leave a word for the driver; a box that is gone stops no work."""
+    """Leave a word for the driver: an event, or how far it is; a box that is gone stops no work."""
     import ray
 
     with contextlib.suppress(ray.exceptions.RayError):

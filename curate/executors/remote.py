@@ -19,7 +19,7 @@ from curate.component import Component
 from curate.division import Piece, Space
 from curate.engines.contract import Engine, EngineSpec, Telling, engine_registry
 from curate.errors import CurateError, MissingExtra, StageError
-from curate.executors.contract import Job
+from curate.executors.contract import Job, loading
 from curate.meter import Meters, Sums, so_far
 from curate.stage import stage_registry
 from curate.store import Record, Store
@@ -60,8 +60,8 @@ def records(answer: Mapping[str, Any]) -> list[Record]:
 class Worker:
     """The other end: runs tasks; an engine stays loaded for all tasks that name it."""
 
-    def __init__(self, tell: Callable[[str, str], None] = lambda role, why: None) -> None:
-        """`tell` hears of an engine's trouble: the engine's role, and what there is."""
+    def __init__(self, tell: Callable[..., None] = lambda event, **facts: None) -> None:
+        """`tell` hears of an engine's trouble, and when one loads: an event and its facts."""
         self._tell, self._loading = tell, threading.Lock()
         self._engines: dict[bytes, Engine] = {}
         self._meters = Meters()
@@ -90,10 +90,10 @@ class Worker:
     def _run(self, message: dict[str, Any]) -> list[Record]:
         stage = stage_registry.parse(message["stage"], "stage")
         specs = {r: engine_registry.parse(f, "engine") for r, f in message["engines"].items()}
-        engines = {role: self._engine(spec, specs.values()) for role, spec in specs.items()}
+        engines = {role: self._engine(role, spec, specs.values()) for role, spec in specs.items()}
         for role, engine in engines.items():
             if isinstance(engine, Telling):
-                engine.listen(partial(self._tell, role))
+                engine.listen(partial(self._trouble, role))
         shards, keys = tuple(map(_shard, message["shards"])), tuple(message["keys"])
         task = Task(
             shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])
@@ -101,12 +101,16 @@ class Worker:
         store, seed = Store(Path(message["store"])), message["seed"]
         return run_task(store, stage, task, engines, seed, self._meters)
 
-    def _engine(self, spec: EngineSpec, all_specs: Iterable[EngineSpec]) -> Engine:
+    def _trouble(self, role: str, why: str) -> None:
+        self._tell("trouble", engine=role, why=why)
+
+    def _engine(self, role: str, spec: EngineSpec, all_specs: Iterable[EngineSpec]) -> Engine:
         key, others = _key(spec), {_key(other): other for other in all_specs}
         del others[key]
         with self._loading:
             if key not in self._engines:
-                self._engines[key] = spec.beside(list(others.values())).load()
+                with loading(self._tell, role):
+                    self._engines[key] = spec.beside(list(others.values())).load()
             return self._engines[key]
 
 

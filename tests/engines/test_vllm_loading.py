@@ -66,7 +66,8 @@ def test_a_worker_tells_each_engine_of_the_others_and_loads_it_once():
     worker, specs = Worker(), [Sharing(model="a"), Sharing(model="b")]
     for _ in range(2):
         for spec in specs:
-            worker._engine(spec, [*specs, Sharing(model="a")])  # two roles may name one engine
+            # Two roles may name one engine.
+            worker._engine("a role", spec, [*specs, Sharing(model="a")])
     assert [spec.model for spec in LOADED] == ["a+1", "b+1"]
     assert orjson.dumps(LOADED[0].model_dump())
 

@@ -85,6 +85,9 @@ def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path, monkeypatch):
     (told,) = [event for event in heard if event["event"] == "trouble"]
     assert (told["stage"], told["engine"]) == ("generate", "seen")
     assert told["why"] == "no answer for 60 s; 4 calls wait"
+    loads = [e["event"] for e in heard if e.get("engine") == "seen" and e is not told]
+    assert loads == ["loading", "loaded"]
+    assert [e["event"] for e in heard].index("loaded") < heard.index(told)
     assert heard.index(told) < next(i for i, e in enumerate(heard) if e.get("stage") == "generate"
                                     and e["event"] == "part")  # fmt: skip
 

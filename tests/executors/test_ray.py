@@ -219,6 +219,9 @@ def test_engines_stay_for_the_next_stage_and_are_heard(pipeline, tmp_path, monke
     assert len(told) == 2
     assert {(event["stage"], event["engine"]) for event in told} == {("judge", "worried")}
     assert told[0]["why"] == "no answer for 60 s; 4 calls wait"
+    loads = [(e["event"], e["engine"]) for e in heard if e["event"] in ("loading", "loaded")]
+    assert loads[:2] == [("loading", "seen"), ("loaded", "seen")]
+    assert {*loads[2:]} == {(event, "worried") for event in ("loading", "loaded")}
     parts_of_judges = [
         k for k, e in enumerate(heard) if e.get("stage") == "judge" and e["event"] == "part"
     ]
