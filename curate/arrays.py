@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise, repeat
@@ -192,9 +193,7 @@ def hashes(texts: Column, seed: int = 0) -> npt.NDArray[np.uint64]:
 
 def hexadecimal(numbers: npt.NDArray[np.uint64]) -> pa.Array:
     """Return each number as 16 digits, as large_string."""
-    digits = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
-    halves = numbers.astype(">u8").view(np.uint8)
-    text = np.column_stack([digits[halves >> 4], digits[halves & 15]]).ravel()
+    text = hexlify(numbers.astype(">u8").tobytes())
     ends = np.arange(0, len(text) + 1, 16, dtype=np.int64)
     return pa.LargeStringArray.from_buffers(len(numbers), pa.py_buffer(ends), pa.py_buffer(text))
 

@@ -18,7 +18,7 @@ from curate.fate import outcome
 from curate.schema import DROP
 from curate.sources.contract import Source, Unit
 from curate.stages.unique_id import REMEDY
-from curate.store import Record, Store, digest
+from curate.store import Part, Record, Store, digest
 from curate.work import Shard
 
 
@@ -109,22 +109,27 @@ def _unit(source: Source, store: Store, identity: object, unit: Unit) -> Iterato
 
 
 def _read(source: Source, store: Store, identity: object, unit: Unit) -> Iterator[Record]:
-    """Commit the unit's tables as they are read; the record of the last one says so."""
-    return store.commit_all(_parts(source, identity, unit))
+    """Commit the unit's tables as they are read; the record of the last one says so.
+
+    What makes a part of a table copies it, so that is left to the threads that commit.
+    """
+
+    def part_of(item: tuple[int, pa.Table, bool]) -> Part:
+        number, table, is_last = item
+        info = {"unit": Path(unit.name).name, **({"last": True} if is_last else {})}
+        return _part(_key(identity, unit, number), table, info)
+
+    return store.commit_all(_numbered(source.read(unit)), part_of)
 
 
-def _parts(
-    source: Source, identity: object, unit: Unit
-) -> Iterator[tuple[Record, dict[str, pa.Array]]]:
-    number, tables = 0, source.read(unit)
+def _numbered(tables: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table, bool]]:
+    """Yield each table with its number and whether it is the last: there always is one."""
+    number = 0
     empty = pa.table({"id": pa.array([], pa.string())})  # says that an empty file was read
     table = next(tables, empty)
     while table is not None:
         following = next(tables, None)
-        last = {"last": True} if following is None else {}
-        info = {"unit": Path(unit.name).name, **last}
-        record = _part(_key(identity, unit, number), table, info)
-        yield record, {name: one_chunk(table[name]) for name in record.columns}
+        yield number, table, following is None
         table, number = following, number + 1
 
 
@@ -135,15 +140,14 @@ def _cut(store: Store, record: Record, rows: int) -> Record:
     if found is not None:
         return found
     table = pa.table(store.read(record, record.columns)).slice(0, rows)
-    part = _part(key, table, {"unit": record.info["unit"]})
-    return store.commit(part, {name: one_chunk(table[name]) for name in part.columns})
+    return store.commit(*_part(key, table, {"unit": record.info["unit"]}))
 
 
-def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Record:
+def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Part:
     columns = {name: one_chunk(table[name]) for name in table.column_names}
     if DROP in columns and columns[DROP].null_count == table.num_rows:
         del columns[DROP]
-    return Record(
+    record = Record(
         stage="source",
         key=key,
         file="",
@@ -153,6 +157,7 @@ def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Record:
         info=info,
         **outcome(columns, table.num_rows),
     )
+    return record, columns
 
 
 def _key(identity: object, unit: Unit, number: int) -> str:

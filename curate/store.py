@@ -14,10 +14,10 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -27,6 +27,8 @@ from curate.arrays import one_chunk
 from curate.disk import serialize, sha256_of, sync, writing
 from curate.errors import StoreError
 from curate.threads import in_order
+
+Item = TypeVar("Item")
 
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
@@ -103,6 +105,10 @@ class Record:
             return cls(**{**data, **lists})
         except (TypeError, KeyError) as error:
             raise Damaged(f"a damaged record: {error}") from None
+
+
+Part: TypeAlias = tuple[Record, Mapping[str, pa.Array]]
+"""What is to be committed: a record without file and sha256, and the columns."""
 
 
 class Store:
@@ -184,10 +190,13 @@ class Store:
         return final
 
     def commit_all(
-        self, parts: Iterable[tuple[Record, Mapping[str, pa.Array]]]
+        self, items: Iterable[Item], part_of: Callable[[Item], Part]
     ) -> Iterator[Record]:
-        """Commit parts as they come, a few at once as each waits for the disk; yield in order."""
-        return in_order(lambda part: self.commit(*part), parts, _COMMITS, _COMMITS)
+        """Commit the part of each item as they come; yield the records in order.
+
+        A few at once, as each waits for the disk; `part_of` is called by the threads that commit.
+        """
+        return in_order(lambda item: self.commit(*part_of(item)), items, _COMMITS, _COMMITS)
 
     def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
         """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""

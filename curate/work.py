@@ -24,7 +24,7 @@ from curate.fate import INSIDE, alive, dropped_inside, outcome
 from curate.meter import Meters
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result, Stage
-from curate.store import VECTORS, Record, Store, digest
+from curate.store import VECTORS, Part, Record, Store, digest
 from curate.vector_cache import USED
 
 _MOST_MAPPED = 16_384  # files that one task keeps mapped
@@ -134,7 +134,7 @@ def _done(store: Store, stage: Stage, task: Task, context: Context) -> list[Reco
     vectors = {USED: sorted(context.vectors_used)} if context.vectors_used else {}
     inside = dropped_inside(result, table, sum(sizes))
 
-    def parts() -> Iterator[tuple[Record, dict[str, pa.Array]]]:
+    def parts() -> Iterator[Part]:
         start, spent, counts = 0, seconds, counted
         info = {**vectors, **({INSIDE: inside} if inside is not None else {})}
         for key, size in zip(task.keys, sizes, strict=True):
@@ -148,7 +148,7 @@ def _done(store: Store, stage: Stage, task: Task, context: Context) -> list[Reco
     try:
         if len(task.keys) == 1:  # the rule: no threads for it
             return [store.commit(*next(parts()))]
-        return list(store.commit_all(parts()))
+        return list(store.commit_all(parts(), lambda part: part))
     except OverflowError as error:
         raise StageError(f"stage `{stage.kind}`: {error}") from error
 

@@ -38,16 +38,17 @@ def shards(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         joined = pa.concat_tables(held)
         whole = size - size % rows
         for start in range(0, whole, rows):
-            yield _finished(joined.slice(start, rows))
+            yield _lean(joined.slice(start, rows))
         held, size = [joined.slice(whole)], size - whole
     if size:
-        yield _finished(pa.concat_tables(held))
+        yield _lean(pa.concat_tables(held))
 
 
-def _finished(table: pa.Table) -> pa.Table:
+def _lean(table: pa.Table) -> pa.Table:
+    """Leave the reasons out where there are none; what is in pieces stays so: a copy takes time."""
     if table[DROP].null_count == table.num_rows:
         table = table.drop_columns([DROP])
-    return table.combine_chunks()
+    return table
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -27,6 +27,8 @@ from curate.stage import Context
 from curate.stages.live import candidate_texts, flat_place
 from curate.stages.steering import steering_signs
 
+_DIGITS = 16  # of a fence's code
+
 
 def count_steering(ctx: Context, texts: pa.Array) -> None:
     """Count the answers that show signs of steering their judge, for the part's record."""
@@ -46,19 +48,21 @@ def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array
     texts = large(texts)
     start = mix(seeds, xxhash.xxh3_64_intdigest(tag.encode()))
     codes, attempt = start.copy(), 0
-    held = np.arange(len(texts))
-    while len(held := held[_holding(take_rows(texts, held), codes[held])]):
+    code = hexadecimal(codes)
+    held = np.flatnonzero(true(pc.greater_equal(pc.binary_length(texts), _DIGITS)))
+    while len(held := held[_holding(take_rows(texts, held), take_rows(code, held))]):
         attempt += 1
         codes[held] = mix(start[held], attempt)
-    code = hexadecimal(codes)
+        code = hexadecimal(codes)
     return join_texts(f"<{tag}-", code, ">\n", texts, f"\n</{tag}-", code, ">")
 
 
-def _holding(texts: pa.Array, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Return which texts hold the digits of the code beside them."""
+def _holding(texts: pa.Array, codes: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return which texts hold the code beside them."""
+    if not len(texts):
+        return np.zeros(0, dtype=bool)
     pl = load_polars()  # Arrow's search takes one pattern for all rows
-
-    both = pl.DataFrame({"text": texts, "code": hexadecimal(codes)})
+    both = pl.DataFrame({"text": texts, "code": codes})
     found = both.select(pl.col("text").str.contains(pl.col("code"), literal=True)).to_series()
     return true(found.to_arrow())
 

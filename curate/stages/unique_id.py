@@ -40,7 +40,10 @@ class UniqueId(Stage, name="unique_id"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return drop reasons; see the class."""
         ids = one_chunk(view["id"])
-        codes = np.asarray(ids.dictionary_encode().indices)
+        encoded = ids.dictionary_encode()
+        if len(encoded.dictionary) == len(ids):
+            return {}
+        codes = np.asarray(encoded.indices)
         _, first = np.unique(codes, return_index=True)
         origin = first[np.searchsorted(codes[first], codes, sorter=np.argsort(codes[first]))]
         repeated = np.flatnonzero(origin != np.arange(len(ids)))
