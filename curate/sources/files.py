@@ -6,6 +6,7 @@ import errno
 import glob
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -145,12 +146,12 @@ def file_digest(name: str) -> str:
 
     All cores share the work: hashing is what a second run over a large input waits for.
     """
-    hashed, block = blake3(max_threads=blake3.AUTO), bytearray(_BLOCK)
-    view = memoryview(block)
+    hashed = blake3(max_threads=blake3.AUTO)
     try:
         with Path(name).open("rb", buffering=0) as file:
+            block = memoryview(bytearray(min(_BLOCK, os.fstat(file.fileno()).st_size + 1)))
             while size := file.readinto(block):
-                hashed.update(view[:size])
+                hashed.update(block[:size])
     except OSError as error:
         raise unreadable(name, error) from None
     return hashed.hexdigest()
