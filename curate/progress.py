@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +20,6 @@ from curate.events import Listener
 from curate.printable import printable
 
 EVERY = 10.0  # seconds between lines where the output is not a terminal
-_MARGIN = 3  # columns that a bar leaves free: a terminal writes ^C there, and must not wrap
 _SAID = ("trouble", "waiting", "stopping")
 _TELLING = 0.1  # of the calls of a first shard must have ended before they tell how long it takes
 _LATE = 1.0  # seconds, about, between the first calls and the first word of them
@@ -201,57 +200,13 @@ def _lines() -> Iterator[Listener]:
 
 @contextmanager
 def _bars() -> Iterator[Listener]:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-    from rich.constrain import Constrain
-    from rich.markup import escape
-    from rich.measure import Measurement
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-    )  # fmt: skip
-    from rich.table import Column
-    from rich.text import Text
+    from rich.markup import escape  # rich takes a while to import
 
-    class Facts(ProgressColumn):
-        """What there is to say at this moment, whole facts only: those that find room."""
+    from curate.bars import NO_BAR, drawn
 
-        def render(self, task: Task) -> Fitting:
-            with lock:
-                return Fitting(task.fields["facts"]())
-
-    class Fitting:
-        def __init__(self, facts: list[str]) -> None:
-            self.facts = facts
-
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield Text(fitting(self.facts, options.max_width), no_wrap=True, overflow="ellipsis")
-
-        def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-            return Measurement(1, max(1, len(", ".join(self.facts))))
-
-    class Bars(Progress):
-        """Bars that fill the terminal but for a margin, however wide it comes to be."""
-
-        def get_renderables(self) -> Iterator[RenderableType]:
-            width = max(20, console.width - _MARGIN)
-            yield Constrain(self.make_tasks_table(self.tasks), width)
-
-    console, lock = Console(stderr=True), threading.Lock()  # bars are drawn by a thread
-    columns = (
-        TextColumn("{task.description}", table_column=Column(max_width=20, no_wrap=True)),
-        BarColumn(8 if console.width < 80 else 16, table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[rows]:,}/{task.total:,.0f}", justify="right",
-                   table_column=Column(justify="right", no_wrap=True)),
-        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
-        Facts(table_column=Column(ratio=1, no_wrap=True)),
-    )  # fmt: skip
-    with Bars(*columns, console=console, expand=True) as progress:
-        work, bar = _Work(), TaskID(0)
+    lock = threading.Lock()  # bars are drawn by a thread
+    with drawn(lock) as progress:
+        work, bar = _Work(), NO_BAR
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal work, bar
@@ -281,13 +236,3 @@ def _first_facts(work: _Work) -> list[str]:
     if not work.rows or work.done or work.calls:
         return work.facts()
     return [work.at_work()] if work.todo else ["done before"]
-
-
-def fitting(facts: Sequence[str], width: int) -> str:
-    """Return those of the facts that find room in so many columns, the first ones first."""
-    said = ""
-    for fact in facts:
-        longer = f"{said}, {fact}" if said else fact
-        if len(longer) <= width or not said:
-            said = longer
-    return said

@@ -238,16 +238,6 @@ def test_one_is_no_plural() -> None:
     assert work.facts() == ["2 errors", "2 retries"]
 
 
-def test_facts_that_find_no_room_are_left_out_whole() -> None:
-    facts = ["0:00:15 left", "2.0 calls/s", "3 gone", "20 of 50 calls"]
-    assert progress.fitting(facts, 99) == ", ".join(facts)
-    assert progress.fitting(facts, 33) == "0:00:15 left, 2.0 calls/s, 3 gone"
-    assert progress.fitting(facts, 26) == "0:00:15 left, 2.0 calls/s"
-    assert progress.fitting(facts, 20) == "0:00:15 left, 3 gone"
-    assert progress.fitting(["at work"], 3) == "at work"  # cut where it is drawn
-    assert progress.fitting([], 3) == ""
-
-
 def screen(raw: str, width: int) -> list[str]:
     """Play what a program wrote to a terminal; return the lines as they stand at the end."""
     lines, row, column = [""], 0, 0

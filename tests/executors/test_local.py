@@ -92,6 +92,17 @@ def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path, monkeypatch):
                                     and e["event"] == "part")  # fmt: skip
 
 
+def heard_of(text, root):
+    """Run the pipeline with one worker; return its events."""
+    heard = []
+    executor = Local(workers=1)
+    try:
+        run(Pipeline.loads(text), root, executor=executor, listener=heard.append)
+    finally:
+        executor.close()
+    return heard
+
+
 @pytest.mark.parametrize("engine", ["scripted", "'telling_engine:Slow'"])
 def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     """In this process and in a child: sums that grow, from the stage's beginning, in no file."""
@@ -104,12 +115,7 @@ def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     text = PIPELINE.replace("'seeing_engine:Seeing': {}", f"{engine}: {{delay_s: 2}}")
     text = text.replace("n: 1}", "n: 2}\n  - judge: {engine: seen}")
     text = text.replace("shard_rows: 4", "shard_rows: 8").replace("PATH", str(path))
-    heard = []
-    executor = Local(workers=1)
-    try:
-        run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
-    finally:
-        executor.close()
+    heard = heard_of(text, tmp_path)
     told = {}
     for event in heard:
         if event["event"] == "progress":
@@ -141,12 +147,7 @@ def test_texts_that_are_encoded_are_told_of(tmp_path, monkeypatch, child):
     fields = "{engine: seen}" if child else "{}"
     text = text.replace("generate: {engine: seen, n: 1}", f"'encoding_stage:Encoding': {fields}")
     text = text.replace("shard_rows: 4", "shard_rows: 8").replace("PATH", str(path))
-    heard = []
-    executor = Local(workers=1)
-    try:
-        run(Pipeline.loads(text), tmp_path, executor=executor, listener=heard.append)
-    finally:
-        executor.close()
+    heard = heard_of(text, tmp_path)
     told = [event for event in heard if event["event"] == "progress"]
     assert all((e["rows"], e["unit"], e["asked"]) == (8, "texts", 8) for e in told)
     ended = [e["ended"] for e in told]
