@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,8 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+_COPIED = 256  # bytes a text on average, below which `octets` copies them all at once
 
 
 def one_chunk(column: Column) -> pa.Array:
@@ -169,20 +172,39 @@ def large(column: Column) -> pa.Array:
     return one_chunk(column).cast(pa.large_string())
 
 
-def join_texts(*pieces: str | pa.Array) -> pa.Array:
-    """Join columns of large_string, and texts that stand for a whole column, row by row."""
-    typed = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in pieces]
+@dataclass(frozen=True)
+class Pieces:
+    """A column of texts that are not joined yet, so that long ones are copied once, at the end.
+
+    `parts` are columns of large_string, and texts that stand for a whole column.
+    """
+
+    parts: tuple[str | pa.Array, ...]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Pieces:
+        """Return the texts of the rows."""
+        return Pieces(tuple(p if isinstance(p, str) else take_rows(p, rows) for p in self.parts))
+
+
+def join_texts(*pieces: str | pa.Array | Pieces) -> pa.Array:
+    """Join columns of large_string, and texts that stand for a whole column, row by row.
+
+    Null where a column is.
+    """
+    parts = (part for p in pieces for part in (p.parts if isinstance(p, Pieces) else (p,)))
+    typed = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in parts]
     return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
 
 
-def octets(texts: Column) -> Iterator[memoryview]:
-    """Yield each text's UTF-8 bytes; null reads as ""."""
-    texts = large(texts)
+def octets(texts: Column) -> Iterable[bytes | memoryview]:
+    """Return each text's UTF-8 bytes; null reads as ""."""
+    texts = pc.fill_null(large(texts), "") if texts.null_count else large(texts)
+    if texts.nbytes < _COPIED * len(texts):  # Python slices slower than Arrow copies short ones
+        copied: list[bytes] = texts.cast(pa.large_binary()).to_pylist()
+        return copied
     _, offsets, data = texts.buffers()
-    if len(texts):
-        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        view = memoryview(data if data is not None else b"")
-        yield from (view[start:end] for start, end in pairwise(ends.tolist()))
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1].tolist()
+    return map(memoryview(data or b"").__getitem__, map(slice, ends, ends[1:]))
 
 
 def hashes(texts: Column, seed: int = 0) -> npt.NDArray[np.uint64]:

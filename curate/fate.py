@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,9 +59,11 @@ def tally(reasons: pa.Array) -> dict[str, int]:
     """Count reasons by kind, see `schema.reason_kinds`."""
     if reasons.null_count == len(reasons):
         return {}
-    kinds = reason_kinds(reasons.drop_null())
-    counts = {c["values"]: c["counts"] for c in pc.value_counts(kinds).to_pylist()}
-    return dict(sorted(counts.items()))
+    values, counts = pc.value_counts(reasons.drop_null()).flatten()  # most rows share a few
+    found = Counter[str]()
+    for kind, count in zip(reason_kinds(values).to_pylist(), counts.to_pylist(), strict=True):
+        found[kind] += count
+    return dict(sorted(found.items()))
 
 
 def dropped_inside(

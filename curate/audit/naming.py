@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import Floats, join_texts, large, mix
+from curate.arrays import Floats, Pieces, join_texts, large, mix
 from curate.engines.contract import Completions, Engine, Requests
 from curate.methods.verdicts import pair_verdict, without_reasoning
 from curate.printable import printable
@@ -172,6 +172,6 @@ def _turned(text: tuple[str, str, str], chosen_first: bool) -> tuple[str, str, s
     return (prompt, chosen, rejected) if chosen_first else (prompt, rejected, chosen)
 
 
-def _shown(texts: list[str], tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array:
+def _shown(texts: list[str], tag: str, seeds: npt.NDArray[np.uint64]) -> Pieces:
     cut = [" ".join(text.split(" ")[:_WORDS]) for text in texts]
     return fenced(large(pa.array(cut)), tag, seeds)

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from curate.arrays import conversations, join_texts
+from curate.arrays import Pieces, conversations, join_texts
 from curate.errors import ConfigError, did_you_mean
 
 _FOLDER = Path(__file__).parent
 _MARKER = re.compile(r"^[ \t]*<!--[ \t]*(system|user|assistant)[ \t]*-->[ \t]*(?:\n|\Z)", re.M)
 
 Segment = tuple[str, str | None]  # literal text, then the name of the field that follows it
+Shown: TypeAlias = str | pa.Array | Pieces  # one text for all rows, or a column of large_string
 
 
 class PromptError(ConfigError):
@@ -68,7 +69,7 @@ class Template:
         problems += [f"unknown field {name!r}{did_you_mean(name, self.fields)}" for name in unknown]
         raise PromptError(f"prompt {self.name}: {'; '.join(problems)}")
 
-    def render(self, **values: str) -> str:
+    def render(self, /, **values: str) -> str:
         """Return all sections' texts, joined by an empty line, with the values put in verbatim.
 
         Raises PromptError naming the fields that are missing or unknown.
@@ -81,7 +82,7 @@ class Template:
         plain = ending.replace("{", "{{").replace("}", "}}")
         return Template(self.name, f"{self.text.rstrip()}\n\n{plain}\n")
 
-    def column(self, **values: str | pa.Array) -> pa.Array:
+    def column(self, /, **values: Shown) -> pa.Array:
         """Return the texts of `render` for columns of values, as large_string.
 
         A str stands for a whole column; at least one value is a column.
@@ -92,14 +93,12 @@ class Template:
             pieces += ["\n\n"] * (number > 0) + _pieces(segments, values)
         return join_texts(*pieces)
 
-    def conversations(
-        self, rows: int, opening: str | None = None, **values: str | pa.Array
-    ) -> pa.Array:
+    def conversations(self, rows: int, opening: str | None = None, /, **values: Shown) -> pa.Array:
         """Return a column of `rows` conversations, one message a section, for `Requests`.
 
-        A value is a column of large_string or a str for all rows. `opening` is how the
-        assistant's answer begins, for the engine to continue; it is no template because editors
-        strip the space at its end. Raises PromptError naming missing or unknown fields.
+        A value is a column of large_string, whole or in pieces, or a str for all rows. `opening`
+        is how the assistant's answer begins, for the engine to continue; it is no template because
+        editors strip the space at its end. Raises PromptError naming missing or unknown fields.
         """
         self.check(frozenset(values))
         roles = [role for role, _ in self.sections]
@@ -174,11 +173,12 @@ def _join(segments: tuple[Segment, ...], values: dict[str, str]) -> str:
     )
 
 
-def _pieces(segments: tuple[Segment, ...], values: dict[str, str | pa.Array]) -> list[Any]:
+def _pieces(segments: tuple[Segment, ...], values: dict[str, Shown]) -> list[Any]:
     """Return literals and values in order, neighbouring texts joined."""
     pieces: list[Any] = [""]
     for literal, name in segments:
-        for piece in (literal, "" if name is None else values[name]):
+        value = "" if name is None else values[name]
+        for piece in (literal, *(value.parts if isinstance(value, Pieces) else (value,))):
             if isinstance(piece, str) and isinstance(pieces[-1], str):
                 pieces[-1] += piece
             else:

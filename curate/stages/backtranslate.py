@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.arrays import conversations, large, last_turn
+from curate.arrays import Pieces, conversations, large, last_turn
 from curate.engines.contract import Completions, Requests
 from curate.prompts import load_template
 from curate.schema import DROP, FAIL, PROMPT
@@ -68,9 +68,7 @@ class Backtranslate(Asking, name="backtranslate"):
         said = pc.utf8_trim_whitespace(made.text)
         there = pc.and_(pc.equal(made.status, "ok"), pc.not_equal(said, ""))
         keep = np.flatnonzero(there.to_numpy(zero_copy_only=False))
-        checked = self._check(
-            said.take(pa.array(keep)), shown.take(pa.array(keep)), seeds[keep], ctx
-        )
+        checked = self._check(said.take(pa.array(keep)), shown.take(keep), seeds[keep], ctx)
         found, status = first_choice(checked, self.min_mass)
         probability = np.full(len(view), np.nan)
         probability[keep] = found
@@ -98,7 +96,7 @@ class Backtranslate(Asking, name="backtranslate"):
         }
 
     def _check(
-        self, said: pa.Array, shown: pa.Array, seeds: npt.NDArray[np.uint64], ctx: Context
+        self, said: pa.Array, shown: Pieces, seeds: npt.NDArray[np.uint64], ctx: Context
     ) -> Completions:
         """Ask whether each text answers the request in full, with the choices yes and no."""
         asked = load_template("request_answered").conversations(

@@ -60,7 +60,7 @@ class Claims(AskingInForm, name="claims"):
         shown = fenced(transcripts(view["prompt"]), "conversation", seeds)
         asked = load_template("claims").conversations(
             len(live.row),
-            prompt=shown.take(pa.array(live.row)),
+            prompt=shown.take(live.row),
             candidate=fenced(live.texts, "answer", mix(seeds[live.row], live.place)),
             most=str(self.most),
         )

@@ -95,9 +95,8 @@ class Generate(Stage, name="generate"):
         """Return the new candidates. Raises StageError above `max_error_rate`."""
         rows, texts = len(view), (self.system,) if self.system is None else several(self.system)
         prompts = one_chunk(view["prompt"])
-        conversations = pa.concat_arrays(
-            [prompts if s is None else opened(prompts, s) for s in self._systems(view, texts)]
-        )
+        opening = [prompts if s is None else opened(prompts, s) for s in self._systems(view, texts)]
+        conversations = one_chunk(pa.chunked_array(opening))  # a single one is not copied
         there = lengths(prompts) > 0  # an empty prompt is not sent
         salt = xxhash.xxh3_64_hexdigest(orjson.dumps(self.identity(), option=orjson.OPT_SORT_KEYS))
         drawn = self._drawn(view["id"], ctx, salt)

@@ -181,10 +181,9 @@ class Judge(Judging, name="judge"):
         if self.score != "checklist":
             shown |= {"low": str(self.low), "high": str(self.high)}
         questions, asked = self._questions(), []
+        items = None if own is None else fenced(own, "questions", seeds).take(live.row)
         for criterion, _, form, _ in questions:
-            if own is not None:
-                criterion = fenced(own, "questions", seeds).take(pa.array(live.row))
-            shown |= {"criterion": criterion, "ending": form.ending}
+            shown |= {"criterion": items or criterion, "ending": form.ending}
             asked.append(form.frame.conversations(size, form.prefix or None, **shown))
         draw, form = self._draw(), questions[0].form
         requests = partial(Requests, one_chunk(pa.chunked_array(asked)), draw)

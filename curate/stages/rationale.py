@@ -108,9 +108,7 @@ class Rationale(AskingInForm, name="rationale"):
         first = np.where(chosen_first, found.chosen, found.rejected)
         second = np.where(chosen_first, found.rejected, found.chosen)
         shown = {
-            "prompt": fenced(transcripts(view["prompt"]), "conversation", seeds).take(
-                pa.array(found.row)
-            ),
+            "prompt": fenced(transcripts(view["prompt"]), "conversation", seeds).take(found.row),
             "first": shown_answers(view["candidates"], found.row, first, seeds),
             "second": shown_answers(view["candidates"], found.row, second, seeds),
             "preferred": preferred,

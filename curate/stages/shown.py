@@ -10,6 +10,7 @@ import xxhash
 
 from curate.arrays import (
     Column,
+    Pieces,
     flat,
     hexadecimal,
     join_texts,
@@ -22,7 +23,7 @@ from curate.arrays import (
     take_rows,
 )
 from curate.methods.judgments import true
-from curate.prompts import load_template
+from curate.prompts import Shown, load_template
 from curate.stage import Context
 from curate.stages.live import candidate_texts, flat_place
 from curate.stages.steering import steering_signs
@@ -39,7 +40,7 @@ def count_steering(ctx: Context, texts: pa.Array) -> None:
             ctx.counts[f"suspicious: {reason}"] += int(shown.sum())
 
 
-def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array:
+def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> Pieces:
     """Put each text between tags that it cannot close itself; null stays null.
 
     A tag ends in 16 hex digits that do not occur in the text. They are drawn by the row's seed,
@@ -54,7 +55,7 @@ def fenced(texts: pa.Array, tag: str, seeds: npt.NDArray[np.uint64]) -> pa.Array
         attempt += 1
         codes[held] = mix(start[held], attempt)
         code = hexadecimal(codes)
-    return join_texts(f"<{tag}-", code, ">\n", texts, f"\n</{tag}-", code, ">")
+    return Pieces((f"<{tag}-", code, ">\n", texts, f"\n</{tag}-", code, ">"))
 
 
 def _holding(texts: pa.Array, codes: pa.Array) -> npt.NDArray[np.bool_]:
@@ -72,7 +73,7 @@ def shown_answers(
     row: npt.NDArray[np.int64],
     place: npt.NDArray[np.int64],
     seeds: npt.NDArray[np.uint64],
-) -> pa.Array:
+) -> Pieces:
     """Return the fenced text of candidate `place[i]` of row `row[i]`."""
     where = flat_place(candidates, row, place)
     return fenced(candidate_texts(candidates).take(where), "answer", mix(seeds[row], place))
@@ -103,13 +104,13 @@ def material(
     rows: npt.NDArray[np.int64],
     seeds: npt.NDArray[np.uint64],
     use_reference: bool,
-) -> dict[str, str | pa.Array]:
+) -> dict[str, Shown]:
     """Return what every judge is shown of row `rows[i]`: the fenced `prompt` and `reference`.
 
     `seeds` holds one seed a row of the view. The reference is "" where there is none.
     """
     prompt = fenced(transcripts(view["prompt"]), "conversation", seeds)
-    shown: dict[str, str | pa.Array] = {"prompt": take_rows(prompt, rows)}
+    shown: dict[str, Shown] = {"prompt": prompt.take(rows)}
     if not use_reference or "reference" not in view.column_names:
         return shown | {"reference": ""}
     text = fenced(large(view["reference"]), "reference", seeds)

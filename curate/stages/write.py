@@ -12,7 +12,7 @@ from curate.engines.contract import Requests
 from curate.methods.answers import json_object
 from curate.methods.judgments import true
 from curate.methods.labels import json_list, read_list
-from curate.prompts import Template, load_template
+from curate.prompts import Shown, Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
@@ -93,7 +93,7 @@ class Write(AskingInForm, name="write"):
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the column and who is dropped. Raises StageError above `max_error_rate`."""
         seeds = ctx.row_seeds(view["id"], f"{self.kind}\0{self.engine}\0{self.to}")
-        shown: dict[str, str | pa.Array] = {
+        shown: dict[str, Shown] = {
             field: fenced(pc.fill_null(row_texts(view, name), ""), field.replace("_", "-"), seeds)
             for field, name in self._shown().items()
         }

@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from curate.arrays import join_texts
 from curate.stages.shown import fenced
 
 SEEDS = np.array([7, 8, 9], dtype=np.uint64)
 
 
 def codes(texts):
-    made = fenced(pa.array(texts, pa.large_string()), "answer", SEEDS).to_pylist()
+    made = join_texts(fenced(pa.array(texts, pa.large_string()), "answer", SEEDS)).to_pylist()
     found = []
     for text, fence in zip(texts, made, strict=True):
         code = re.match(r"<answer-([0-9a-f]{16})>\n", fence)[1]
@@ -42,10 +43,11 @@ def test_a_rows_code_does_not_depend_on_the_rows_around_it(size):
     texts = ["a", "b", "c"]
     part = fenced(pa.array(texts[:size], pa.large_string()), "answer", SEEDS[:size])
     whole = fenced(pa.array(texts, pa.large_string()), "answer", SEEDS)
-    assert part.to_pylist() == whole.to_pylist()[:size]
+    assert join_texts(part).to_pylist() == join_texts(whole).to_pylist()[:size]
 
 
 def test_no_text_has_no_fence_and_tags_have_codes_of_their_own():
-    assert fenced(pa.array([None], pa.large_string()), "answer", SEEDS[:1]).to_pylist() == [None]
-    other = fenced(pa.array(["a"], pa.large_string()), "request", SEEDS[:1])[0].as_py()
+    nothing = fenced(pa.array([None], pa.large_string()), "answer", SEEDS[:1])
+    assert join_texts(nothing).to_pylist() == [None]
+    other = join_texts(fenced(pa.array(["a"], pa.large_string()), "request", SEEDS[:1]))[0].as_py()
     assert codes(["a", "", ""])[0] not in other

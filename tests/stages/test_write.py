@@ -39,6 +39,15 @@ def test_the_engine_is_shown_what_the_template_names(tmp_path):
     assert len(stage.apply(view().slice(0, 0), context(reply))["note"]) == 0
 
 
+@pytest.mark.parametrize("name", ["rows", "opening", "self", "values"])
+def test_a_placeholder_may_have_any_name(tmp_path, name):
+    path = tmp_path / "own.md"
+    path.write_text(f"About {{{name}}}: write.")
+    ctx = context(reply)
+    Write(engine="fake", template=str(path), to="note", show={name: "meta.who"}).apply(view(), ctx)
+    assert "\nan old sailor\n" in ctx.engines["fake"].requests[0].messages[0]["content"]
+
+
 def test_a_row_whose_call_failed_is_failed_and_one_too_long_is_dropped():
     lost = {
         "question 0": Completion("", "api_error", error="HTTP 500"),
