@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from curate.arrays import Column, one_chunk
 from curate.disk import writing
 from curate.errors import StoreError
 
+Columns: TypeAlias = Mapping[str, pa.Array | pa.ChunkedArray]
 USED = "vectors used"  # ends the names of files that say so
 
 
@@ -130,7 +131,9 @@ class Space:
         self.save("counts", 0, np.array(list(counts.values()), dtype=np.int64))
 
     def counts(self) -> dict[str, int]:
-        """Return what was kept by `keep_counts`."""
+        """Return what was kept by `keep_counts`; nothing where nothing was."""
+        if not self._file("counts-0.npy").exists():
+            return {}
         names = self.text("count names").to_pylist()
         return dict(zip(names, self.load("counts").tolist(), strict=True))
 
@@ -162,12 +165,12 @@ class Space:
 
     def either(self, name: str, number: int) -> npt.NDArray[Any] | pa.Array:
         """Return what was kept under the name and number, of either kind."""
-        there = (self._file(f"{name}-{number}.arrow")).exists()
+        there = self._file(f"{name}-{number}.arrow").exists()
         return self.text(name, number) if there else self.load(name, number)
 
     def gathered(self, name: str) -> npt.NDArray[Any] | pa.ChunkedArray:
         """Return what every span has kept under the name, joined, of either kind."""
-        there = (self._file(f"{name}-0.arrow")).exists()
+        there = self._file(f"{name}-0.arrow").exists()
         return self.texts(name) if there else self.all_of(name, self.spans)
 
     def _path(self, name: str, number: int, values: object) -> Path:
@@ -208,7 +211,11 @@ class Division(ABC):
         """Do one piece; `view` holds the rows of its span if it reads them."""
 
     @abstractmethod
-    def result(
-        self, span: int, view: pa.Table, space: Space, counts: Counter[str]
-    ) -> Mapping[str, pa.Array | pa.ChunkedArray]:
-        """Return what `apply` would for the rows of one span; span 0 counts for all of them."""
+    def finished(self, span: int, view: pa.Table, space: Space) -> Columns:
+        """Return what `apply` would for the rows of one span."""
+
+    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Columns:
+        """Return the same; with span 0, count what the steps have kept by `keep_counts`."""
+        if not span:
+            counts.update(space.counts())
+        return self.finished(span, view, space)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,10 +90,13 @@ class BenchmarkCounts(Division):
         self.items = [load(b) for b in stage.resolved()]
 
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
-        """Look for the items in every span."""
+        """Look for the items in every span, then count them."""
         if self.stage.embedding:
             yield [Piece("encode", 0)]
         yield space.reading("find")
+        whole = [space.all_of(kind, space.spans) for kind in space.text("kinds").to_pylist()]
+        every = [Found(a, b, c, np.zeros(len(a))) for a, b, c in whole]
+        space.keep_counts(self.stage.report(self.names, self.items, every))
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Keep the questions' vectors; or what the span holds, its rows numbered among all."""
@@ -112,13 +114,9 @@ class BenchmarkCounts(Division):
             space.save(kind, span, moved)
             space.save(f"{kind} score", span, found.score)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the reasons for the span's rows; with span 0 the counts over all rows."""
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the reasons for the span's rows."""
         kinds = space.text("kinds", span).to_pylist()
-        if not span:
-            whole = [space.all_of(kind, space.spans) for kind in kinds]
-            every = [Found(a, b, c, np.zeros(len(a))) for a, b, c in whole]
-            counts.update(self.stage.report(self.names, self.items, every))
         findings = {}
         for kind in kinds:
             row, benchmark, item = space.load(kind, span)

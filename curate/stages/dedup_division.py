@@ -6,7 +6,6 @@ item). Near copies: the spans' texts are joined as `text_division` does it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,7 +59,7 @@ class ExactCopies(Division):
         space.save("marks", piece.number, marks)
         space.save("there", piece.number, there)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the reason for each later copy in the span."""
         which, names, _ = _found(space, span)
         why = join_texts(twin_of("exact", self.on), names)
@@ -100,10 +99,8 @@ class NearCopies(Division):
         salt = salt_of(view, self.stage.on, items)
         self.join.keep(item_texts(view, self.stage.on), salt, space, piece.number)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the reason for each near-copy in the span; with span 0 the counts."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the reason for each near-copy in the span."""
         which, names, at = _found(space, span)
         close = space.load("similarity")[at]
         why = join_texts(twin_of("near", self.stage.on), names, percent(close))

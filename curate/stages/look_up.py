@@ -10,7 +10,6 @@ span.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
@@ -105,10 +104,8 @@ class InLookUp(Division):
             one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
             space.save(_GIVEN + name, piece.number, one)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the span's columns; with span 0 the counts over all rows."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the span's columns."""
         ctx = Context(seed=space.seed)
         return self.stage.looked_up(view, self._names(space), self._given(space), ctx)
 

@@ -6,7 +6,6 @@ column as it is over all rows, and the division it is done for need not know.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,9 +55,9 @@ class OwnColumns(Division):
         known = [sum(one is not None for one in column) for column in values]
         space.save(STEP, piece.number, np.array([list(map(kinds_of, values)), known]))
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return what the division itself does."""
-        return self.division.result(span, self._with_own(view, space), space, counts)
+        return self.division.finished(span, self._with_own(view, space), space)
 
     def _with_own(self, view: pa.Table, space: Space) -> pa.Table:
         kinds, known = space.load(f"{STEP} of all").tolist()

@@ -8,7 +8,6 @@ wherever there is room, and what follows from few numbers of each row is decided
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -146,10 +145,8 @@ class InPool(Division):
             one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
             space.save(f"fact {name}", span, one)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the span's columns; with span 0 the counts over all rows."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the span's columns."""
         start, stop = space.first[span : span + 2]
         names = space.text("decided").to_pylist()
         decided = {name: space.either(f"decided {name}", 0)[start:stop] for name in names}

@@ -10,7 +10,6 @@ that of the whole by construction: `apply` is the same three moves, over one spa
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -88,10 +87,8 @@ class InMoves(Division):
         for name, values in found.items():
             space.save(f"reduced {name}", piece.number, _whole(values))
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the span's columns; with span 0 the counts over all rows."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the span's columns."""
         names = space.text("decided").to_pylist()
         return self.stage.finished(view, {n: space.either(f"decided {n}", span) for n in names})
 

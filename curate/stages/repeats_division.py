@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ class CappedPairs(Division):
             space.save("value", span, item_value(view, "pair", self.stage.keep_by))
         self.join.keep(item_texts(view, "prompt"), system_marks(view["prompt"]), space, span)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's pairs with their reasons."""
         at, which = _of_span(space, span, "sizes", "over")
         names = pick(space.texts("names"), space.load("head")[at])
@@ -131,7 +130,7 @@ class ConstantAnswers(Division):
         words = TextJoin("words", self.stage.prompt_threshold, 1)
         words.keep(bare(item_texts(view, "prompt")), None, space, span)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's candidates with their reasons."""
         at, which = _of_span(space, span, "sizes", "constant")
         names = pick(space.texts("names"), space.load("head")[at])

@@ -98,9 +98,7 @@ class HeadsOfSpans(Division):
         space.save("rewards", span, rewards)
         space.save("agreed", span, np.array(agreement(pairs, rewards)))
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the judgments of the span; with span 0 the counts over all rows."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the judgments of the span."""
         rewards = np.asarray(space.load("rewards", span))
         return {"judgments": self.stage.judgments(read_pairs(view), rewards)}

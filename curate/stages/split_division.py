@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,9 +128,7 @@ class LinkedRows(Division):
             texts = value.dtype == object
             space.save(f"{name} value", span, pa.array(value, pa.binary()) if texts else value)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the parts of the span's rows; with span 0 the counts."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the parts of the span's rows."""
         part = space.load("part")[slice(*space.first[span : span + 2])]
         return {"split": pa.array(list(self.stage.parts), pa.string()).take(pa.array(part))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -63,7 +62,7 @@ class StyleOfPairs(Division):
         space.save("difference", piece.number, difference.T)
         space.save("margin", piece.number, margin)
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's pairs with what is left of their margins."""
         start = sum(len(space.load("margin", before)) for before in range(span))
         known = known_pairs(view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -93,7 +92,7 @@ class RepeatedIds(Division):
         content = [[xxhash.xxh3_64_intdigest(text, seed) for seed in (0, 1)] for text in texts]
         space.save("row", piece.number, np.array(content, dtype=np.uint64).reshape(-1, 2))
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the reason for each row of the span that repeats another."""
         again = space.load("again") - space.first[span]
         mask = np.zeros(len(view), dtype=bool)

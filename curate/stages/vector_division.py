@@ -149,10 +149,8 @@ class NearVectors(Division):
         row = start + np.flatnonzero(space.load("nonzero")[start:])
         return [Visits(row, row < stop)]
 
-    def result(self, span: int, view: pa.Table, space: Space, counts: Counter[str]) -> Result:
-        """Return the reason for each near-copy in the span; with span 0 the counts."""
-        if not span:
-            counts.update(space.counts())
+    def finished(self, span: int, view: pa.Table, space: Space) -> Result:
+        """Return the reason for each near-copy in the span."""
         start, stop = space.first[span : span + 2]
         twin = space.load("twin")[start:stop]
         which = np.flatnonzero(twin >= 0)
