@@ -31,6 +31,7 @@ from curate.disk import writing
 from curate.errors import StoreError
 
 Columns: TypeAlias = Mapping[str, pa.Array | pa.ChunkedArray]
+MOST_PART_BITS = 6  # 64 parts
 USED = "vectors used"  # ends the names of files that say so
 
 
@@ -66,6 +67,11 @@ class Space:
     def spans(self) -> int:
         """Number of spans."""
         return len(self.first) - 1
+
+    @property
+    def part_bits(self) -> int:
+        """Of how many bits the number of a part is, where work is cut by a key and not by rows."""
+        return min(MOST_PART_BITS, (self.spans - 1).bit_length())
 
     def reading(self, step: str) -> list[Piece]:
         """Return the pieces of a step that reads every row: one a span."""

@@ -46,9 +46,6 @@ from curate.stages.dedup import text_twins
 
 SETS, GROUPS = ("begin", "sizes", "sketch"), ("starts", "group", "number", "place")
 PAIRS = ("later", "earlier", "close")
-PART_BITS = 6  # postings come in 64 parts at most, or in more where these would be large
-
-Steps = Generator[Sequence[Piece], None, None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class TextJoin:
         set_of, counts, parts = yield from self._grouped(space, order)
         exact, _ = yield from self._rounds(space, len(counts), parts)
         yield [self._piece("sign", number) for number in range(space.spans)]
-        parts = 1 << _part_bits(space)
+        parts = 1 << space.part_bits
         yield [self._piece("band", part) for part in range(parts)]
         found, similarity = yield from self._rounds(_banded(space), len(counts), parts, "look-up")
         counted = found_by_both(exact, found)
@@ -212,7 +209,7 @@ def _compare(space: Space, number: int, threshold: float) -> None:
 
 def _look_up(space: Space, number: int, threshold: float) -> None:
     """Do the same among the sets that share a band."""
-    _advance(_banded(space), _sets(space), number, _part_bits(space), threshold)
+    _advance(_banded(space), _sets(space), number, space.part_bits, threshold)
 
 
 def _advance(space: Space, sets: ShingleSets, number: int, bits: int, threshold: float) -> None:
@@ -228,7 +225,7 @@ def _advance(space: Space, sets: ShingleSets, number: int, bits: int, threshold:
 
 def _sign(space: Space, number: int, threshold: float) -> None:
     """Keep the bands of one stretch of the sets, part by part, and where each part ends."""
-    sets, bits = _sets(space), _part_bits(space)
+    sets, bits = _sets(space), space.part_bits
     start, stop = (len(sets.counts) * k // space.spans for k in (number, number + 1))
     keys = band_keys(sets, slice(start, stop), threshold)
     key, of = keys.ravel(), np.tile(np.arange(start, stop), len(keys))
@@ -254,10 +251,6 @@ def _banded(space: Space) -> Space:
     return replace(space, prefix=f"{space.prefix}bands ")
 
 
-def _part_bits(space: Space) -> int:
-    return min(PART_BITS, (space.spans - 1).bit_length())
-
-
 def _link(space: Space, part: int, threshold: float) -> None:
     """Keep which sets are linked, through the part's groups, to an earlier one, and to which."""
     groups = Groups(*_load(space, GROUPS, part))
@@ -267,7 +260,8 @@ def _link(space: Space, part: int, threshold: float) -> None:
 
 
 def _layout(space: Space, counts: Ints, threshold: float) -> Layout:
-    return layout_of(counts, threshold, _part_bits(space))
+    """Return how postings are laid out: in more parts than others where these would be large."""
+    return layout_of(counts, threshold, space.part_bits)
 
 
 WORK = {

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Found: TypeAlias = tuple[Ints, Floats]
 PAIRS = ("later", "earlier", "close")
 VECTORS, RANKED = "vectors of all", "ranked of all"
-PART_BITS = 6  # 64 parts at most
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class NearVectors(Division):
     def _rounds(self, space: Space, which: int) -> Generator[Sequence[Piece], None, Found]:
         """Yield the rounds of comparisons at one threshold; return each rank's twin and cosine."""
         state = np.where(space.load("nonzero"), OPEN, KEPT).astype(np.uint8)
-        parts, turn = _parts(space), 0
+        parts, turn = 1 << space.part_bits, 0
         found, unsettled = join_pairs([]), join_pairs([])
         left = list(range(parts))
         while left:
@@ -122,7 +121,7 @@ class NearVectors(Division):
 
     def _compare(self, space: Space, which: int, number: int) -> None:
         """Do one part's share of one turn; see `_rounds`."""
-        parts = _parts(space)
+        parts = 1 << space.part_bits
         turn, part = divmod(number, parts)
         vectors, state = space.load(RANKED), space.load(f"state {which}", turn)
         groups = self.groups(space, part)
@@ -144,7 +143,7 @@ class NearVectors(Division):
 
     def groups(self, space: Space, part: int) -> list[Visits]:
         """Return the groups of one part: here one stretch of the order, and all that follows."""
-        size, parts = space.first[-1], _parts(space)
+        size, parts = space.first[-1], 1 << space.part_bits
         start, stop = (size * k // parts for k in (part, part + 1))
         row = start + np.flatnonzero(space.load("nonzero")[start:])
         return [Visits(row, row < stop)]
@@ -188,7 +187,7 @@ class SemanticCopies(NearVectors):
         recall = [space.load("recall", number) for number in range(space.spans)]
         there, found = np.sum(recall, axis=0).tolist()
         self.stage.enough((there, found), counts)
-        yield [Piece("gather", part) for part in range(_parts(space))]
+        yield [Piece("gather", part) for part in range(1 << space.part_bits)]
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Do a piece of the step that it names."""
@@ -243,7 +242,7 @@ class SemanticCopies(NearVectors):
 
     def _edges(self, space: Space) -> npt.NDArray[Any]:
         """Return the number of each part's first cluster, and that of all clusters."""
-        clusters, parts = self.stage.cluster_count(space.first[-1]), _parts(space)
+        clusters, parts = self.stage.cluster_count(space.first[-1]), 1 << space.part_bits
         return np.arange(parts + 1) * clusters // parts
 
 
@@ -260,7 +259,3 @@ def _arranged(space: Space, order: Ints) -> Iterator[Sequence[Piece]]:
     for start in range(0, len(ranked), 8192):
         nonzero[start : start + 8192] = (ranked[start : start + 8192] != 0).any(axis=1)
     space.save("nonzero", 0, nonzero)
-
-
-def _parts(space: Space) -> int:
-    return 1 << min(PART_BITS, (space.spans - 1).bit_length())
