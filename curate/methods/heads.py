@@ -121,3 +121,12 @@ def unseen_rewards(
         for head, w in enumerate(each):
             rewards[here, head] = np.einsum("ij,j->i", features[here], w)
     return np.asarray(np.round(rewards, DIGITS))
+
+
+def agreement(rewards: Floats, chosen: Ints, rejected: Ints) -> tuple[int, int]:
+    """Return how many pairs (n,) the mean over the heads agrees with, and how many it rates.
+
+    `rewards` (candidates, heads) are NaN where there is none.
+    """
+    margin = (rewards[chosen] - rewards[rejected]).mean(axis=1)
+    return int((margin > 0).sum()), int(np.isfinite(margin).sum())

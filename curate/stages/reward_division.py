@@ -7,7 +7,6 @@ and pairs: some 40 bytes a row.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from curate.arrays import hashes, owners, text_of
 from curate.division import Division, Piece, Space
-from curate.methods.heads import blind_head, differences, unseen_rewards, usable
+from curate.methods.heads import agreement, blind_head, differences, unseen_rewards, usable
 from curate.methods.outcomes import folds_by_hash
 from curate.stage import Result
 from curate.stages.pair_edits import read_pairs
@@ -34,8 +33,6 @@ class HeadsOfSpans(Division):
 
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
         """Gather what pairs differ in, fit the heads, then score the candidates."""
-        from curate.stages.reward_heads import count_agreement
-
         yield space.reading("differences")
         space.join("difference")
         keys, scored = (space.all_of(name, space.spans) for name in ("key", "scored"))
@@ -51,10 +48,8 @@ class HeadsOfSpans(Division):
         heads = range(self.stage.heads)
         yield [Piece("fit", k * self.stage.heads + head) for k in some for head in heads]
         yield space.reading("score")
-        counts = Counter[str]()
         agreed, rated = np.sum([space.load("agreed", k) for k in range(space.spans)], axis=0)
-        count_agreement(counts, int(agreed), int(rated))
-        space.keep_counts(counts)
+        space.keep_counts(self.stage.counted(int(agreed), int(rated)))
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
         """Do a piece of the step that it names."""
@@ -86,8 +81,6 @@ class HeadsOfSpans(Division):
 
     def _score(self, view: pa.Table, space: Space, span: int) -> None:
         """Keep the rewards of the span's candidates, and how many pairs they agree with."""
-        from curate.stages.reward_heads import agreement
-
         heads, pairs = self.stage.heads, read_pairs(view)
         weights = {
             held: np.stack([space.load("weights", held * heads + head) for head in range(heads)])
@@ -96,7 +89,9 @@ class HeadsOfSpans(Division):
         fold = space.load("fold")[slice(*space.first[span : span + 2])][owners(pairs.counts)]
         rewards = unseen_rewards(self.stage.features(view), fold, weights, heads)
         space.save("rewards", span, rewards)
-        space.save("agreed", span, np.array(agreement(pairs, rewards)))
+        live = pairs.live
+        agreed = agreement(rewards, pairs.chosen[live], pairs.rejected[live])
+        space.save("agreed", span, np.array(agreed))
 
     def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the judgments of the span."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,13 +9,14 @@ from pydantic import Field
 
 from curate.arrays import Floats, flat, hashes, lengths, owners, starts_of, text_of
 from curate.division import Division
-from curate.methods.heads import RIDGE, cross_fitted_rewards
+from curate.methods.heads import RIDGE, agreement, cross_fitted_rewards
 from curate.methods.judgments import true
 from curate.methods.outcomes import folds_by_hash
 from curate.stage import Context, Result, Stage
 from curate.stages.live import judged
 from curate.stages.pair_edits import Pairs, read_pairs
 from curate.stages.relevance import aligned_vectors
+from curate.stages.reward_division import HeadsOfSpans
 
 
 class RewardHeads(Stage, name="reward_heads"):
@@ -57,8 +56,6 @@ class RewardHeads(Stage, name="reward_heads"):
 
     def division(self) -> Division:
         """Each head's fit is a piece of its own; vectors never come together in memory."""
-        from curate.stages.reward_division import HeadsOfSpans
-
         return HeadsOfSpans(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
@@ -73,8 +70,14 @@ class RewardHeads(Stage, name="reward_heads"):
             features, pairs.chosen[live], pairs.rejected[live], fold[rows], keys[rows],
             heads=self.heads, ridge=self.ridge,
         )  # fmt: skip
-        count_agreement(ctx.counts, *agreement(pairs, rewards))
+        agreed, rated = agreement(rewards, pairs.chosen[live], pairs.rejected[live])
+        ctx.counts.update(self.counted(agreed, rated))
         return {"judgments": self.judgments(pairs, rewards)}
+
+    def counted(self, agreed: int, rated: int) -> dict[str, int]:
+        """Return the counter that says how far the heads agree with the labels they did not see."""
+        name = "label agreement of unseen heads, percent"
+        return {name: round(100 * (agreed / rated))} if rated else {}
 
     def features(self, view: pa.Table) -> Floats:
         """Return the candidates' features (candidates, d), NaN for those that do not count."""
@@ -113,18 +116,3 @@ def _log_length(texts: pa.Array) -> Floats:
     """Return the logarithm of 1 + each text's bytes."""
     size = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
     return np.asarray(np.log1p(np.asarray(size, dtype=np.float64)))
-
-
-def agreement(pairs: Pairs, rewards: Floats) -> tuple[int, int]:
-    """Return how many live pairs the unseen heads agree with, and how many they rate."""
-    live = pairs.live
-    margin = (rewards[pairs.chosen] - rewards[pairs.rejected]).mean(axis=1)[live]
-    known = margin[np.isfinite(margin)]
-    return int((known > 0).sum()), len(known)
-
-
-def count_agreement(counts: Counter[str], agreed: int, rated: int) -> None:
-    """Count the share of the rated pairs that the heads agree with."""
-    if rated:
-        share = round(100 * (agreed / rated))
-        counts["label agreement of unseen heads, percent"] = share

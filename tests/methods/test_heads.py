@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curate.arrays import mix
-from curate.methods.heads import bootstrap, cross_fitted_rewards, fit_head
+from curate.methods.heads import agreement, bootstrap, cross_fitted_rewards, fit_head
 
 
 def made_up(pairs=600, d=5, noise=0.2, seed=0):
@@ -89,3 +89,10 @@ def test_the_bootstrap_draws_one_on_average_and_groups_together():
     assert drawn.var() == pytest.approx(1, abs=0.05)
     assert not np.array_equal(drawn, bootstrap(keys, 4))
     assert len(set(bootstrap(np.repeat(keys[:1], 9), 0))) == 1
+
+
+def test_agreement_counts_only_the_pairs_that_every_head_rates():
+    rewards = np.array([[1.0, 3.0], [2.0, 0.0], [0.0, 0.0], [np.nan, np.nan]])
+    chosen, rejected = np.array([0, 1, 2, 0]), np.array([1, 2, 0, 3])
+    assert agreement(rewards, chosen, rejected) == (2, 3)
+    assert agreement(rewards, chosen[:0], rejected[:0]) == (0, 0)
