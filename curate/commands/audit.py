@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from curate.commands.options import Json, Root, say_caution
 
 if TYPE_CHECKING:
-    from curate.engines.contract import Engine
+    from curate.engines.contract import Engine, EngineSpec
 
 SHOWN = 6  # features of embeddings, and all that lean
 
@@ -39,9 +40,11 @@ def audit(
     from curate.audit import audit as examine
 
     wanted = None if encoder == "none" else encoder
+    roles: Mapping[str, EngineSpec] = {}
     if (root / "runs" / name / "manifest.json").is_file():
         say_caution(root, name)
-    namer = _engine(engine, root / "runs" / name / "pipeline.yaml") if engine else None
+        roles = _engines_of(root, name) if engine else {}
+    namer = _engine(engine, roles) if engine else None
     try:
         found = examine(
             name, root, mapping=mapping, split=split, encoder=wanted, engine=namer, seed=seed
@@ -56,14 +59,18 @@ def audit(
         typer.echo(line)
 
 
-def _engine(form: str, pipeline: Path) -> Engine:
+def _engines_of(root: Path, name: str) -> Mapping[str, EngineSpec]:
+    from curate.history import manifest, pipeline_of
+
+    return pipeline_of(root, name, manifest(root, name)).engines
+
+
+def _engine(form: str, roles: Mapping[str, EngineSpec]) -> Engine:
     """Load the engine that the run's pipeline calls so, or that the YAML form describes."""
     from curate.engines.contract import engine_registry
     from curate.errors import ConfigError
-    from curate.pipeline import Pipeline
     from curate.yaml_form import read_yaml
 
-    roles = Pipeline.load(pipeline, []).engines if pipeline.is_file() else {}
     spec = roles.get(form) or engine_registry.parse(read_yaml(form), "--engine")
     if "chat" not in spec.capabilities:
         raise ConfigError(f"--engine {form}: a {spec.kind} engine does not answer in words")

@@ -62,7 +62,7 @@ def export(
     store, shards = history.shards(root, found)
     layout = Layout(file, rows_per_file, keep, force)
     rows = Again(lambda: live_tables(store, shards))
-    summary = write_form(rows, out, form, layout, _card(root / "runs" / name, found, shards))
+    summary = write_form(rows, out, form, layout, _card(root, name, found, shards))
     parts = ", ".join(f"{split} {count}" for split, count in summary.splits.items())
     several = len(summary.splits) > 1
     typer.echo(f"{summary.records} records in {out}" + (f": {parts}" if several else ""))
@@ -139,12 +139,10 @@ def push(
     typer.echo(f"{repo} at {commit}")
 
 
-def _card(folder: Path, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
+def _card(root: Path, name: str, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
     """Return what the card tells about a run, from what the run left behind."""
-    from curate.history import seed_of
-    from curate.pipeline import Pipeline
+    from curate.history import pipeline_of, seed_of
     from curate.provenance import card_facts
 
-    pipeline = Pipeline.load(folder / "pipeline.yaml")
-    seed = seed_of(found, pipeline)
-    return replace(card_facts(pipeline, shards), name=folder.name, seed=seed)
+    pipeline = pipeline_of(root, name, found)
+    return replace(card_facts(pipeline, shards), name=name, seed=seed_of(found, pipeline))

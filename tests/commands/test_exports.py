@@ -77,6 +77,18 @@ def test_the_name_of_a_file_says_its_format(curate):
     assert list(Path("v1.2").glob("*.parquet"))
 
 
+def test_card_and_audit_are_of_the_pipeline_that_made_the_rows(curate):
+    """A run that is killed between the two files leaves another pipeline beside the manifest."""
+    beside = Path("runs/small/pipeline.yaml")
+    beside.write_text(beside.read_text().replace("small", "other"))
+    assert curate("export", "small", "out")[0] == 0
+    card = Path("out/README.md").read_text()
+    assert "engine: small" in card
+    assert "engine: other" not in card
+    assert "features of embeddings" in curate("audit", "small", "--engine", "small")[1]
+    assert "unknown engine 'other'" in curate("audit", "small", "--engine", "other")[2]
+
+
 def test_an_exported_folder_has_a_card_and_loads(curate):
     import datasets
 
