@@ -110,7 +110,9 @@ def _section(name: str, form: Form) -> str:
         text.append(f"`dataset_info.json` beside the files tells LLaMA-Factory: `{told}`")
     if name in READ_BACK:
         mapped = json.dumps(READ_BACK[name])
-        unless = "; where no pair has a `margin`, leave it out" if "margin" in mapped else ""
+        lacked = {"margin": "a `margin`", "chosen_score": "scores"}
+        may_lack = " or ".join(words for key, words in lacked.items() if key in READ_BACK[name])
+        unless = f"; where no pair has {may_lack}, leave that out" if may_lack else ""
         text.append(f"A source reads it back with `columns: {mapped}`{unless}.")
     examples = (json.dumps(record, ensure_ascii=False) for record in records)
     text.append("\n".join(["```json", *examples, "```"]))

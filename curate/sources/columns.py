@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 GIVEN_BY = {
     "reference": ("reference",),
     "candidates": ("candidates", "response", "chosen"),
-    "judgments": ("scores", "ranks", "margins"),
+    "judgments": ("scores", "ranks", "margins", "chosen_score"),
+    "scores": ("chosen_score",),
     "pairs": ("chosen",),
 }
 """Canonical columns that a source has where one of these fields is mapped."""
@@ -50,7 +51,8 @@ class Columns(BaseModel):
     """Columns that may differ within a group: the first row's value counts, all go to `meta`."""
     scores: tuple[str, ...] = ()
     """Numbers, higher is better; each becomes a judge of that name. Beside `candidates` a list as
-    long as theirs, or a field of each."""
+    long as theirs, or a field of each, also one within another: UltraFeedback's
+    `annotations.helpfulness.Rating`. A number as text is one; null, NaN, "" and "N/A" are none."""
     ranks: str | None = None
     """A list as long as `candidates`, 1 = best, or a list of such lists, one ranking a person; or a
     field of each candidate."""
@@ -63,6 +65,15 @@ class Columns(BaseModel):
     HH-RLHF has it: turns that begin with "Human:" or "Assistant:" behind an empty line. A prompt
     may end with an "Assistant:" that says nothing yet. HH-RLHF itself is `{prompt: null, chosen:
     chosen, rejected: rejected, transcripts: [chosen, rejected]}`."""
+    chosen_score: str | None = None
+    """A number, higher is better, or a list of them: the chosen answer's. With `rejected_score` it
+    becomes the judge "score", and `scores` are there without `combine`."""
+    rejected_score: str | None = None
+    """The rejected answer's, as `chosen_score`."""
+    chosen_model: str | None = None
+    """Who wrote the chosen answer."""
+    rejected_model: str | None = None
+    """Who wrote the rejected answer."""
     margin: str | None = None
     """A number: how much better chosen is than rejected."""
     margins: str | None = None
@@ -83,6 +94,8 @@ class Columns(BaseModel):
             raise ValueError(f"{' and '.join(ways)} exclude each other; map one of them")
         if (self.chosen is None) != (self.rejected is None):
             raise ValueError("chosen and rejected go together; map both or neither")
+        if (self.chosen_score is None) != (self.rejected_score is None):
+            raise ValueError("chosen_score and rejected_score go together; map both or neither")
         if self.prompt is None and (self.input or not (self.chosen or self.response)):
             raise ValueError("prompt may be left out only where chosen or response holds it")
         if self.prompt is None and self.group and self.chosen:
@@ -92,6 +105,9 @@ class Columns(BaseModel):
         for name, needed in (
             ("varies", "group"),
             ("model", "response"),
+            ("chosen_score", "chosen"),
+            ("chosen_model", "chosen"),
+            ("rejected_model", "chosen"),
             ("ranks", "candidates"),
             ("margin", "chosen"),
             ("margins", "chosen"),
@@ -99,7 +115,10 @@ class Columns(BaseModel):
             if getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name} needs {needed} to be mapped too")
         if self.scores and not (self.candidates or self.response):
-            raise ValueError("scores need candidates or response to be mapped too")
+            instead = "; of chosen and rejected map chosen_score and rejected_score"
+            raise ValueError(
+                "scores need candidates or response to be mapped too" + instead * bool(self.chosen)
+            )
         for name in self.transcripts:
             if name not in (self.prompt, self.response, self.chosen, self.rejected):
                 raise ValueError(
@@ -122,6 +141,10 @@ class Columns(BaseModel):
             self.ranks,
             self.chosen,
             self.rejected,
+            self.chosen_score,
+            self.rejected_score,
+            self.chosen_model,
+            self.rejected_model,
             self.margin,
             self.margins,
         )

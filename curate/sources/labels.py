@@ -8,7 +8,19 @@ from typing import Any
 from curate.errors import InputError
 from curate.sources.columns import Columns
 from curate.sources.endings import Sides, answer_columns
-from curate.sources.values import Raw, Turn, candidate, get, judgment, number, wrong
+from curate.sources.values import (
+    Raw,
+    Turn,
+    candidate,
+    clean,
+    get,
+    judgment,
+    mean_scores,
+    number,
+    score_entries,
+    text_or_null,
+    wrong,
+)
 
 DIVERGED = "chosen and rejected differ before the last answer"
 NOT_CONTINUED = "chosen or rejected does not continue the prompt"
@@ -24,11 +36,13 @@ def labelled(
     """
     answers: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
-    judgments: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
+    scored: list[dict[str, Any]] = []
     places: dict[tuple[str, str | None], int] = {}
     lost = 0
     for row, sides in zip(members, said, strict=True):
-        made = [candidate(side.text) for side in sides]
+        models = _models(row, columns)
+        made = [candidate(side.text, **m) for side, m in zip(sides, models, strict=True)]
         continued = all(side.continues(prompt) for side in sides)
         lost += not continued
         keys = [(answer["text"], answer["drop"]) for answer in made]
@@ -39,11 +53,14 @@ def labelled(
                 answers.append(answer)
             places.setdefault(keys[side], at[side])
         pairs.append(_pair(row, columns, at, made, continued or len(members) == 1))
-        if columns.margins is not None:
-            judgments += _comparisons(row, columns.margins, at)
-    found: dict[str, Any] = {"candidates": answers, "pairs": pairs}
-    if columns.margins is not None:
-        found["judgments"] = judgments
+        compared += _comparisons(row, columns.margins, at) if columns.margins else []
+        scored += _scores(row, columns, at)
+    found: dict[str, Any] = {
+        "candidates": answers,
+        "pairs": pairs,
+        "judgments": compared + scored,
+        "scores": mean_scores(scored, len(answers)),
+    }
     return found | {"drop": NOT_CONTINUED if lost == len(members) else None}
 
 
@@ -109,6 +126,24 @@ def _pair(
         "source": columns.label_source,
         "drop": dropped[0] if dropped else None,
     }
+
+
+def _models(row: Raw, columns: Columns) -> list[dict[str, str]]:
+    """Return the models of both sides, where they are known."""
+    names = (columns.chosen_model, columns.rejected_model)
+    models = [name and text_or_null(row, name) for name in names]
+    return [{} if model is None else {"model": clean(model)} for model in models]
+
+
+def _scores(row: Raw, columns: Columns, at: list[int]) -> list[dict[str, Any]]:
+    """Return what the judge "score" says of both sides, where their scores are mapped."""
+    names = (columns.chosen_score, columns.rejected_score)
+    return [
+        entry
+        for name, index in zip(names, at, strict=True)
+        if name is not None
+        for entry in score_entries(row, name, index, get(row, name), judge="score")
+    ]
 
 
 def _comparisons(row: Raw, name: str, at: list[int]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from curate.errors import InputError, did_you_mean
 from curate.sources.columns import Columns
 from curate.sources.endings import Sides, endings
 from curate.sources.labels import answered_prompt, empty, labelled, shared_prompt
+from curate.sources.nested import field_at, paths, without_field
 from curate.sources.values import (
     NOT_UNICODE,
     Raw,
@@ -211,23 +212,27 @@ def _candidate(
         if item.get(field) is not None and not isinstance(item[field], str):
             raise wrong(row, f"{name}.{field}", "text", item[field])
     fields = {f: clean(item[f]) for f in CANDIDATE_FIELDS if item.get(f) is not None}
-    rest = {k: v for k, v in item.items() if k not in (key, *CANDIDATE_FIELDS) and k not in scores}
+    rest = {k: v for k, v in item.items() if k not in (key, *CANDIDATE_FIELDS)}
+    for score in scores:
+        rest = without_field(rest, score)
     return candidate(item[key], **fields), rest
 
 
 def _fields(row: Raw, name: str, score: str, items: list[Any]) -> list[Any]:
     """Return a field of every candidate, null where a candidate lacks it.
 
-    Raises InputError where none of them has it: then the name is wrong.
+    Raises InputError where some lack it and none has it: then the name is wrong.
     """
-    known = sorted({field for item in items if isinstance(item, dict) for field in item})
-    if items and score not in known:
-        raise InputError(
-            f"{row.where}: no column {score!r}, and no candidate in {name!r} has such a field"
-            f"{did_you_mean(score, known)} (name it under `columns.scores` as it is in the data; "
-            "where it is not known, give it as null)"
-        )
-    return [item.get(score) if isinstance(item, dict) else None for item in items]
+    found = [field_at(item, score) for item in items]
+    if not all(there for there, _ in found):
+        known = sorted({path for item in items if isinstance(item, dict) for path in paths(item)})
+        if score not in known:
+            raise InputError(
+                f"{row.where}: no column {score!r}, and no candidate in {name!r} has such a field"
+                f"{did_you_mean(score, known)} (name it under `columns.scores` as it is in the "
+                "data; where it is not known, give it as null)"
+            )
+    return [value for _, value in found]
 
 
 def _rankings(row: Raw, name: str, size: int) -> list[dict[str, Any]]:

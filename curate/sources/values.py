@@ -7,6 +7,8 @@ import datetime
 import json
 import math
 import re
+from collections.abc import Iterable
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,8 @@ ROLES = ("assistant", "system", "user")
 NOT_UNICODE = "not valid Unicode"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LARGEST = float(np.finfo(np.float32).max)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_NO_NUMBER = frozenset({"", "n/a", "na", "nan", "none", "null"})
 
 Turn = dict[str, str]
 
@@ -113,10 +117,19 @@ def candidate(text: str | None, **fields: Any) -> dict[str, Any]:
 
 
 def number(row: Raw, column: str, value: Any) -> float | None:
-    """Return a finite float32-sized number, or None for null, NaN and infinities."""
-    if value is None:
+    """Return a finite float32-sized number, or None for null, NaN and infinities.
+
+    Text may be a number, or say that there is none ("N/A"). Raises InputError for other values.
+    """
+    if value is None or (isinstance(value, str) and value.strip().lower() in _NO_NUMBER):
         return None
-    if not isinstance(value, bool | int | float):
+    if isinstance(value, dict) and value:
+        field = f"{column}.{str(next(iter(value)))[:30]}"
+        raise wrong(row, column, f"a number, or one of its fields named, as in {field!r}", value)
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            raise wrong(row, column, "a number, or text that is nothing but one or N/A", value)
+    elif not isinstance(value, bool | int | float):
         raise wrong(row, column, "a number", value)
     try:
         result = float(value)
@@ -131,14 +144,31 @@ def judgment(judge: str, index: int, score: float | None) -> dict[str, Any]:
     return {"judge": judge, "aspect": "score", "a": index, "score": score, "status": status}
 
 
-def score_entries(row: Raw, column: str, index: int, value: Any) -> list[dict[str, Any]]:
-    """Return the judgments that one candidate's score, or list of scores, stands for."""
+def score_entries(
+    row: Raw, column: str, index: int, value: Any, judge: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the judgments that one candidate's score, or list of scores, stands for.
+
+    The judge is called `judge`, or as the column.
+    """
+    name = judge or column
     if isinstance(value, list):
         return [
-            judgment(f"{column}#{k}", index, number(row, column, score))
+            judgment(f"{name}#{k}", index, number(row, column, score))
             for k, score in enumerate(value)
         ]
-    return [judgment(column, index, number(row, column, value))]
+    return [judgment(name, index, number(row, column, value))]
+
+
+def mean_scores(judgments: Iterable[dict[str, Any]], size: int) -> list[float | None]:
+    """Return each candidate's mean over its judges, each by its own mean; as `combine` does."""
+    said: list[dict[str, list[float]]] = [{} for _ in range(size)]
+    for one in judgments:
+        if one["score"] is not None:
+            stored = float(np.float32(one["score"]))
+            said[one["a"]].setdefault(one["judge"], []).append(stored)
+    means = [[fmean(scores) for scores in judges.values()] for judges in said]
+    return [fmean(own) if own else None for own in means]
 
 
 def rank_entries(row: Raw, column: str, judge: str, ranks: list[Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from curate.errors import InputError
 from curate.sources.columns import Columns
 from curate.sources.files import Jsonl
+from curate.stage import Context
+from curate.stages.combine import Combine
 
 PAIRED = {"id": "id", "chosen": "chosen", "rejected": "rejected"}
 ENDED = {"prompt": None, "response": "messages"}
@@ -137,3 +139,65 @@ def test_a_response_that_holds_no_conversation(tmp_path: Path, value: object, er
 def test_columns_that_do_not_go_together(columns: dict[str, Any], error: str) -> None:
     with pytest.raises(ValidationError, match=error):
         Columns(**columns)
+
+
+SCORED = {**PAIRED, "chosen_score": "sc", "rejected_score": "sr"}
+
+
+def test_scores_beside_chosen_and_rejected_are_scores_and_a_judge(tmp_path: Path) -> None:
+    """UltraFeedback-binarized's `score_chosen` and `score_rejected`."""
+    row = {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "sc": 7.5, "sr": "8"}
+    (found,) = read(tmp_path, row, **SCORED)
+    assert found["scores"] == [7.5, 8.0]
+    judged = [(j["judge"], j["a"], j["b"], j["score"], j["status"]) for j in found["judgments"]]
+    assert judged == [("score", 0, None, 7.5, "ok"), ("score", 1, None, 8.0, "ok")]
+    assert found["pairs"][0]["margin"] is None  # who scores again is not held to the old ones
+    assert found["meta"] == "{}"
+    (unknown,) = read(tmp_path, row | {"sr": None}, **SCORED)
+    assert unknown["scores"] == [7.5, None]
+    assert unknown["judgments"][1]["status"] == "parse_error"
+    (several,) = read(tmp_path, row | {"sc": [1, 2, 6], "sr": [None, 4]}, **SCORED)
+    assert several["scores"] == [3.0, 4.0]
+    assert [j["judge"] for j in several["judgments"]] == [f"score#{k}" for k in (0, 1, 2, 0, 1)]
+
+
+def test_scores_of_a_groups_answers_are_their_means(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "sc": 3, "sr": 1},
+        {"id": "a", "prompt": "p", "chosen": "z", "rejected": "x", "sc": 5, "sr": 4},
+    ]
+    (row,) = read(tmp_path, *rows, **SCORED, group="id")
+    assert [c["text"] for c in row["candidates"]] == ["x", "y", "z"]
+    assert row["scores"] == [3.5, 1.0, 5.0]
+    assert [j["a"] for j in row["judgments"]] == [0, 1, 2, 0]
+
+
+def test_the_scores_of_the_source_are_those_that_combine_gives(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "sc": [3, 4], "sr": [1, None]},
+        {"id": "a", "prompt": "p", "chosen": "z", "rejected": "x", "sc": [5, 0.1], "sr": [4, 2]},
+        {"id": "b", "prompt": "p", "chosen": "x", "rejected": "y", "sc": None, "sr": [2, 7, 7]},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = Jsonl(path=str(path), columns=Columns(**SCORED, group="id"))
+    (table,) = (t for unit in source.units() for t in source.read(unit))
+    combined = Combine().apply(table, Context())["scores"]
+    assert combined.to_pylist() == table["scores"].to_pylist()
+
+
+def test_models_beside_chosen_and_rejected(tmp_path: Path) -> None:
+    row = {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "mc": "one", "mr": None}
+    (found,) = read(tmp_path, row, **PAIRED, chosen_model="mc", rejected_model="mr")
+    assert [c["model"] for c in found["candidates"]] == ["one", None]
+    with pytest.raises(InputError, match="'mc' must be text"):
+        read(tmp_path, row | {"mc": 1}, **PAIRED, chosen_model="mc")
+
+
+def test_scores_of_one_side_or_for_no_pair_are_refused() -> None:
+    with pytest.raises(ValidationError, match="chosen_score and rejected_score go together"):
+        Columns(chosen="c", rejected="r", chosen_score="s")
+    with pytest.raises(ValidationError, match="chosen_score needs chosen to be mapped"):
+        Columns(response="c", chosen_score="s", rejected_score="t")
+    with pytest.raises(ValidationError, match="of chosen and rejected map chosen_score and"):
+        Columns(chosen="c", rejected="r", scores="s")

@@ -190,6 +190,52 @@ def test_wide_candidates_scores_and_ranks(tmp_path):
     ]
 
 
+def test_scores_within_fields_of_the_candidates_and_as_text(tmp_path):
+    """Raw UltraFeedback: each completion's annotations hold a rating, as text."""
+    rated = [
+        {"response": "a", "annotations": {"help": {"Rating": "4", "Why": "x"}, "n": 1}},
+        {"response": "b", "annotations": {"help": {"Rating": " N/A", "Why": None}, "n": 2}},
+        {"response": "c", "annotations": None},
+        {"response": "d", "annotations": "none"},
+        "e",
+    ]
+    columns = {"candidates": "c", "scores": ["annotations.help.Rating", "annotations.n"]}
+    (row,) = jsonl(tmp_path, {"prompt": "p", "c": rated}, **columns)
+    judged = [(j["judge"], j["a"], j["score"]) for j in row["judgments"]]
+    assert judged == [
+        *(("annotations.help.Rating", k, score) for k, score in enumerate([4, *[None] * 4])),
+        *(("annotations.n", k, score) for k, score in enumerate([1, 2, *[None] * 3])),
+    ]
+    assert json.loads(row["meta"]) == {
+        "c": [
+            {"annotations": {"help": {"Why": "x"}}}, {"annotations": {"help": {"Why": None}}}, {},
+            {"annotations": "none"}, {},
+        ]
+    }  # fmt: skip
+    for wrong, said in (
+        ("annotations.help.rating", r"did you mean 'annotations.help.Rating'"),
+        ("annotations", "must be a number, or one of its fields named, as in 'annotations.help'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            jsonl(tmp_path, {"prompt": "p", "c": rated}, candidates="c", scores=wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4", 4), (" -2.50 ", -2.5), (".5", 0.5), ("+1e2", 100), ("1e999", None), ("", None),
+     ("N/A", None), ("na", None), ("nan", None), ("None", None), ("null", None)],
+)  # fmt: skip
+def test_a_number_as_text_is_one_and_what_says_there_is_none_is_null(tmp_path, text, number):
+    (row,) = jsonl(tmp_path, {"prompt": "p", "r": "a", "s": text}, response="r", scores="s")
+    assert row["judgments"][0]["score"] == number
+
+
+@pytest.mark.parametrize("text", ["4/5", "four", "1,5", "1_0", "0x10", "inf", "-", "4 5", "٤"])
+def test_other_text_is_no_number(tmp_path, text):
+    with pytest.raises(InputError, match="must be a number, or text that is nothing but one"):
+        jsonl(tmp_path, {"prompt": "p", "r": "a", "s": text}, response="r", scores="s")
+
+
 def test_several_rankings_are_a_judge_each(tmp_path):
     row = {"prompt": "p", "c": ["a", "b", "c"], "r": [[1, 2, 3], None, [2, None, 1]]}
     (found,) = jsonl(tmp_path, row, candidates="c", ranks="r")
