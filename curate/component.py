@@ -233,6 +233,9 @@ def _brought(what: str, name: str, bring: Callable[[], object]) -> object:
         return bring()
     except ConfigError:
         raise
+    except ModuleNotFoundError as error:
+        where = "install it, or start in the folder that holds it"
+        raise ConfigError(f"cannot import {what} {name!r}: {error}; {where}") from error
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot import {what} {name!r}: {error}") from error
     except Exception as error:

@@ -100,7 +100,7 @@ class Pipeline:
         if not isinstance(data, dict):
             raise ConfigError("a pipeline is a mapping with name, source and stages")
         for change in changes:
-            apply_change(data, change)
+            apply_change(data, change, _called)
         for key in data:
             if key not in FIELDS:
                 raise ConfigError(f"unknown key {key!r}{did_you_mean(str(key), FIELDS)}")
@@ -207,6 +207,14 @@ class Pipeline:
         Raises ConfigError where there is none, or several of that kind.
         """
         return stage_place(name, [[*{s.kind, s.reference()}] for s in self.stages])
+
+
+def _called(name: str) -> set[str]:
+    """Return the names of the stage that is written `name`: `module:Class` has a kind too."""
+    try:
+        return {name, stage_registry.get(name).kind}
+    except ConfigError:  # its turn to be said comes when the stages are made
+        return {name}
 
 
 def _own(column: str, have: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -121,24 +121,28 @@ def _checked(value: Any) -> Any:
     return value
 
 
-def apply_change(data: dict[str, Any], change: str) -> None:
+Called = Callable[[str], Iterable[str]]
+
+
+def apply_change(data: dict[str, Any], change: str, called: Called) -> None:
     """Apply one `--set` change: `margin.at_least=2`, `source.path=x`, `engines.gen.model=y`.
 
     The first name is a key of the pipeline, or a stage's name or number; the others are fields,
-    one within another. The kind of a source or an engine is not named. Raises ConfigError where
-    it leads nowhere or to several stages.
+    one within another. The kind of a source or an engine is not named. `called` returns the names
+    that a stage goes by which is written so. Raises ConfigError where a change leads nowhere or to
+    several stages.
     """
     path, equals, value = change.partition("=")
     names = path.split(".")
     if not equals or not all(names):
         raise ConfigError(f"--set {change!r}: write stage.field=value")
     try:
-        _apply(data, names, read_yaml(value))
+        _apply(data, names, read_yaml(value), called)
     except ConfigError as error:
         raise ConfigError(f"--set {change!r}: {error}") from None
 
 
-def _apply(data: dict[str, Any], names: list[str], new: Any) -> None:
+def _apply(data: dict[str, Any], names: list[str], new: Any, called: Called) -> None:
     head, rest = names[0], names[1:]
     if head in FIELDS and head != "stages":
         holder, key = data, head
@@ -156,7 +160,7 @@ def _apply(data: dict[str, Any], names: list[str], new: Any) -> None:
         stages = data.get("stages") or []
         if not isinstance(stages, list):
             raise ConfigError("`stages` must be a list")
-        place = stage_place(head, [[_name(form)] for form in stages])
+        place = stage_place(head, [[*called(_name(form))] for form in stages])
         if not rest:
             fields = _fields(stages, place)
             alike = [name for name, value in fields.items() if type(value) is type(new)]

@@ -15,6 +15,7 @@ from curate import component
 from curate.component import Registry
 from curate.engines.contract import engine_registry
 from curate.errors import ConfigError
+from curate.pipeline import Pipeline
 from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
 
@@ -83,6 +84,7 @@ def test_every_built_in_name_leads_to_its_module(registry: Registry[Any]) -> Non
 def test_no_class_takes_the_name_of_a_built_in_one(tmp_path: Path) -> None:
     code = """
 from curate.errors import ConfigError
+from curate.pipeline import Pipeline
 from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
 try:
@@ -166,6 +168,19 @@ def test_what_is_written_down_is_found_by_a_process_that_has_imported_nothing(ow
     assert stage.identity()["kind"] == "min_words_of_mine"  # its parts are those of its kind
     assert stage_registry.get("margin").reference() == "margin"
     assert engine_registry.get("scripted").reference() == "scripted"
+
+
+def test_a_change_may_name_a_stage_by_its_kind_as_plans_and_books_do(own: Path) -> None:
+    text = "name: x\nsource: {jsonl: {path: a.jsonl}}\nstages: ['own_stages:MinWords', margin]\n"
+    for name in ("min_words_of_mine", "own_stages:MinWords", "1"):
+        stage = Pipeline.loads(text, [f"{name}.at_least=7"]).stages[0]
+        assert stage.to_yaml() == {"own_stages:MinWords": {"at_least": 7}}
+    with pytest.raises(
+        ConfigError, match="no stage is named 'min_wrds_of_mine'; did you mean 'min"
+    ):
+        Pipeline.loads(text, ["min_wrds_of_mine.at_least=7"])
+    with pytest.raises(ConfigError, match="No module named 'own'; install it, or start in the"):
+        Pipeline.loads(text.replace("own_stages", "own"), ["1.at_least=7"])
 
 
 def test_what_an_entry_point_publishes_keeps_its_short_name(
