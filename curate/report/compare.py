@@ -57,13 +57,13 @@ def merged(here: Iterable[Any], there: Iterable[Any]) -> list[Any]:
 
 
 def _rows(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Line]:
-    ours, theirs = ({step["key"]: step for step in run["funnel"]} for run in (here, there))
+    ours, theirs = ({step["name"]: step for step in run["funnel"]} for run in (here, there))
     lines = []
-    for key in merged(ours, theirs):
-        step = ours.get(key) or theirs[key]
+    for name in merged(ours, theirs):
+        step = ours.get(name) or theirs[name]
         about = f" ({step['about']})" if step["about"] else ""
-        rows = [number(s[key]["rows_out"]) if key in s else NONE for s in (ours, theirs)]
-        lines.append(_line(f"{key[0]}{about}", rows, rows[0] != rows[1]))
+        rows = [number(s[name]["rows_out"]) if name in s else NONE for s in (ours, theirs)]
+        lines.append(_line(f"{step['stage']}{about}", rows, rows[0] != rows[1]))
     for name in ("rows_out", "records"):
         found = [run["exported"][name] if run["exported"] else None for run in (here, there)]
         if any(value is not None for value in found):

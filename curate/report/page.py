@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from curate.audit.properties import ALIKE, LIMITS
+from curate.books import numbered
 from curate.counters import COSTS
 from curate.errors import MissingExtra
 from curate.report import charts, words
@@ -98,15 +99,11 @@ def _costs(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     An estimate covers the first stages that it names in order, as `estimate.against` pairs them.
     """
-    expected: dict[tuple[str, int], Mapping[str, Any]] = {}
-    turns: dict[str, int] = {}
-    for row in facts["estimates"]:
-        turn = turns.get(row["stage"], 0)
-        turns[row["stage"]] = turn + 1
-        expected[row["stage"], turn] = row
+    estimates: Sequence[Mapping[str, Any]] = facts["estimates"]
+    expected = dict(zip(numbered(row["stage"] for row in estimates), estimates, strict=True))
     found = []
     for step in facts["funnel"]:
-        row = expected.get(step["key"], {})
+        row = expected.get(step["name"], {})
         called = any(step["counts"].get(name) for name in COSTS)
         if step["seconds"] >= 0.05 or called or row.get("estimated", {}).get("calls"):
             actual = row.get("actual", {})

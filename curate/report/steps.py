@@ -11,6 +11,7 @@ import orjson
 
 from curate.books import funnel, numbered
 from curate.errors import CurateError
+from curate.reference import summary
 from curate.report.replies import replies
 from curate.stage import stage_registry
 from curate.work import Shard
@@ -24,11 +25,11 @@ def steps_of(
 ) -> list[dict[str, Any]]:
     """Return the source and each stage: the funnel's facts, with what a reader needs beside them.
 
-    `key` is (kind, turn), the same stage in another run; `about` tells it from others of its
-    kind (its `judges`, or the fields that differ); `replies` are those of its engine, and `name`
-    is what it is called ("judge 2"); `summary` says what the kind does; `lost` holds
-    the reasons, the most frequent first. `stages` are the identities in the manifest, and
-    `judges` the names that each step's judgments have.
+    `name` is what it is called ("judge 2"), in other runs and in estimates too; `about` tells it
+    from others of its kind (its `judges`, or the fields that differ); `replies` are those of its
+    engine; `summary` says what the kind does; `lost` holds the reasons, the most frequent first.
+    `stages` are the identities in the manifest, and `judges` the names that each step's judgments
+    have.
     """
     steps = funnel(parts)
     identities: list[Mapping[str, Any]] = [{}, *stages]
@@ -41,25 +42,22 @@ def steps_of(
         kind = step["stage"]
         step["name"], step["judges"] = names[place], judges.get(place, ())
         step["replies"] = replies(step["counts"])
-        step["key"] = (kind, turns[kind])
-        step["about"] = _about(judges.get(place, ()), alike.get(kind, []), turns[kind])
-        step["summary"] = summary(kind)
+        step["about"] = _about(step["judges"], alike.get(kind, []), turns[kind])
+        step["summary"] = _explained(kind)
         step["seconds"] = sum(shard.parts[place].seconds for shard in parts)
         step["lost"] = sorted({**step["dropped"], **step["failed"]}.items(), key=lambda r: -r[1])
         turns[kind] += 1
     return steps
 
 
-def summary(kind: str) -> str:
-    """Return the first sentence of a stage's description; nothing for a stage not known here."""
+def _explained(kind: str) -> str:
+    """Return what a kind of stage does, in one line; nothing for a stage not known here."""
     if kind == "source":
         return "Read what the source holds."
     try:
-        text = stage_registry.get(kind).__doc__ or ""
+        return summary(stage_registry.get(kind)).replace("`", "")
     except (CurateError, ImportError):
         return ""
-    first = " ".join(text.split("\n\n")[0].split())
-    return first.replace("`", "")
 
 
 def exported(folder: Path, accounting: Mapping[str, Any]) -> dict[str, Any] | None:

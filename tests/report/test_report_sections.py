@@ -101,14 +101,14 @@ def facts(root: Path) -> dict:
 
 
 def test_stages_of_one_kind_are_told_apart_and_explained(facts: dict) -> None:
-    steps = {step["key"]: step for step in facts["funnel"]}
-    assert steps["margin", 0]["about"] == "at_least 0.25"
-    assert steps["margin", 1]["about"] == "at_least 0.45"
-    assert steps["judge_pairs", 0]["about"] == "j:helpfulness:pairs"
-    assert steps["source", 0]["about"] == "scores"
-    assert steps["exact_dedup", 0]["about"] == ""
-    assert steps["exact_dedup", 0]["summary"].startswith("Drop all but one of the rows")
-    assert steps["source", 0]["summary"]
+    steps = {step["name"]: step for step in facts["funnel"]}
+    assert steps["margin"]["about"] == "at_least 0.25"
+    assert steps["margin 2"]["about"] == "at_least 0.45"
+    assert steps["judge_pairs"]["about"] == "j:helpfulness:pairs"
+    assert steps["source"]["about"] == "scores"
+    assert steps["exact_dedup"]["about"] == ""
+    assert steps["exact_dedup"]["summary"].startswith("Drop all but one of the rows")
+    assert steps["source"]["summary"]
 
 
 def test_the_funnel_goes_on_to_the_records(root: Path, facts: dict) -> None:
@@ -122,10 +122,10 @@ def test_the_funnel_goes_on_to_the_records(root: Path, facts: dict) -> None:
 
 def test_pairs_dropped_inside_rows_that_stay_are_counted(root: Path, facts: dict) -> None:
     rows = facts["funnel"][-1]["rows_out"]
-    pairs = {facts["funnel"][r["place"]]["key"]: r for r in facts["inside"]["pairs"]}
-    made = pairs["all_pairs", 0]
+    pairs = {facts["funnel"][r["place"]]["name"]: r for r in facts["inside"]["pairs"]}
+    made = pairs["all_pairs"]
     assert made["made"] == made["left"] == 3 * rows
-    first, second = pairs["margin", 0], pairs["margin", 1]
+    first, second = pairs["margin"], pairs["margin 2"]
     assert dict(first["dropped"]) == {"margin below 0.25": 3 * rows - first["left"]}
     assert second["left"] == rows  # the widest of each
     assert first["gone"] == second["gone"] == 0
