@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from curate.component import Component
 from curate.sources.columns import Columns
 from curate.sources.contract import source_registry
-from curate.stage import EngineRole, Stage, stage_registry
+from curate.stage import EngineRole, Stage, stage_registry, summary
 
 _HEAD = "<!-- Written by `make docs` from the classes; edit those. -->\n"
 
@@ -133,11 +133,6 @@ def _columns(stage: type[Stage]) -> str:
     for name, capabilities in roles:
         lines.append(f"`{name}` names an engine that can: {', '.join(capabilities)}.")
     return " ".join(lines)
-
-
-def summary(stage: type[Stage]) -> str:
-    """Return what a stage does in one line."""
-    return inspect.cleandoc(stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ ends up exported, dropped with a reason, or failed with an error.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,6 +176,11 @@ class Stage(Component):
                         yield role, mark.capabilities
 
 
+def summary(stage: type[Stage]) -> str:
+    """Return what a stage does in one line: the first paragraph of its docstring."""
+    return inspect.cleandoc(stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
 def check_ready(stages: Iterable[Stage], engines: Mapping[str, EngineSpec]) -> None:
     """Ask the stages, and the engines that they name, whether all that they need is there.
 
@@ -220,4 +226,5 @@ __all__ = [
     "drop",
     "fail",
     "stage_registry",
+    "summary",
 ]

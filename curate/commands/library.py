@@ -10,8 +10,8 @@ import typer
 
 def stages(name: Annotated[str, typer.Argument(help="One stage's page.")] = "") -> None:
     """List the stages, or show one: what it needs, writes and can be told."""
-    from curate.reference import stage_page, summary
-    from curate.stage import stage_registry
+    from curate.reference import stage_page
+    from curate.stage import stage_registry, summary
 
     for kind in [] if name else stage_registry.names():
         typer.echo(f"{kind:<18} {summary(stage_registry.get(kind))}")

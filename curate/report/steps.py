@@ -11,9 +11,8 @@ import orjson
 
 from curate.books import funnel, numbered
 from curate.errors import CurateError
-from curate.reference import summary
 from curate.report.replies import replies
-from curate.stage import stage_registry
+from curate.stage import stage_registry, summary
 from curate.work import Shard
 
 _HIDDEN = ("kind", "version", "templates")  # of what tells two stages of a kind apart
