@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from curate.arrays import Bools, Ints, join_texts
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.evaluation.datasets import open_set, raw_tables, splits
-from curate.evaluation.shapes import Shape, shape_of, views
+from curate.evaluation.shapes import Held, Shape, shape_of, views
 from curate.evaluation.transcripts import read_answers, read_prompt, split_transcript
 from curate.methods.evidence import VERDICTS
 from curate.methods.judgments import true
@@ -23,6 +23,8 @@ from curate.sources.contract import Source
 
 SIDES = ("chosen", "rejected")
 MEANINGS = ("prompt", "input", *SIDES, "chosen_model", "rejected_model", "label")
+ALONE: Mapping[str, Held] = {"candidates": "listed", "response": "answer"}
+"""Meanings of a column of answers that no pair is made of, and how they are held."""
 
 
 def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dict[str, Any]:
@@ -32,7 +34,8 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
     a mapping, every form that `curate export` writes is told by its columns (`shapes.SHAPES`):
     lists of answers, answers alone, and prompts alone too.
 
-    `mapping` holds `meaning=column` for MEANINGS, each by default the column of its own name.
+    `mapping` holds `meaning=column` for MEANINGS, each by default the column of its own name, or
+    prompt, input and one of ALONE: answers without pairs.
     With `label`, `chosen` and `rejected` are the first and the second answer, and the label says
     which one is better; ties and unreadable labels are no pairs and left out (`unlabelled`).
     Of a dataset folder with several splits all are read together, or the one that is named.
@@ -46,10 +49,8 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
         for texts, row in looked_at:
             batches.append(facts(texts))
             owner.append(rows + row)
-            unlabelled += size - len(row) if mapping else 0  # a mapped set is pairs
+            unlabelled += size - len(row) if shape is None else 0
         rows += size
-    if not rows:
-        raise InputError(f"{path}: has no rows")
     of = np.concatenate(owner)
     masks = findings(batches)
     counts = {name: len(np.unique(of[mask])) for name, mask in masks.items() if mask.any()}
@@ -60,12 +61,32 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
 def _told(path: str, mapping: Sequence[str], split: str) -> tuple[Shape | None, list[str]]:
     """Return the form that the set's columns tell, None for plain pairs, and what is read of it."""
     first = next(chain.from_iterable(raw_tables(s, SIDES) for s in _sources(path, split)), None)
-    shape = shape_of(first[1].schema) if first and not mapping else None
+    names = _names(mapping, (*MEANINGS, *ALONE))
+    if first is None:
+        raise InputError(f"{path}: has no rows")
+    there = first[1].column_names
+    shape: Shape | None = None
+    if ALONE.keys() & names.keys():
+        shape = _alone(names, there, first[0])
+    elif not mapping:
+        shape = shape_of(first[1].schema)
     if shape is not None:
         return shape, list(shape.columns)
-    names, there = _names(mapping), first[1].column_names if first else []
     given = {*names, *SIDES, *({"prompt", "chosen_model", "rejected_model"} & {*there})}
     return None, [names.get(name, name) for name in MEANINGS if name in given]
+
+
+def _alone(names: Mapping[str, str], there: Sequence[str], where: str) -> Shape:
+    """Return the form of a set whose answers are mapped, and no pairs. Raises ConfigError."""
+    answers = next(name for name in ALONE if name in names)
+    others = [name for name in names if name not in ("prompt", "input", answers)]
+    if others:
+        raise ConfigError(f"--map: {answers} and {', '.join(others)} exclude each other")
+    asked = [n for n in ("prompt", "input") if n in names or (n == "prompt" and n in there)]
+    for name in (*asked, answers):
+        if names.get(name, name) not in there:
+            raise _missing(names.get(name, name), there, name, where)
+    return Shape(tuple(names.get(n, n) for n in asked), names[answers], ALONE[answers])
 
 
 def _batches(
@@ -101,16 +122,14 @@ def has_errors(report: Mapping[str, Any]) -> bool:
     return bool(ERRORS & set(report["findings"]))
 
 
-def _names(mapping: Sequence[str]) -> dict[str, str]:
+def _names(mapping: Sequence[str], known: Sequence[str] = MEANINGS) -> dict[str, str]:
     names: dict[str, str] = {}
     for item in mapping:
         meaning, _, column = item.partition("=")
         if not column:
             raise ConfigError(f"--map {item!r}: write meaning=column, as in prompt=question")
-        if meaning not in MEANINGS:
-            raise ConfigError(
-                f"--map: unknown meaning {meaning!r}{did_you_mean(meaning, MEANINGS)}"
-            )
+        if meaning not in known:
+            raise ConfigError(f"--map: unknown meaning {meaning!r}{did_you_mean(meaning, known)}")
         names[meaning] = column
     return names
 
@@ -181,8 +200,12 @@ def _labelled(table: pa.Table, names: Mapping[str, str], where: str, shown: Pair
 def _column(table: pa.Table, names: Mapping[str, str], meaning: str, where: str) -> pa.Array:
     name = names.get(meaning, meaning)
     if table.column_names.count(name) != 1:
-        hint = did_you_mean(name, table.column_names)
-        raise InputError(f"{where}: no column {name!r}{hint}; name it with --map {meaning}=COLUMN")
+        raise _missing(name, table.column_names, meaning, where)
     column = table[name].combine_chunks()
     column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _missing(name: str, there: Sequence[str], meaning: str, where: str) -> InputError:
+    hint = did_you_mean(name, there)
+    return InputError(f"{where}: no column {name!r}{hint}; name it with --map {meaning}=COLUMN")

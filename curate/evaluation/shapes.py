@@ -16,8 +16,11 @@ from curate.evaluation.transcripts import is_conversation, read_answers, read_pr
 from curate.methods.evidence import comparisons
 from curate.methods.judgments import true
 from curate.methods.lint_checks import PairTexts
+from curate.sources.mapping import TEXT_FIELDS
 
-Held: TypeAlias = Literal["answer", "whole", "steps", "pair", "ranked", "candidates", "samples", ""]
+Held: TypeAlias = Literal[
+    "answer", "whole", "steps", "pair", "ranked", "candidates", "listed", "samples", ""
+]
 
 
 class Shape(NamedTuple):
@@ -25,8 +28,8 @@ class Shape(NamedTuple):
 
     `held` says how the `answers` are stored: one a row; at the end of a whole conversation; as
     steps; one better than that `beside` it; as a list of {rank, text}; as canonical candidates;
-    as a list that stands against `rejected`. "" is a set of prompts. Texts and messages are told
-    apart by their type.
+    as a list of texts or of {text, ...}; as a list that stands against `rejected`. "" is a set of
+    prompts. Texts and messages are told apart by their type.
     """
 
     prompt: tuple[str, ...]  # joined in this order
@@ -56,9 +59,10 @@ SHAPES: Sequence[Shape] = (
     Shape(("prompt",), "answers", "ranked"),
     Shape(("context",), "completions", "ranked"),
     Shape(("prompt",), "completions", "steps", ("labels",)),
+    Shape(("instruction",), "completions", "listed", ("models",)),  # UltraFeedback's own
     Shape(("prompt",), "completion", "answer"),
     Shape(("prompt",), "response", "answer"),
-    *(Shape(asked, "output", "answer") for asked in ASKED),
+    *(Shape(asked, name, "answer") for name in ("output", "response") for asked in ASKED),
     Shape((), "messages", "whole"),
     Shape((), "conversations", "whole"),
     Shape((), "text", "answer"),
@@ -116,11 +120,18 @@ def _several(
         worse = read_answers(_one(table, "rejected"), where).answer
         yield PairTexts(take_rows(prompt, row), flat(texts), take_rows(worse, row)), row
         return
+    if shape.held == "listed":
+        answers, row = _listed(column, shape.answers, where)
+        yield PairTexts(take_rows(prompt, row), answers), row
+        return
     field = "text" if shape.held == "candidates" else shape.answers.removesuffix("s")
     needed = {field} if shape.held == "candidates" else {field, "rank"}
     if not _has_fields(column.type, needed):
         names = " and ".join(sorted(needed))
-        raise InputError(f"{where}: column {shape.answers!r} must hold lists of {names}")
+        raise InputError(
+            f"{where}: column {shape.answers!r} must hold lists of {names}; for lists of answers "
+            f"alone: --map candidates={shape.answers}"
+        )
     row = owners(lengths(column))
     answers = read_answers(flat(column, field), where).answer
     if shape.held == "candidates":
@@ -133,6 +144,20 @@ def _several(
     yield PairTexts(take_rows(prompt, row[alone]), take_rows(answers, alone)), row[alone]
     sides = (take_rows(answers, at) for at in (better, worse_at))
     yield PairTexts(take_rows(prompt, row[better]), *sides), row[better]
+
+
+def _listed(column: pa.Array, name: str, where: str) -> tuple[pa.Array, Ints]:
+    """Return the answers of lists of texts or of structs with one of TEXT_FIELDS, and their rows.
+
+    Raises InputError for anything else.
+    """
+    field = next((f for f in TEXT_FIELDS if _has_fields(column.type, {f})), None)
+    kind = column.type.value_type if _is_list(column.type) else None
+    if kind is None or (field is None and pa.types.is_struct(kind)):
+        fields = " or ".join(TEXT_FIELDS)
+        raise InputError(f"{where}: column {name!r} must hold lists of texts, or of {{{fields}}}")
+    texts = flat(column, field) if field else flat(column)
+    return read_answers(texts, where).answer, owners(lengths(column))
 
 
 def _paired(table: pa.Table) -> tuple[Ints, Ints]:
@@ -180,13 +205,17 @@ def _joined(texts: pa.Array) -> pa.Array:
 
 def _texts(column: pa.Array, where: str) -> pa.Array:
     """Return lists of texts as lists of large_string. Raises InputError for anything else."""
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+    if not _is_list(column.type):
         raise InputError(f"{where}: expected lists of texts, not {column.type}")
     return lists(lengths(column), pc.fill_null(read_answers(flat(column), where).answer, ""))
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
 def _has_fields(kind: pa.DataType, names: set[str]) -> bool:
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+    if not _is_list(kind):
         return False
     inner = kind.value_type
     return pa.types.is_struct(inner) and names <= {inner.field(i).name for i in range(len(inner))}
