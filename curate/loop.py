@@ -80,7 +80,7 @@ class Outcome:
 
 def run(
     pipeline: Pipeline,
-    root: Path = Path(),
+    root: Path | str = ".",
     *,
     executor: Executor | None = None,
     until: str | None = None,
@@ -112,6 +112,7 @@ def run(
     """
     pipeline.check()
     last = _last(pipeline, until)
+    root = Path(root)
     folder = root / "runs" / portion.folder(pipeline.name)
     if isinstance(executor, Local | None) and not _ended(folder, pipeline):
         check_ready(all_stages(pipeline)[: last + 1], pipeline.engines)  # here is where they run

@@ -14,6 +14,7 @@ from curate.export.catalogue import form_named
 from curate.schema import COLUMNS
 from curate.sources.columns import GIVEN_BY
 from curate.sources.contract import Source, source_registry
+from curate.sources.in_memory import how_to_read
 from curate.stage import Stage, stage_registry
 from curate.yaml_form import (
     FIELDS,
@@ -69,7 +70,7 @@ class Pipeline:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,100}", self.name):
             raise ConfigError(f"pipeline name {self.name!r}: use letters, digits, '.', '_' and '-'")
         if not isinstance(self.source, Source):
-            raise ConfigError(f"`source` is an object such as curate.Jsonl(), not {self.source!r}")
+            raise ConfigError(f"`source` is no source but {how_to_read(self.source)}")
         for number, stage in enumerate(self.stages, 1):
             if not isinstance(stage, Stage):
                 raise ConfigError(

@@ -161,7 +161,7 @@ def test_a_seed_beyond_64_bits_is_refused_from_python_too(scripted_pipeline: Pat
 def test_parts_of_other_kinds_are_refused_from_python(scripted_pipeline: Path) -> None:
     written = Pipeline.load(str(scripted_pipeline))  # a notebook has the path as text
     for part, value, said in (
-        ("source", "rows.jsonl", r"`source` is an object such as curate\.Jsonl.*not 'rows.jsonl'"),
+        ("source", "rows.jsonl", "is no source but a str; a path is named with its kind, as in"),
         ("stages", ["margin"], r"stage 1 is an object such as stages\.Margin.*not 'margin'"),
         (
             "stages",

@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 from blake3 import blake3
@@ -36,6 +36,13 @@ class Files(Source):
         "directory in which the command runs (not to the pipeline's file); files are read in the "
         "order of their names, however they are listed"
     )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [os.fspath(one) if isinstance(one, os.PathLike) else one for one in value]
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("path")
     @classmethod
@@ -122,10 +129,11 @@ def refuse_table(name: str) -> None:
 def find(path: str | Sequence[str]) -> list[str]:
     """Return the files that a pattern or a list of them matches, sorted, each once.
 
-    Raises InputError where a pattern matches no file.
+    "~" is the home folder. Raises InputError where a pattern matches no file.
     """
     found: set[str] = set()
-    for pattern in (path,) if isinstance(path, str) else path:
+    for given in (path,) if isinstance(path, str) else path:
+        pattern = given if Path(given).is_file() else os.path.expanduser(given)  # noqa: PTH111
         literal = Path(pattern).is_file()  # a name may hold [ or *
         names = [pattern] if literal else glob.glob(pattern, recursive=True)  # noqa: PTH207
         files = [name for name in names if Path(name).is_file()]
