@@ -13,16 +13,14 @@ import pyarrow.compute as pc
 
 from curate.arrays import flat, lengths
 from curate.export.pairs import usable_pairs
-from curate.methods.concord import Agreement, spread_pairs
+from curate.methods.concord import Agreement, Waiting, spread_pairs
 from curate.methods.crowd import Interval, flip_rate
 from curate.methods.evidence import judge_names, judge_votes
 from curate.methods.judgments import floats
 from curate.methods.order import Orders, wilson
-from curate.methods.sampling import drawn
 
 MOST_COMPARED = 20_000  # rows; more hardly change how far judges agree
 MOST_SHOWN = 10  # pairs of judges
-_AT_ONCE, _BYTES = 4096, 1 << 27  # rows, and bytes, that wait before they are looked at
 
 
 class Trust:
@@ -35,8 +33,7 @@ class Trust:
         """`rows` are those to come: of very many, agreement is looked at in some, by their ids."""
         self.orders, self.agreement = Orders(), Agreement()
         self.sources = Counter[str]()  # of the pairs, by what made them
-        self._share = min(1.0, MOST_COMPARED / max(rows, 1))
-        self._waiting: list[pa.Table] = []
+        self._waiting = Waiting(min(1.0, MOST_COMPARED / max(rows, 1)))
         self._p: list[npt.NDArray[np.float64]] = []
         self._rows: list[npt.NDArray[np.int64]] = []
         self._seen = 0
@@ -51,8 +48,8 @@ class Trust:
         """Look at one table of live rows."""
         if "judgments" in table.column_names:
             self.orders.add(table["judgments"].combine_chunks())
-            if "candidates" in table.column_names:
-                self._wait(table)
+            for some in self._waiting.add(table) if "candidates" in table.column_names else ():
+                self._compare(some)
         if {"prompt", "candidates", "pairs"} <= set(table.column_names) and len(table):
             whole = table.select(["prompt", "candidates", "pairs"]).combine_chunks()
             live, pairs = usable_pairs(whole), whole["pairs"]
@@ -79,23 +76,7 @@ class Trust:
         judges = [*self._judges(escape), *self._agreed(escape)]
         return [*judges, self._noise(), *_contamination(stages, escape)]
 
-    def _wait(self, table: pa.Table) -> None:
-        """Keep the rows that are drawn until there are enough to be worth a look."""
-        some = table.select(["candidates", "judgments"])
-        if "id" in table.column_names:
-            some = some.filter(pa.array(drawn(table["id"], self._share)))
-        self._waiting.append(some)
-        if (
-            sum(map(len, self._waiting)) >= _AT_ONCE
-            or sum(t.nbytes for t in self._waiting) > _BYTES
-        ):
-            self._compare()
-
-    def _compare(self) -> None:
-        if not self._waiting:
-            return
-        table = pa.concat_tables(self._waiting).combine_chunks()
-        self._waiting.clear()
+    def _compare(self, table: pa.Table) -> None:
         names = judge_names(table)
         if len(names) > 1:
             votes = judge_votes(table, spread_pairs(lengths(table["candidates"])), names)
@@ -103,7 +84,8 @@ class Trust:
 
     def _agreed(self, escape: Any) -> list[str]:
         """Return how far every two judges agree, the least first; of very many the extremes."""
-        self._compare()
+        for some in self._waiting.rest():
+            self._compare(some)
         rows = [row for row in self.agreement.rows() if row["kappa"] is not None]
         rows.sort(key=lambda row: (row["kappa"], row["judges"]))
         lines = [

@@ -4,18 +4,49 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from curate.arrays import Floats, Ints, places_of, starts_of
 from curate.methods.evidence import Comparisons
+from curate.methods.sampling import drawn
 
+ROWS_AT_ONCE, BYTES_AT_ONCE = 4096, 1 << 27  # a column of texts stays below 2 GiB
 MOST_JUDGES = 12  # the rest, by name, are left out of comparisons of every two
 _MOST_ANSWERS = 8  # of a prompt, spread over its candidates: all pairs grow with their square
+
+
+class Waiting:
+    """Rows with judgments that wait for more: each judge of each table takes its time.
+
+    `share` of the rows are taken, drawn by a hash of their ids, or all where they have none.
+    """
+
+    def __init__(self, share: float = 1.0) -> None:
+        self._share = share
+        self._tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Take in rows with candidates and judgments; yield those that wait if they are many."""
+        some = table.select(["candidates", "judgments"])
+        if "id" in table.column_names:  # copied: no file stays open
+            some = some.filter(pa.array(drawn(table["id"], self._share)))
+        self._tables.append(some)
+        rows, size = (sum(n) for n in zip(*((len(t), t.nbytes) for t in self._tables), strict=True))
+        if rows >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[pa.Table]:
+        """Yield the rows that still wait, if there are any."""
+        if self._tables:
+            whole = pa.concat_tables(self._tables).combine_chunks()
+            self._tables.clear()
+            yield whole
 
 
 class Agreement:

@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import Floats, Ints, flat, lengths
-from curate.methods.concord import MOST_JUDGES, Agreement, spread_pairs
+from curate.methods.concord import MOST_JUDGES, Agreement, Waiting, spread_pairs
 from curate.methods.evidence import judge_names, judge_votes
 from curate.methods.order import Z95, wilson
-from curate.methods.sampling import drawn
 from curate.store import Store
 from curate.work import Shard
 
 MOST_ROWS = 100_000  # drawn by a hash of their ids; more hardly narrow the intervals
-_ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 1 << 27  # a column of texts stays below 2 GiB
 
 
 @dataclass
@@ -78,9 +76,8 @@ class Leanings:
     """Gathers over the shards of a run; `models` says which model each judge is, if one."""
 
     def __init__(self, models: Mapping[str, str | None], share: float = 1.0) -> None:
-        self.models, self._share = models, share
+        self.models, self._waiting = models, Waiting(share)
         self.rows = 0
-        self._waiting: list[pa.Table] = []
         self._sides: dict[tuple[str, str, str], Clustered] = defaultdict(Clustered)
         self._agreed = Agreement()
         self._wrote: set[str | None] = set()  # who wrote answers
@@ -90,22 +87,11 @@ class Leanings:
         """Gather one shard's live rows: candidates, judgments, and ids where only some count."""
         if not {"candidates", "judgments"} <= columns.keys():
             return
-        table = pa.table({name: columns[name] for name in ("candidates", "judgments")})
-        if "id" in columns:  # copied: no file stays open
-            table = table.filter(pa.array(drawn(columns["id"], self._share)))
-        self._waiting.append(table)
-        rows, size = (
-            sum(n) for n in zip(*((len(t), t.nbytes) for t in self._waiting), strict=True)
-        )
-        if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
-            self._gather()
+        wanted = ("id", "candidates", "judgments")
+        for some in self._waiting.add(pa.table({n: columns[n] for n in wanted if n in columns})):
+            self._look(some)
 
-    def _gather(self) -> None:
-        """Look at the rows that wait: many at once, as each judge of each table takes its time."""
-        if not self._waiting:
-            return
-        table = pa.concat_tables(self._waiting).combine_chunks()
-        self._waiting.clear()
+    def _look(self, table: pa.Table) -> None:
         self.rows += len(table)
         self._judges |= set(judge_names(table))
         names = sorted(self._judges)[:MOST_JUDGES]
@@ -130,13 +116,15 @@ class Leanings:
 
     def summary(self, judge: str) -> dict[str, Any]:
         """Return {longer, own}: each {judge, others, excess}, or for `own` why there is none."""
-        self._gather()
+        for some in self._waiting.rest():
+            self._look(some)
         own = self._side(judge, "own")
         return {"longer": self._side(judge, "longer"), "own": own or self._why_not(judge)}
 
     def agreement(self) -> list[dict[str, Any]]:
         """Return how far every two judges agree: {judges, n, same, kappa}, where both spoke."""
-        self._gather()
+        for some in self._waiting.rest():
+            self._look(some)
         return self._agreed.rows()
 
     def _others(self, name: str, signs: Mapping[str, Floats]) -> list[Floats]:
