@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from curate.stages.dedup import near_text
+from curate.methods.copies import near_text
 
 THRESHOLD = 0.8
 

@@ -88,14 +88,14 @@ def _copy(ids: np.ndarray, size: np.ndarray, rng: np.random.Generator, vocabular
 
 def run_curate(texts: pa.Array) -> np.ndarray:
     """Return the twin of each text that the exact join drops, -1 elsewhere."""
-    from curate.stages.dedup import near_text
+    from curate.methods.copies import near_text
 
     return near_text([texts], np.arange(len(texts)), THRESHOLD)[0]
 
 
 def run_curate_spilled(texts: pa.Array) -> np.ndarray:
     """The same with the shingles and postings in files."""
-    from curate.stages.dedup import near_text
+    from curate.methods.copies import near_text
 
     with tempfile.TemporaryDirectory() as directory:
         return near_text([texts], np.arange(len(texts)), THRESHOLD, spill=Path(directory))[0]

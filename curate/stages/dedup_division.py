@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import Ints, join_texts
+from curate.arrays import Ints, join_texts, mix
 from curate.division import Division, Piece, Space, pick
+from curate.methods.copies import first_of, percent, text_marks
+from curate.methods.pieces import Hashes
 from curate.methods.shingles import number_equal
 from curate.stage import Result
-from curate.stages.dedup import first_of, percent, salt_of, text_marks
 from curate.stages.dedup_items import (
     Items,
     best_first,
@@ -26,6 +27,7 @@ from curate.stages.dedup_items import (
     item_value,
     items_of,
     names_of,
+    system_marks,
     twin_of,
 )
 from curate.stages.text_division import TextJoin
@@ -130,3 +132,15 @@ def _found(space: Space, span: int) -> tuple[Ints, pa.Array, Ints]:
     twin = space.load("twin")[start : start + len(names.chunk(span))]
     which = np.flatnonzero(twin >= 0)
     return which, pick(names, twin[which]), start + which
+
+
+def salt_of(view: pa.Table, on: str, items: Items) -> Hashes | None:
+    """Return what tells items apart however alike (m; None for nothing).
+
+    That is the row for answers, the prompt for pairs, and the system message for prompts.
+    """
+    if on == "response":
+        return mix(items.row)
+    if on == "pair":
+        return np.asarray(text_marks(item_texts(view, "prompt", seal=True))[0][0, items.row])
+    return system_marks(view["prompt"]) if on in ("prompt", "conversation") else None

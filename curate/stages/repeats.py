@@ -23,12 +23,12 @@ from curate.arrays import (
     set_field,
 )
 from curate.division import Division, pick
+from curate.methods.copies import near_text, percent, text_marks
 from curate.methods.pieces import Hashes
 from curate.methods.shingles import WIDTH, number_equal, word_counts
 from curate.methods.templates import questions, words_in
 from curate.schema import DROP
 from curate.stage import Context, Result, Stage
-from curate.stages.dedup import near_text, percent, text_marks
 from curate.stages.dedup_items import (
     best_first,
     drop_items,
@@ -44,6 +44,7 @@ from curate.stages.dedup_items import (
 )
 from curate.stages.pair_edits import all_dropped, read_pairs, set_floats
 from curate.stages.reduced import Reduced, Values
+from curate.stages.repeats_division import CappedPairs, ConstantAnswers
 
 SAME = "chosen and rejected are the same text"
 
@@ -200,8 +201,6 @@ class CapPairs(Stage, name="cap_pairs"):
 
     def division(self) -> Division:
         """Prompts are joined as `near_dedup` does it; some bytes a pair are ranked in one place."""
-        from curate.stages.repeats_division import CappedPairs
-
         return CappedPairs(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
@@ -260,8 +259,6 @@ class ReusedAnswers(Stage, name="reused_answers"):
 
     def division(self) -> Division:
         """Answers and prompts are joined as `near_dedup` does it, and counted in one place."""
-        from curate.stages.repeats_division import ConstantAnswers
-
         return ConstantAnswers(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:

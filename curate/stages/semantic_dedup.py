@@ -21,10 +21,10 @@ from curate.methods.clustered import (
     centroids,
     sampled_recall,
 )
+from curate.methods.copies import percent, reorder
 from curate.methods.similarity import CosineSearch, keep_greedily
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
-from curate.stages.dedup import percent, reorder
 from curate.stages.dedup_items import (
     Items,
     drop_items,
@@ -33,6 +33,7 @@ from curate.stages.dedup_items import (
     names_of,
     with_ranking,
 )
+from curate.stages.vector_division import SemanticCopies
 
 
 class Ranked(NamedTuple):
@@ -98,8 +99,6 @@ class SemanticDedup(Stage, name="semantic_dedup"):
 
     def division(self) -> Division:
         """Clusters, or stretches of rows, are compared wherever there is room."""
-        from curate.stages.vector_division import SemanticCopies
-
         return SemanticCopies(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:

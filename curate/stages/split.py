@@ -6,33 +6,29 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import xxhash
 from pydantic import Field, field_validator
 
-from curate.arrays import Column, Ints, flat, hashes, large, lengths, owners
+from curate.arrays import Column, Ints
 from curate.division import Division
 from curate.methods.columns import base_column, values_of
+from curate.methods.copies import text_marks
 from curate.methods.set_join import JaccardJoin, link
-from curate.methods.shingles import shingle_sets, word_counts
+from curate.methods.shingles import shingle_sets
 from curate.methods.similarity import CosineSearch, components
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
-from curate.stages.dedup import text_marks
-from curate.stages.dedup_items import item_texts, normal
-
-Links: TypeAlias = tuple[Ints, npt.NDArray[Any]]
-"""Rows, and a value of each; rows of one value belong together."""
+from curate.stages.dedup_items import item_texts
+from curate.stages.split_division import LinkedRows, Links, key_values, response_values
 
 _log = logging.getLogger(__name__)
 
 GIANT = 0.1  # share of the rows from which one group is worth a word
-LONG_RESPONSE = 8  # words; that two rows share a shorter answer means nothing
 
 
 class Split(Stage, name="split"):
@@ -89,8 +85,6 @@ class Split(Stage, name="split"):
 
     def division(self) -> Division:
         """Rows that are alike are found wherever there is room, and linked in one place."""
-        from curate.stages.split_division import LinkedRows
-
         return LinkedRows(self)
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
@@ -178,30 +172,6 @@ def rarely(row: Ints, value: npt.NDArray[Any], cap: int) -> tuple[Ints, npt.NDAr
     rows = np.bincount(key // (int(row.max(initial=0)) + 1), minlength=1)
     rare = rows[number] <= cap if len(number) else np.zeros(0, dtype=bool)
     return row[rare], value[rare], int((rows > cap).sum())
-
-
-def response_values(candidates: Column) -> tuple[Ints, npt.NDArray[np.uint64]]:
-    """Return (row, hash) of each usable answer of eight words or more, white space collapsed.
-
-    Words are those of the shingles: without spaces each character is one.
-    """
-    rows, values, start = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], 0
-    for chunk in candidates.chunks if isinstance(candidates, pa.ChunkedArray) else [candidates]:
-        usable = flat(chunk, "drop").is_null()
-        texts = normal(large(flat(chunk, "text").filter(usable)))
-        row = start + owners(lengths(chunk))[np.asarray(usable, dtype=bool)]
-        long = word_counts([texts]) >= LONG_RESPONSE
-        rows.append(row[long])
-        values.append(hashes(texts.filter(pa.array(long))))
-        start += len(chunk)
-    return np.concatenate(rows), np.concatenate(values)
-
-
-def key_values(values: Sequence[Any]) -> Links:
-    """Return (row, value as JSON) of each row's value (n) that is not null or ""."""
-    there = [row for row, value in enumerate(values) if value is not None and value != ""]
-    texts = [orjson.dumps(values[row], default=str, option=orjson.OPT_SORT_KEYS) for row in there]
-    return np.array(there, dtype=np.int64), np.array(texts, dtype=object)
 
 
 def text_groups(texts: Iterable[pa.Array], threshold: float) -> Ints:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
-from curate.arrays import Ints
+from curate.arrays import Column, Ints, flat, hashes, large, lengths, owners
 from curate.division import Division, Piece, Space
 from curate.methods.columns import OWN, no_such_key, own_keys, values_of
+from curate.methods.copies import text_marks
 from curate.methods.set_join import link
+from curate.methods.shingles import word_counts
 from curate.methods.vector_rounds import chained
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result
-from curate.stages.dedup import text_marks
-from curate.stages.dedup_items import item_texts
+from curate.stages.dedup_items import item_texts, normal
 from curate.stages.text_division import TextJoin
 
 if TYPE_CHECKING:
-    from curate.stages.split import Links, Split
+    from curate.stages.split import Split
+
+Links: TypeAlias = tuple[Ints, npt.NDArray[Any]]
+"""Rows, and a value of each; rows of one value belong together."""
 
 VECTORS = "vectors of all"
+LONG_RESPONSE = 8  # words; that two rows share a shorter answer means nothing
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,6 @@ class LinkedRows(Division):
 
     def _keep(self, view: pa.Table, space: Space, span: int) -> None:
         """Keep what the span's rows are linked by."""
-        from curate.stages.split import key_values, response_values
-
         found: dict[str, Links] = {}
         space.save("id", span, view["id"].combine_chunks())
         if self.stage.on == "text":
@@ -132,3 +137,27 @@ class LinkedRows(Division):
         """Return the parts of the span's rows."""
         part = space.load("part")[slice(*space.first[span : span + 2])]
         return {"split": pa.array(list(self.stage.parts), pa.string()).take(pa.array(part))}
+
+
+def response_values(candidates: Column) -> tuple[Ints, npt.NDArray[np.uint64]]:
+    """Return (row, hash) of each usable answer of eight words or more, white space collapsed.
+
+    Words are those of the shingles: without spaces each character is one.
+    """
+    rows, values, start = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], 0
+    for chunk in candidates.chunks if isinstance(candidates, pa.ChunkedArray) else [candidates]:
+        usable = flat(chunk, "drop").is_null()
+        texts = normal(large(flat(chunk, "text").filter(usable)))
+        row = start + owners(lengths(chunk))[np.asarray(usable, dtype=bool)]
+        long = word_counts([texts]) >= LONG_RESPONSE
+        rows.append(row[long])
+        values.append(hashes(texts.filter(pa.array(long))))
+        start += len(chunk)
+    return np.concatenate(rows), np.concatenate(values)
+
+
+def key_values(values: Sequence[Any]) -> Links:
+    """Return (row, value as JSON) of each row's value (n) that is not null or ""."""
+    there = [row for row, value in enumerate(values) if value is not None and value != ""]
+    texts = [orjson.dumps(values[row], default=str, option=orjson.OPT_SORT_KEYS) for row in there]
+    return np.array(there, dtype=np.int64), np.array(texts, dtype=object)

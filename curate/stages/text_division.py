@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curate.arrays import Floats, Ints
 from curate.division import Piece, Space
+from curate.methods.copies import text_twins
 from curate.methods.minhash import band_groups, band_keys, found_by_both
 from curate.methods.pieces import Hashes, Pile, in_threads, slices
 from curate.methods.postings import (
@@ -42,7 +43,6 @@ from curate.methods.set_join import (
     twins,
 )
 from curate.methods.shingles import WIDTH, ShingleSets, count_shingles, distinct
-from curate.stages.dedup import text_twins
 
 SETS, GROUPS = ("begin", "sizes", "sketch"), ("starts", "group", "number", "place")
 PAIRS = ("later", "earlier", "close")
@@ -73,7 +73,7 @@ class TextJoin:
     ) -> Generator[Sequence[Piece], None, tuple[Ints, Floats]]:
         """Yield the steps; return each text's twin (n; -1 where it stays) and the Jaccard index.
 
-        As `dedup.near_text`; `order` (n) lists the texts from best to worst.
+        As `copies.near_text`; `order` (n) lists the texts from best to worst.
         """
         space = self._own(space)
         set_of, counts, parts = yield from self._grouped(space, order)

@@ -20,11 +20,11 @@ import pyarrow as pa
 from curate.arrays import Floats, Ints, join_texts
 from curate.division import Division, Piece, Space, pick
 from curate.methods.clustered import cells_of, centroid_order, centroids, sampled_recall
+from curate.methods.copies import percent, reorder
 from curate.methods.set_join import KEPT, OPEN, SimilarPairs, join_pairs, settle, twins
 from curate.methods.vector_rounds import Visits, advance, heads_of
 from curate.methods.vectors import unit_rows
 from curate.stage import Result
-from curate.stages.dedup import percent, reorder
 from curate.stages.dedup_items import best_first, drop_items, item_value, items_of, names_of
 
 if TYPE_CHECKING:

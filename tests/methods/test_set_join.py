@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.methods import postings, set_join, shingles
+from curate.methods.copies import near_text
 from curate.methods.set_join import JaccardJoin
 from curate.methods.shingles import shingle_sets, tokenize, words
-from curate.stages.dedup import near_text
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 THRESHOLDS = [0.1, 0.3, 0.5, 0.55, 0.7, 0.8, 1.0]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.methods import templates
+from curate.methods.copies import near_text
 from curate.methods.templates import bare, questions, words_in
-from curate.stages.dedup import near_text
 
 
 def asked(texts, threshold=0.5, least=10, spill=None):
