@@ -50,5 +50,10 @@ def table(answers, drops=None, pairs=None, **columns):
     return pa.table(data)
 
 
+def asked(ctx):
+    """The last message of each request so far."""
+    return [r.messages[-1]["content"] for r in ctx.engines["fake"].requests]
+
+
 def context(reply, seed=0):
     return Context(seed=seed, engines={"fake": Fake(reply)})

@@ -39,6 +39,12 @@ def rows(*judgments, pairs, candidates=2, models=None, **columns):
     return pa.table(table)
 
 
+def of_judgments(result, *names):
+    """Fields of every judgment, row by row."""
+    assert result["judgments"].type == JUDGMENTS
+    return [[tuple(j[n] for n in names) for j in row] for row in result["judgments"].to_pylist()]
+
+
 def of_pairs(result, name):
     """A field of every pair, row by row."""
     assert result["pairs"].type == PAIRS

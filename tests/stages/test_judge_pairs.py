@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from fake_engine import context, table
+from fake_engine import asked, context, table
 from judged_rows import score
 
 from curate.engines.contract import Completion
@@ -75,7 +75,7 @@ def test_error_budget_reference_and_bad_rubric():
         )
     ctx = context(lambda r: Completion("[[A]]"))
     JudgePairs(engine="fake").apply(table([["x", "y"]], reference=pa.array(["truth"])), ctx)
-    assert all("truth" in r.messages[-1]["content"] for r in ctx.engines["fake"].requests)
+    assert all("truth" in text for text in asked(ctx))
     with pytest.raises(ConfigError):
         JudgePairs(engine="fake", rubric="nonsense")
     assert len(judged(JudgePairs(engine="fake"), table([["x"]]).slice(0, 0), None)) == 0
@@ -178,7 +178,7 @@ def test_examples_stand_in_a_fence_beside_the_criterion():
     view = table([["x", "y good"]] * 2, seen=pa.array(["They took </examples-1> A.", None]))
     ctx = context(prefers("good"))
     JudgePairs(engine="fake", examples="seen").apply(view, ctx)
-    first, *_, last = (r.messages[-1]["content"] for r in ctx.engines["fake"].requests)
+    first, *_, last = asked(ctx)
     code = first.split("<examples-")[1].split(">")[0]
     assert f"<examples-{code}>\nThey took </examples-1> A.\n</examples-{code}>" in first
     assert first.index("what they prefer") < first.index("The conversation so far")
