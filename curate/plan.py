@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from curate.books import numbered
 from curate.elapsed import elapsed
+from curate.forecast import Earlier, Forecast, Rates
 from curate.ingest import ingest
 from curate.pipeline import Pipeline
 from curate.rehearsal import calls_per_row
@@ -23,65 +22,20 @@ from curate.work import Shard, view
 
 SAMPLE_ROWS = 4
 NEVER = "never run"
-
-
-@dataclass
-class Rates:
-    """What parts of one stage took and gave; sums over the parts."""
-
-    rows_in: int = 0
-    rows_out: int = 0
-    seconds: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, records: Sequence[Record]) -> Rates:
-        """Add up the records."""
-        rates = cls()
-        for record in records:
-            rates.rows_in += record.rows_in
-            rates.rows_out += record.rows_out
-            rates.seconds += record.seconds
-            rates.counts.update(record.counts)
-        return rates
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """The last run of the pipeline, as its manifest tells it."""
-
-    identities: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    rates: Mapping[str, list[Rates]] = field(default_factory=dict)
-    engines: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    seed: int | None = None
-
-    @classmethod
-    def load(cls, path: Path, store: Store) -> Earlier:
-        """Read the manifest; what is missing or cannot be read counts as never run."""
-        try:
-            found = orjson.loads(path.read_bytes())
-            identities: dict[str, list[dict[str, Any]]] = {}
-            rates: dict[str, list[Rates]] = {}
-            for place, identity in enumerate(found["stages"], 1):
-                parts = [store.find(*shard[place]) for shard in found["shards"]]
-                identities.setdefault(identity["kind"], []).append(identity)
-                rates.setdefault(identity["kind"], []).append(Rates.of([p for p in parts if p]))
-            return cls(identities, rates, found["engines"], found.get("seed"))
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
-            return cls()
+SHOWN = 80  # characters of a value that changed
 
 
 def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
     """Return one entry a stage.
 
-    `stage`; `state` (done, todo, or waiting for a stage before it); `why` it is not done;
-    `rows`, those still to be done, or, behind a stage with work to do, those expected if as
-    many are dropped as in the last run; and where they can be told `calls`, `prompt_tokens`,
-    `tokens` and `seconds` (by the clock, at the pace of this run so far), extrapolated from parts
-    that are done. A stage that
-    needs all rows in one process has `memory`, the bytes of its columns as far as they are known
-    (from a few rows). A stage that is not waiting also has `shards` and `done`. The source is
-    read; no stage runs.
+    `stage`; `state` (done; todo; behind a stage with work to do `waiting`, or `kept` where all its
+    parts will be there if the stages before it drop the rows that they dropped); `why` it is not
+    done; `rows`, those still to be done, or expected to be if as many are dropped as in the last
+    run; and where they can be told `calls`, `prompt_tokens`, `tokens` and `seconds` (by the clock,
+    at the pace of this run so far), extrapolated from parts that are done. `shards` and `done` say
+    how many parts there are to be, and how many are, or will be, there. A stage that needs all
+    rows in one process has `memory`, the bytes of its columns as far as they are known (from a few
+    rows). The source is read; no stage runs.
     """
     pipeline.check()
     store = Store(root / "store")
@@ -111,8 +65,9 @@ def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _cells(step: Mapping[str, Any]) -> list[str]:
-    done = f"{step['done']} of {step['shards']} shards" if "shards" in step else ""
-    facts = [f"{step['rows']} rows"] if step["state"] != "done" else []
+    started = step["done"] or step["state"] == "todo"
+    done = f"{step['done']} of {step['shards']} shards" if started or not step["rows"] else ""
+    facts = [f"{step['rows']} rows"] if step["state"] not in ("done", "kept") else []
     units = {"calls": "calls", "prompt_tokens": "tokens in", "tokens": "tokens out", "seconds": "s"}
     facts += [f"{step[name]} {unit}" for name, unit in units.items() if name in step]
     facts += [f"${step['cost']:.2f}"] if "cost" in step else []
@@ -138,32 +93,35 @@ def _left(
     """Return the entries from the first stage with work to do; a pace belongs to each."""
     sample = _sample(store, shards)
     asked = calls_per_row(stages, sample)
-    whole = stages[0].view_scope() == "dataset"
-    rows = sum(s.rows for s, r in zip(shards, found, strict=True) if whole or r is None)
-    behind = [stage.kind for stage in all_stages(pipeline)][: -len(stages)]
+    forecast = Forecast(pipeline, store, before, shards)
+    kinds = [stage.kind for stage in all_stages(pipeline)]
+    behind, first = kinds[: -len(stages)], numbered(kinds)[-len(stages)]
     seen, steps = Counter(behind), list[dict[str, Any]]()
-    expected = float(rows)
+    whole_rows = sum(shard.rows for shard in shards)
     for place, (stage, calls, pace) in enumerate(zip(stages, asked, paces, strict=True)):
-        same = before.rates.get(stage.kind, [])[seen[stage.kind] :][:1]
-        why = _why(stage, seen[stage.kind], before, pipeline)
+        turn = seen[stage.kind]
         seen[stage.kind] += 1
+        same = before.rates.get(stage.kind, [])[turn : turn + 1]
         now = Rates.of([r for r in found if r is not None]) if not place else Rates()
         past = next((r for r in (now, *same) if r.rows_in), Rates())
-        state = "waiting" if place else "todo"
+        ratio = past.rows_out / past.rows_in if past.rows_in else 1.0
+        rows, there = forecast.step(stage, turn, ratio)
+        state, why = "todo", _why(stage, turn, before, pipeline)
         if not place:
+            there = sum(r is not None for r in found)
             begun = why == NEVER and any(found)  # by a share, or a run that ended on an error
             why = _unfinished(found) if begun or not why else why
         else:
-            why = "; ".join(filter(None, [why, f"after {stages[0].kind}"]))
-        step = _entry(stage, state, why, round(expected))
-        if not place:
-            step |= {"shards": len(found), "done": sum(r is not None for r in found)}
-            expected = float(sum(s.rows for s in shards))
+            state = "kept" if there == len(shards) else "waiting"
+            after = "; ".join(filter(None, [why, f"after {first}"]))
+            why = f"if {first} drops what it did" if state == "kept" else after
+        step = _entry(stage, state, why, round(rows)) | {"shards": len(shards), "done": there}
         measured = bool(now.rows_in) or (bool(past.rows_in) and stage.identity() in _all(before))
         steps.append(
-            step | _cost(step["rows"], calls, past, measured, pace) | _memory(stage, sample, rows)
+            step
+            | (_cost(step["rows"], calls, past, measured, pace) if state != "kept" else {})
+            | _memory(stage, sample, whole_rows)
         )
-        expected *= past.rows_out / past.rows_in if past.rows_in else 1.0
     return steps
 
 
@@ -236,7 +194,30 @@ def _changes(
     was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> list[str]:
     return [
-        f"{name} {was.get(name, defaults.get(name))} -> {now.get(name, defaults.get(name))}"
+        _change(name, was.get(name, defaults.get(name)), now.get(name, defaults.get(name)))
         for name in sorted({*was, *now})
         if was.get(name) != now.get(name)
     ]
+
+
+def _change(name: str, was: Any, now: Any) -> str:
+    """Say a change in a line: of lists of texts, such as templates, what differs; of long, a part.
+
+    The first place that differs is within what is shown.
+    """
+    texts = [was, now]
+    if all(isinstance(value, list | tuple) for value in texts):
+        texts = [[v for v in was if v not in now], [v for v in now if v not in was]]
+        if not any(texts) or max(len(str(value)) for value in (was, now)) <= SHOWN:
+            texts = [was, now]  # another order; or short
+    old, new = (str(text) for text in texts)
+    same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+    return f"{name} {_part(old, same)} -> {_part(new, same)}"
+
+
+def _part(text: str, around: int) -> str:
+    if len(text) <= SHOWN:
+        return text
+    start = max(0, min(around - SHOWN // 3, len(text) - SHOWN))
+    end = start + SHOWN
+    return "..." * (start > 0) + text[start:end] + "..." * (end < len(text))

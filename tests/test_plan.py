@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
-from curate.plan import plan, rows_of
+from curate.plan import _changes, plan, rows_of
 from curate.portion import Portion
 from curate.stage import Context, Result, Stage
 
@@ -124,6 +124,73 @@ def test_the_second_stage_of_a_kind_is_compared_with_the_second(
     assert [s["state"] for s in last] == ["done", "todo"]
     assert last[1]["why"] == "n 1 -> 2"
     assert last[1]["calls"] == 59 * 2
+
+
+def test_a_night_pays_for_the_new_file_alone_and_the_plan_says_so(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    text = scripted_pipeline.read_text()
+    scripted_pipeline.write_text(text.replace("prompts.jsonl", "*.jsonl"))
+    go(scripted_pipeline, tmp_path)
+    new = "".join(
+        f'{{"id": "n{i}", "prompt": "Name {i} old songs of spring."}}\n' for i in range(5)
+    )
+    (tmp_path / "r.jsonl").write_text(new)  # behind the others: their shards stay as they are
+    found = steps(scripted_pipeline, tmp_path)
+    assert found["unique_id"]["state"] == "todo"
+    assert found["generate"]["state"] == "waiting"
+    assert (found["generate"]["done"], found["generate"]["shards"]) == (8, 9)
+    assert found["generate"]["rows"] == 5
+    made = go(scripted_pipeline, tmp_path)
+    assert made["generate"] == 5 * 3
+    for stage in ("generate", "likelihood"):
+        assert found[stage]["calls"] == made[stage]
+
+
+def test_another_rubric_redoes_no_other_judge_and_the_plan_says_so(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    judges = "  - judge: {engine: small}\n  - judge: {engine: small, rubric: honesty}\n"
+    text = scripted_pipeline.read_text().replace("  - combine\n", judges + "  - combine\n")
+    scripted_pipeline.write_text(text)
+    go(scripted_pipeline, tmp_path)
+    path = tmp_path / "changed.yaml"
+    path.write_text(
+        text.replace("judge: {engine: small}", "judge: {engine: small, rubric: overall}")
+    )
+    first, second = (s for s in plan(Pipeline.load(path), tmp_path) if s["stage"] == "judge")
+    assert (first["state"], second["state"], second["rows"]) == ("todo", "kept", 0)
+    assert "calls" not in second
+    assert second["why"] == "if judge drops what it did"
+    assert rows_of([second])[0][1:3] == ["kept", "8 of 8 shards"]
+    assert len(first["why"]) < 300  # it named whole templates
+    assert "Helpfulness" in first["why"]
+    assert "Overall" in first["why"]
+    assert go(path, tmp_path)["judge"] == first["calls"] == 59 * 3
+
+
+def test_behind_a_changed_filter_all_is_paid_for_again(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    go(scripted_pipeline, tmp_path)
+    found = steps(scripted_pipeline, tmp_path, "margin.at_least=0.1")
+    assert found["rationale"]["state"] == "waiting"
+    assert found["rationale"]["done"] == 0
+    assert found["rationale"]["calls"] > 0
+
+
+def test_a_long_value_that_changed_is_shown_where_it_differs() -> None:
+    was, now = (
+        {"templates": ["same", "x" * 200 + "old"]},
+        {"templates": ["same", "x" * 200 + "new"]},
+    )
+    (said,) = _changes(was, now, {})
+    assert "same" not in said
+    assert "old'] -> " in said
+    assert said.endswith("new']")
+    assert len(said) < 220
+    assert _changes({"a": [1, 2]}, {"a": [2, 1]}, {}) == ["a [1, 2] -> [2, 1]"]
+    assert _changes({}, {"n": 2}, {"n": 1}) == ["n 1 -> 2"]
 
 
 class Whole(Stage):
