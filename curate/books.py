@@ -74,8 +74,8 @@ def account(shards: Sequence[Shard], stages: int, summary: ExportSummary | None)
     """Return the books after `stages` stages, and hold them to what came in.
 
     Rows in must be rows exported (or alive, where nothing was exported) + dropped + failed.
-    `dropped_inside` is there where stages dropped something inside rows that they kept: by the
-    column ("pairs", "candidates"), {"stage: reason": elements}.
+    `dropped_inside` is there where stages, or the export, dropped something inside rows that they
+    kept: by the column ("pairs", "candidates"), {"stage: reason": elements}.
     Raises AccountingError where they are not.
     """
     rows_in = sum(shard.parts[0].rows_in for shard in shards)
@@ -96,7 +96,10 @@ def account(shards: Sequence[Shard], stages: int, summary: ExportSummary | None)
     books = {"rows_in": rows_in, name: kept, "dropped": dict(dropped), "failed": dict(failed)}
     if summary is not None:
         books["records"] = summary.records
-    if inside := _by_stage_and_reason(steps):
+    inside = _by_stage_and_reason(steps)
+    if summary is not None and summary.pairs_dropped:
+        inside["pairs"] = inside.get("pairs", {}) | dict(summary.pairs_dropped)
+    if inside:
         books["dropped_inside"] = inside
     return {**books, "stages": stages}
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from curate.arrays import one_chunk
 from curate.errors import RepeatedId
-from curate.fate import outcome
+from curate.fate import INSIDE, dropped_inside, outcome
 from curate.schema import DROP
 from curate.sources.contract import Source, Unit
 from curate.stages.unique_id import REMEDY
@@ -147,6 +147,7 @@ def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Part:
     columns = {name: one_chunk(table[name]) for name in table.column_names}
     if DROP in columns and columns[DROP].null_count == table.num_rows:
         del columns[DROP]
+    inside = dropped_inside(columns, None, table.num_rows)
     record = Record(
         stage="source",
         key=key,
@@ -154,7 +155,7 @@ def _part(key: str, table: pa.Table, info: dict[str, Any]) -> Part:
         sha256="",
         columns=tuple(columns),
         appends=(),
-        info=info,
+        info={**info, **({INSIDE: inside} if inside is not None else {})},
         **outcome(columns, table.num_rows),
     )
     return record, columns

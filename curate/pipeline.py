@@ -106,7 +106,7 @@ class Pipeline:
             if key not in FIELDS:
                 raise ConfigError(f"unknown key {key!r}{did_you_mean(str(key), FIELDS)}")
         for key in ("name", "source", "stages"):
-            if not data.get(key):
+            if not data.get(key) and (key, data.get(key)) != ("stages", []):
                 raise ConfigError(f"the pipeline has no `{key}`")
         if data.get("version", 1) != 1:
             raise ConfigError(f"version {data['version']!r} is not known; this curate reads 1")

@@ -20,6 +20,19 @@ def test_round_trip(scripted_pipeline: Path) -> None:
     pipeline.check()
 
 
+def test_a_pipeline_may_have_no_stage_and_not_lack_the_key(scripted_pipeline: Path) -> None:
+    """From one form to another, and nothing else: what Python runs, `export` reads again."""
+    none = replace(Pipeline.load(scripted_pipeline), stages=(), engines={}, export="prompt-only")
+    assert Pipeline.loads(none.dumps()) == none
+    for key in ("stages: []", "stages:", ""):
+        text = f"name: x\nsource: {{jsonl: {{path: a}}}}\n{key}\n"
+        if key == "stages: []":
+            assert Pipeline.loads(text).stages == ()
+            continue
+        with pytest.raises(ConfigError, match="the pipeline has no `stages`"):
+            Pipeline.loads(text)
+
+
 @pytest.mark.parametrize("path", sorted(Path("pipelines").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_pipeline_is_valid(path: Path) -> None:
     Pipeline.load(path).check()

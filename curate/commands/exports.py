@@ -74,6 +74,8 @@ def export(
         )
     for reason, count in summary.rows_dropped.items():
         typer.echo(f"{count:>8} rows gave none: {reason}", err=True)
+    for reason, count in summary.pairs_dropped.items():
+        typer.echo(f"{count:>8} pairs of other rows gave none: {reason}", err=True)
 
 
 def ask(

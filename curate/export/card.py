@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from curate.export.records import ExportSummary
 from curate.export.trust import Trust
 from curate.printable import printable
 from curate.yaml_form import write_yaml
@@ -68,32 +69,32 @@ class CardFacts:
 def dataset_card(
     facts: CardFacts,
     form: str,
-    splits: Mapping[str, int],
-    dropped: Mapping[str, int],
-    rows: int,
+    done: ExportSummary,
     trust: Trust | None = None,
     files: str = "data/{}-*.parquet",
     info: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the README. `splits` are records by split, `rows` the input rows exported.
+    """Return the README of a dataset of which `done` says what became of its rows.
 
     `trust` has seen these rows; `files` are those of a split; `info` is the Hub's `dataset_info`.
     """
-    records, trust = sum(splits.values()), trust or Trust()
+    rows, trust = done.rows_exported, trust or Trust()
+    pairs = done.pairs_dropped
     funnel = [
         *facts.stages,
         {
             "stage": f"export ({form})",
-            "rows_in": rows + sum(dropped.values()),
+            "rows_in": rows + sum(done.rows_dropped.values()),
             "rows_out": rows,
-            "dropped": dropped,
+            "dropped": done.rows_dropped,
+            "inside": {"pairs": pairs} if pairs else {},
         },
     ]
-    split_rows = [[name, f"{count:,}"] for name, count in splits.items()]
+    split_rows = [[name, f"{count:,}"] for name, count in done.splits.items()]
     sections = [
-        f"---\n{_front_matter(facts, splits, files, info)}---",
+        f"---\n{_front_matter(facts, done.splits, files, info)}---",
         f"# {escape(facts.name)}",
-        f"Preference data in the form `{form}`: {records:,} records from {rows:,} prompts, "
+        f"Preference data in the form `{form}`: {done.records:,} records from {rows:,} prompts, "
         f"filtered with `curate`. {_who(facts.origin, trust)}",
         _table(["split", "records"], split_rows),
         "## How it was made",

@@ -71,9 +71,8 @@ def export_dataset(
         write_splits(stream, start, finish, tally, _with_features)
         summary = tally.summary()
         write_text(fresh / "dataset_dict.json", json.dumps({"splits": list(summary.splits)}))
-        counted = (summary.splits, summary.rows_dropped, summary.rows_exported)
         info = hub_info(schemas[0], summary.splits, sizes, fresh / "data")
-        text = dataset_card(card, form, *counted, trust, info=info)
+        text = dataset_card(card, form, summary, trust, info=info)
         write_text(fresh / "README.md", text)
         if shape.llama_factory is not None:
             paths = [fresh / "data"]

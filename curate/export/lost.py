@@ -1,15 +1,17 @@
-"""Why a row gave no record: the form's reason, and behind it that of the row's pairs."""
+"""Why a row gave no record, or a pair of one that gave some: the form's reason, or the pair's."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Bools, lengths, owners
+from curate.arrays import Bools, flat, lengths, owners
 from curate.export.forms import NO_PROMPT, Form
 from curate.export.pairs import Indexes, has_prompt, true_where, why_unusable
-from curate.schema import reason_kinds
+from curate.schema import DROP, reason_kinds
 
 
 def why_lost(table: pa.Table, rows: Indexes, shape: Form, *, counted: bool = False) -> pa.Array:
@@ -29,6 +31,23 @@ def why_lost(table: pa.Table, rows: Indexes, shape: Form, *, counted: bool = Fal
         reason = pc.coalesce(longer, reason)
     reason = pc.if_else(pa.array(has_prompt(table)), reason, pa.scalar(NO_PROMPT))
     return pc.if_else(pa.array(lost), reason, pa.scalar(None, pa.string()))
+
+
+def left_out(table: pa.Table, rows: Indexes, shape: Form) -> Counter[str]:
+    """Count the pairs that no stage dropped and that are not exported, by "export: why".
+
+    They are those of `rows`, which gave records: why another gave none is said of the row.
+    """
+    if "pairs" not in shape.needs or not len(rows):
+        return Counter()
+    found = why_unusable(table)
+    new = true_where(flat(table["pairs"], DROP).is_null()) & true_where(found.is_valid())
+    gave = np.zeros(len(table), dtype=bool)
+    gave[rows] = True
+    new &= gave[owners(lengths(table["pairs"]))]
+    return Counter(
+        f"export: {why}" for why in reason_kinds(found.filter(pa.array(new))).to_pylist()
+    )
 
 
 def _of_first_pair(table: pa.Table) -> pa.Array:

@@ -7,8 +7,9 @@ buffers, so the files have the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from curate.arrays import flat, hashes, one_chunk
 from curate.canonical import canonical
 from curate.errors import ConfigError, StageError
 from curate.export.forms import Form
-from curate.export.lost import why_lost
+from curate.export.lost import left_out, why_lost
 from curate.export.pairs import take
 from curate.export.survey import Survey
 from curate.schema import COLUMNS
@@ -38,12 +39,16 @@ class Exported(NamedTuple):
 
 
 class ExportSummary(NamedTuple):
-    """Input rows that gave a record, rows that gave none by reason, and records by split."""
+    """Input rows that gave a record, rows that gave none by reason, and records by split.
+
+    `pairs_dropped` are pairs that the export alone left out, of rows that gave records.
+    """
 
     rows_exported: int
     rows_dropped: dict[str, int]
     records: int
     splits: dict[str, int]
+    pairs_dropped: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Tally:
 
     rows_exported: int = 0
     rows_dropped: Counter[str] = field(default_factory=Counter)
+    pairs_dropped: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     _exported: list[Exported] = field(default_factory=list)
 
@@ -72,8 +78,8 @@ class Tally:
         """Return the counts, `train` before the other splits."""
         order = sorted(self.splits, key=lambda split: (split != DEFAULT_SPLIT, split))
         splits = {split: self.splits[split] for split in order}
-        dropped = dict(sorted(self.rows_dropped.items()))
-        return ExportSummary(self.rows_exported, dropped, sum(splits.values()), splits)
+        rows, pairs = (dict(sorted(c.items())) for c in (self.rows_dropped, self.pairs_dropped))
+        return ExportSummary(self.rows_exported, rows, sum(splits.values()), splits, pairs)
 
 
 def reshape(
@@ -114,6 +120,7 @@ def reshape(
             tally.add(ids, kept, counts)
             reasons = why_lost(part, kept, shape, counted=True)
             tally.rows_dropped.update(reasons.drop_null().to_pylist())
+            tally.pairs_dropped.update(left_out(part, kept, shape))
             yield splits, records
 
 

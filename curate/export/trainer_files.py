@@ -82,10 +82,7 @@ def write_form(
         if shape.llama_factory is not None:
             describe_files(fresh, path.name, sorted(fresh.glob(f"*.{kind}")), shape.llama_factory)
         if card is not None:
-            text = dataset_card(
-                card, form, done.splits, done.rows_dropped, done.rows_exported, trust,
-                f"{{}}-*.{kind}",
-            )  # fmt: skip
+            text = dataset_card(card, form, done, trust, f"{{}}-*.{kind}")
             write_text(fresh / "README.md", text)
         write_text(fresh / "export.json", json.dumps({"form": form, **done._asdict()}) + "\n")
     return done

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from curate.executors import Local
 from curate.export.card import CardFacts, Origin, dataset_card, size_category
+from curate.export.records import ExportSummary
 from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.provenance import encoders_of, origin_of
@@ -100,7 +101,7 @@ def test_models_and_people_are_named_where_they_had_a_part(tmp_path: Path) -> No
     assert "Language models wrote answers in this run; preferences rest on the verdicts of" in text
     assert "- Preferences come from models. Judges favour" in text
     both = CardFacts("x", "name: x\n", origin=Origin(verdicts=True, people=True))
-    card = dataset_card(both, "preference", {"train": 1}, {}, 1)
+    card = dataset_card(both, "preference", ExportSummary(1, {}, 1, {"train": 1}))
     assert front(card)["annotations_creators"] == ["machine-generated", "other"]
     assert "the verdicts of language models and the answers of people" in card
     assert "- Preferences come partly from models." in card

@@ -9,6 +9,7 @@ from curate.errors import ConfigError, StageError
 from curate.export.card import CardFacts, dataset_card, escape, fenced, size_category
 from curate.export.catalogue import FORMS
 from curate.export.dataset import export_dataset
+from curate.export.records import ExportSummary
 from curate.export.trainer_files import Layout, write_form
 from curate.schema import COLUMNS
 
@@ -92,6 +93,7 @@ def test_loads_from_disk_and_as_parquet(tmp_path):
         },
         3,
         {"train": 2, "test": 1},
+        {},
     )
     disk = datasets.load_from_disk(str(out))
     hub = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
@@ -271,7 +273,7 @@ def test_card_resists_hostile_text():
         "x\n---\n# evil <script>", "a: |\n  ```\n  ````\n# free", engines=[{"m": "[a](b)|<b>"}],
         stages=[{"stage": "s|t", "rows_in": 2, "rows_out": 1, "dropped": {"a|b\nc": 1}}],
     )  # fmt: skip
-    text = dataset_card(facts, "preference", {"train": 1}, {}, 1)
+    text = dataset_card(facts, "preference", ExportSummary(1, {}, 1, {"train": 1}))
     front = YAML(typ="safe").load(text.split("\n---\n")[0].removeprefix("---\n"))
     assert front["pretty_name"] == "x --- # evil <script>"
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]

@@ -14,9 +14,10 @@ from curate.cli import app
 from curate.evaluation.dataset_lint import lint_dataset
 from curate.export.catalogue import FORMS, form_identity, form_named
 from curate.export.forms import PAIRS_VERSION
-from curate.export.lost import why_lost
+from curate.export.lost import left_out, why_lost
 from curate.export.pairs import usable_pairs
-from curate.export.records import lost_rows
+from curate.export.records import Tally, lost_rows, reshape
+from curate.export.survey import survey
 from curate.export.trainer_files import write_form
 from curate.schema import COLUMNS
 
@@ -191,3 +192,66 @@ def test_show_names_the_rows_that_the_export_left_out(tmp_path: Path) -> None:
     for stage, shown in (("export", 3), ("exact_dedup", 1)):
         only = ["show", "left", "--dropped", "--stage", stage, "--root", str(tmp_path)]
         assert len(CliRunner().invoke(app, only).stdout.splitlines()) == shown
+
+
+def test_pairs_that_only_the_export_leaves_out_are_counted_where_their_row_gives_records() -> None:
+    table = rows(
+        [(0, 1, None), (0, 3, None), (3, 2, None), (0, 0, None), (0, 4, None), (3, 0, "too close")],
+        [(0, 1, None), (0, 2, "rejected is null")],  # gives none: the row's own reason tells
+    )
+    more = [{"text": "a"}, {"text": "b", "drop": "score below 3"}, {"text": None}]
+    more += [{"text": "c"}, {"text": " a\n"}]
+    table = table.set_column(2, "candidates", pa.array([more] * 2, COLUMNS["candidates"]))
+    shape = form_named("preference")
+    live = usable_pairs(table).rows
+    assert live.tolist() == [0]
+    found = {
+        "export: rejected was dropped, score below 3": 1,
+        "export: rejected has no text": 1,
+        "export: chosen and rejected are one answer": 1,
+        "export: chosen and rejected are the same text": 1,
+    }
+    assert left_out(table, live, shape) == found
+    assert left_out(table, live[:0], shape) == {}
+    assert left_out(table, live, form_named("prompt-only")) == {}
+    ways = [[table], [table.slice(0, 1), table.slice(1)]]
+    for tables in ways:
+        tally = Tally()
+        survey_of, again = survey(tables, shape, ())
+        for _ in reshape(again, "preference", shape, tally, survey_of):
+            pass
+        assert tally.summary().pairs_dropped == found
+
+
+def test_pairs_left_out_stand_in_the_books_the_card_and_what_the_command_says(
+    tmp_path: Path,
+) -> None:
+    """Two of one prompt's three pairs are of equal texts, as the source gave them."""
+    made = [
+        {"id": "r", "prompt": "q", "chosen": "a", "rejected": "b"},
+        {"id": "r", "prompt": "q", "chosen": "c", "rejected": "c "},
+        {"id": "r", "prompt": "q", "chosen": "d\n", "rejected": "d"},
+        {"id": "s", "prompt": "p", "chosen": None, "rejected": "b"},
+        {"id": "s", "prompt": "p", "chosen": "a", "rejected": "b"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    columns = curate.Columns(id="id", group="id", chosen="chosen", rejected="rejected")
+    source = curate.Jsonl(path=str(path), columns=columns)
+    pipeline = curate.Pipeline(name="left", source=source, stages=[])
+    for _ in range(2):  # made, and found as it was
+        books = curate.run(pipeline, tmp_path).accounting
+        assert (books["rows_exported"], books["records"]) == (2, 2)
+        assert books["dropped_inside"]["pairs"] == {
+            "source: chosen is null": 1,
+            "export: chosen and rejected are the same text": 2,
+        }
+    card = (tmp_path / "runs/left/dataset/README.md").read_text()
+    assert "pairs: chosen and rejected are the same text: 2" in card.replace("export: ", "")
+    asked = ["export", "left", str(tmp_path / "out.jsonl"), "--root", str(tmp_path)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    said = done.stderr
+    assert "2 pairs of other rows gave none: export: chosen and rejected are the same" in said
+    status = CliRunner().invoke(app, ["status", "left", "--root", str(tmp_path)]).stdout
+    assert "2  pairs, export: chosen and rejected are the same text" in status

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from curate.export.card import CardFacts, dataset_card, escape
+from curate.export.records import ExportSummary
 from curate.export.trust import Trust
 from curate.methods.order import wilson
 from curate.schema import CANDIDATES, JUDGMENTS, PAIRS, PROMPT
@@ -59,7 +60,7 @@ def test_the_card_says_what_the_rows_say(size: int) -> None:
     cuts = [table.slice(i, size) for i in range(0, 8, size)]
     assert sum(len(part) for part in trust.watch(cuts)) == 8
     facts = CardFacts("x", "name: x\n", stages=STAGES)
-    card = dataset_card(facts, "preference", {"train": 8}, {}, 8, trust)
+    card = dataset_card(facts, "preference", ExportSummary(8, {}, 8, {"train": 8}), trust)
     section = card.split("## How far to trust it\n\n")[1].split("\n\n## Known limits")[0]
     assert section == EXPECTED
 
