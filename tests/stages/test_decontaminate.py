@@ -1,6 +1,7 @@
+"""Rows that hold an item of a benchmark are dropped for it; what can find none is an error."""
+
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import json
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import ConfigError, InputError, StageError
-from curate.methods.benchmark_list import GROUPS, KNOWN, Benchmark, page, resolve
-from curate.methods.benchmarks import load, texts_in
+from curate.methods.benchmark_list import GROUPS, Benchmark, resolve
+from curate.methods.benchmarks import load
 from curate.schema import CANDIDATES, PROMPT
-from curate.stage import Context, stage_registry
+from curate.stage import Context
 from curate.stages.decontaminate import Decontaminate
 
 QUESTION = "A farmer has twelve cows and sells four of them at the market how many are left"
@@ -101,19 +102,6 @@ def test_identity_is_the_content_not_the_path(bench, tmp_path):
     assert str(tmp_path) not in json.dumps(before)
 
 
-def test_every_kind_of_file_holds_the_same(bench, tmp_path):
-    rows = [json.loads(line) for line in bench.read_text().splitlines()]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet")
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(bench.read_bytes()))
-    (tmp_path / "b.txt").write_text("\n".join(row["q"] for row in rows))
-    want = load(Benchmark(name="x", path=str(bench), column="q", answers="a"))
-    for name in ("b.parquet", "b.jsonl.gz"):
-        assert load(Benchmark(name="x", path=str(tmp_path / name), column="q", answers="a")) == want
-    lines = load(Benchmark(name="x", path=str(tmp_path / "b.txt")))
-    assert lines.questions == want.questions
-    assert lines.size == 3
-
-
 def test_files_that_cannot_be_used_name_themselves(bench, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.jsonl"):
         stage(tmp_path / "nowhere.jsonl").identity()
@@ -128,72 +116,6 @@ def test_files_that_cannot_be_used_name_themselves(bench, tmp_path):
         load(Benchmark(name="x", path=str(tmp_path / "b.parquet"), column="q", answers="a"))
     with pytest.raises(InputError, match=r"none of \.jsonl"):
         load(Benchmark(name="x", path=str(Path(__file__))))
-
-
-def test_names_groups_and_mistakes():
-    assert [b.name for b in resolve(["gsm8k"])] == ["gsm8k"]
-    assert [b.name for b in resolve(["reward"])] == list(GROUPS["reward"])
-    assert len(KNOWN) == sum(len(names) for names in GROUPS.values()) >= 20
-    with pytest.raises(ConfigError, match="did you mean 'gsm8k'"):
-        stage_registry.parse({"decontaminate": {"benchmarks": ["gsm8"]}}, "stage 1")
-    with pytest.raises(ConfigError, match="twice"):
-        resolve(["tasks", "gsm8k"])
-    with pytest.raises(ValidationError, match="either"):
-        Benchmark(name="x")
-    with pytest.raises(ValidationError):
-        Decontaminate(benchmarks=())
-
-
-def test_known_benchmarks_say_what_to_do_offline(monkeypatch):
-    import datasets
-
-    def offline(*args, **fields):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(StageError, match=r"go online.*name: drop, path: FILE"):
-        load(KNOWN["drop"])
-    with pytest.raises(StageError, match=r"name: gsm8k, .*name: drop, "):  # both may come later
-        Decontaminate(benchmarks=["gsm8k", "drop"]).ready()
-    none = {"name": "mine", "path": "none.jsonl", "column": "q"}  # which waiting does not help
-    with pytest.raises(ConfigError, match=r"name: drop, .*cannot read none\.jsonl"):
-        Decontaminate(benchmarks=["drop", none]).ready()
-
-    def gated(*args, **fields):
-        raise PermissionError("log in")
-
-    monkeypatch.setattr(datasets, "load_dataset", gated)
-    with pytest.raises(ConfigError, match=r"and log in where it is gated"):
-        load(KNOWN["drop"])
-
-
-def test_known_benchmarks_are_read_through_datasets(monkeypatch):
-    import datasets
-
-    asked = []
-
-    def load_dataset(**fields):
-        asked.append(fields)
-        return datasets.Dataset.from_dict({"prompt": [["one", "two"], ["three"]], "x": [1, 2]})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    items = load(KNOWN["mt_bench"])
-    assert items.size == 2
-    assert items.questions.texts.to_pylist() == ["one", "two", "three"]
-    assert items.questions.item == [1, 1, 2]
-    assert asked[0]["path"] == "HuggingFaceH4/mt_bench_prompts"
-
-
-def test_texts_in_conversations():
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert list(texts_in([turns, "c", None, 4])) == ["a", "c"]
-    assert list(texts_in([turns, "c"], "assistant")) == ["b", "c"]
-    shared = [{"from": "human", "value": "d"}, {"from": "gpt", "value": "e"}]
-    assert list(texts_in(shared)) == ["d"]
-    assert list(texts_in([{"role": "system", "content": "f"}, *turns])) == ["a"]
-    parts = {"role": "user", "content": [{"type": "text", "text": "g"}, {"type": "image"}]}
-    assert list(texts_in(parts)) == ["g"]
-    assert list(texts_in("lone \ud800")) == ["lone ?"]
 
 
 def write(path: Path, rows) -> Path:
@@ -279,12 +201,6 @@ def test_a_group_without_some(bench):
 def test_leaving_out_changes_nothing_but_the_content(bench):
     one = stage(bench)
     assert stage(bench, without=["gsm8k"]).identity() == one.identity()
-
-
-def test_the_page_is_that_of_the_list():
-    path = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-    assert path.read_text(encoding="utf-8") == page(), "run: make docs"
-    assert all(f"| `{name}` |" in page() for name in KNOWN)
 
 
 @pytest.mark.skipif(
