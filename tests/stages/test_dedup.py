@@ -1,30 +1,16 @@
+"""Prompts and vectors that say the same, found by either dedup stage, and which of them stays."""
+
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from prompt_rows import TEN_WORDS, dropped, rows
 from pydantic import ValidationError
 
 from curate.errors import StageError
-from curate.methods import similarity
-from curate.methods.similarity import CosineSearch, keep_greedily
-from curate.schema import CANDIDATES, PAIRS, PROMPT
-from curate.stage import Context
+from curate.schema import CANDIDATES, PAIRS
 from curate.stages.dedup import ExactDedup, NearDedup
-
-
-def rows(*prompts, **columns) -> pa.Table:
-    turns = [
-        [{"role": "user", "content": p}] if isinstance(p, str) or p is None else p for p in prompts
-    ]
-    ids = [f"r{i}" for i in range(len(prompts))]
-    return pa.table({"id": ids, "prompt": pa.array(turns, PROMPT), **columns})
-
-
-def dropped(stage, view) -> list[str | None]:
-    return stage.apply(view, Context())["drop"].to_pylist()
 
 
 def test_exact_normalises_and_names_the_twin():
@@ -81,12 +67,11 @@ def test_several_chunks_are_one_view():
 
 
 def test_near_reports_the_exact_jaccard_index():
-    base = "one two three four five six seven eight nine ten"
-    assert dropped(NearDedup(), rows(base, base + " eleven")) == [
+    assert dropped(NearDedup(), rows(TEN_WORDS, TEN_WORDS + " eleven")) == [
         None,
         "near prompt duplicate of r0 (0.89)",
     ]
-    assert dropped(NearDedup(threshold=0.9), rows(base, base + " eleven")) == [None, None]
+    assert dropped(NearDedup(threshold=0.9), rows(TEN_WORDS, TEN_WORDS + " eleven")) == [None, None]
 
 
 def test_threshold_is_inclusive():
@@ -137,42 +122,6 @@ def test_no_transitive_chains_and_the_best_stays():
     ]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([-0.5, 0.3, 0.9, 1.0]))
-def test_cosine_search_equals_brute_force(seed, threshold):
-    draw = np.random.default_rng(seed)
-    vectors = draw.integers(-2, 3, size=(30, 3)).astype(np.float32)
-    norm = np.linalg.norm(vectors, axis=1)
-    expected, kept = [], []
-    for row in range(len(vectors)):
-        close = [
-            k
-            for k in kept
-            if norm[row] * norm[k] > 0
-            and vectors[row] @ vectors[k] / (norm[row] * norm[k]) >= threshold - 2e-6
-        ]
-        expected.append(bool(close))
-        if not close:
-            kept.append(row)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity, "BLOCK", 7)
-        twin, _ = keep_greedily(CosineSearch(vectors, threshold))
-    assert (twin >= 0).tolist() == expected
-
-
-def test_cosine_removes_what_semdedup_removes():
-    # Highest cosine to an earlier item: 0, .9999, .6112, .8; with eps = .05 only item 1 goes.
-    def at(cosine, axis):
-        vector = np.zeros(5)
-        vector[0], vector[axis] = cosine, np.sqrt(1 - cosine**2)
-        return vector
-
-    vectors = np.stack([at(1.0, 1), at(0.9999, 2), at(0.6112, 3), at(0.8, 4)])
-    twin, cosine = keep_greedily(CosineSearch(vectors, 1 - 0.05))
-    assert twin.tolist() == [-1, 0, -1, -1]
-    assert cosine[1] == pytest.approx(0.9999, abs=1e-5)
-
-
 def test_near_on_embedding_with_zero_null_and_bad_vectors():
     kind = pa.list_(pa.float16(), 2)
 
@@ -201,102 +150,17 @@ def test_threshold_is_checked(threshold):
         NearDedup(threshold=threshold)
 
 
-def answers(*texts, drop=None):
-    return [{"text": text, "drop": drop} for text in texts]
-
-
-BASE = "one two three four five six seven eight nine ten"
-
-
-def with_answers(*groups, pairs=None, prompts=None) -> pa.Table:
-    columns = {"candidates": pa.array(groups, CANDIDATES)}
-    if pairs is not None:
-        columns["pairs"] = pa.array(pairs, PAIRS)
-    return rows(*(prompts or ["same"] * len(groups)), **columns)
-
-
-def reasons(result, name) -> list[list[str | None]]:
-    return [[item["drop"] for item in row] for row in result[name].to_pylist()]
-
-
-def test_responses_are_compared_within_their_prompt():
-    view = with_answers(answers(BASE, BASE + " eleven", "tea"), answers(BASE), [], None)
-    result = NearDedup(on="response").apply(view, Context())
-    twin = "near answer duplicate of candidate 0 of r0 (0.89)"
-    assert reasons(result, "candidates") == [[None, twin, None], [None], [], []]
-    assert result["drop"].to_pylist() == [None] * 4
-    exact = ExactDedup(on="response").apply(
-        with_answers(answers("a b", " a  b "), answers("a b")), Context()
-    )
-    assert reasons(exact, "candidates") == [
-        [None, "exact answer duplicate of candidate 0 of r0"],
-        [None],
-    ]
-    assert NearDedup(on="response").view_scope() == "shard"
-    assert NearDedup(on="response").written() == ("candidates",)
-
-
-def test_dropped_responses_are_no_twins_and_scores_choose():
-    group = [{"text": BASE, "drop": "empty"}, *answers(BASE + " x", BASE)]
-    scores = pa.array([[9.0, 1.0, 2.0]], pa.list_(pa.float32()))
-    view = with_answers(group).append_column("scores", scores)
-    result = NearDedup(on="response", keep_by="scores").apply(view, Context())
-    assert reasons(result, "candidates") == [
-        ["empty", "near answer duplicate of candidate 2 of r0 (0.89)", None]
-    ]
-
-
-def test_pairs_are_compared_in_either_order():
-    def pair(chosen, rejected, margin):
-        return {"chosen": chosen, "rejected": rejected, "margin": margin}
-
-    view = with_answers(
-        answers(BASE, "a b c d e f"),
-        answers("a b c d e f", BASE),
-        answers("a b c d e f", BASE),
-        pairs=[[pair(0, 1, 1.0)], [pair(0, 1, 2.0), pair(1, 0, 3.0)], [pair(0, 1, 1.0)]],
-        prompts=["same", "same", "quite another one"],
-    )
-    for stage, tail in ((ExactDedup(on="pair"), ""), (NearDedup(on="pair"), " (1.00)")):
-        what = f"{stage.kind.split('_')[0]} pair duplicate of pair 0 of r0{tail}"
-        result = stage.apply(view, Context())
-        assert reasons(result, "pairs") == [[None], [what, what], [None]]
-        assert result["drop"].to_pylist() == [None, what, None]
-    best = NearDedup(on="pair", keep_by="margin").apply(view, Context())
-    twin = "near pair duplicate of pair 1 of r1 (1.00)"
-    assert reasons(best, "pairs") == [[twin], [twin, None], [None]]
-
-
-def test_conversations_hold_the_answers():
-    view = with_answers(answers(BASE), answers("tea"), answers(BASE + " eleven"))
-    assert dropped(NearDedup(), view)[1:] == ["near prompt duplicate of r0 (1.00)"] * 2
-    stage = NearDedup(on="conversation")
-    assert dropped(stage, view) == [None, None, "near conversation duplicate of r0 (0.90)"]
-    assert dropped(ExactDedup(on="conversation"), view) == [None] * 3
-
-
 def test_last_turn():
     def talk(first, last):
         return [{"role": "user", "content": first}, {"role": "user", "content": last}]
 
-    view = rows(talk("hello", BASE), talk("a b c d e f g h i j", BASE), [], [])
+    view = rows(talk("hello", TEN_WORDS), talk("a b c d e f g h i j", TEN_WORDS), [], [])
     assert dropped(NearDedup(), view) == [None] * 4
     assert dropped(NearDedup(on="last_turn"), view)[1] == "near last turn duplicate of r0 (1.00)"
 
 
-def test_no_text_imitates_a_border():
-    view = with_answers(answers("a", "b"), answers("a\x1eb"), answers("a\0b"))
-    assert dropped(ExactDedup(on="conversation"), view) == [None] * 3
-
-
-def test_keep_by_needs_a_number_for_each_item():
-    view = with_answers(answers("a")).append_column("quality", pa.array([1.0]))
-    with pytest.raises(StageError, match="no number for each"):
-        NearDedup(on="response", keep_by="quality").apply(view, Context())
-
-
 def test_spilled_and_chunked_views_give_the_same():
-    texts = [f"{BASE} {i % 7} {i % 5} {i % 3}" for i in range(200)] + ["tea", "", "tea"]
+    texts = [f"{TEN_WORDS} {i % 7} {i % 5} {i % 3}" for i in range(200)] + ["tea", "", "tea"]
     view = rows(*texts)
     whole = dropped(NearDedup(threshold=0.7), view)
     parts = pa.concat_tables([view.slice(i, 29) for i in range(0, len(view), 29)])
@@ -324,8 +188,8 @@ def under(frame: str, prompt: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("on", ["prompt", "conversation"])
 def test_system_messages_must_be_equal_and_their_words_do_not_count(on):
     kinds = [under(FRAME, f"what are {topic} {topic} made of") for topic in TOPICS]
-    text = "one two three four five six seven eight nine ten"
-    same = [under(FRAME, text), under(f" {FRAME}", text + " eleven"), under("be brief", text), text]
+    same = [under(FRAME, TEN_WORDS), under(f" {FRAME}", TEN_WORDS + " eleven")]
+    same += [under("be brief", TEN_WORDS), TEN_WORDS]
     lone = [[{"role": "system", "content": f"{FRAME} {end}"}] for end in ("a", "b")]
     view = rows(*kinds, *same, *lone, candidates=pa.array([[]] * 12, CANDIDATES))
     expected: list[str | None] = [None] * 12
