@@ -26,11 +26,6 @@ def lsh_probability(similarity: float, bands: int, rows: int) -> float:
     return 1.0 - (1.0 - similarity**rows) ** bands
 
 
-def lsh_knee(bands: int, rows: int) -> float:
-    """Return the Jaccard index around which that chance rises: (1 / bands) ** (1 / rows)."""
-    return float((1.0 / bands) ** (1.0 / rows))
-
-
 def bands_for(threshold: float, permutations: int = PERMUTATIONS) -> tuple[int, int]:
     """Return (bands, rows a band) that find a pair at `threshold` with a chance of SURE or more.
 

@@ -82,7 +82,7 @@ def win_rates(models: list[dict[str, Any]]) -> str:
 
 
 def coverage(found: dict[str, Any]) -> str:
-    """Draw the map of `coverage.coverage_map` twice: before and after, on one colour scale."""
+    """Draw the map of `prompt_map.coverage_map` twice: before and after, on one colour scale."""
     titles = [f"before: {found['before']:,} rows", f"after: {found['after']:,} rows"]
     values = [
         {"x": x, "y": y, "rows": n, "when": when}

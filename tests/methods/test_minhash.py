@@ -7,7 +7,6 @@ import pytest
 from curate.methods.minhash import (
     PERMUTATIONS,
     bands_for,
-    lsh_knee,
     lsh_probability,
     minhash_greedily,
 )
@@ -26,10 +25,8 @@ needs_datasketch = pytest.mark.skipif(
 
 
 def test_worked_numbers_of_the_bands():
-    assert lsh_knee(14, 8) == pytest.approx(0.7190, abs=5e-5)
     assert lsh_probability(0.8, 14, 8) == pytest.approx(0.9235, abs=5e-5)
     assert lsh_probability(0.7, 14, 8) == pytest.approx(0.5645, abs=5e-5)
-    assert lsh_knee(20, 13) == pytest.approx(0.7942, abs=5e-5)
     assert lsh_probability(0.8, 20, 13) == pytest.approx(0.6773, abs=5e-5)
 
 
