@@ -26,6 +26,8 @@ from curate.yaml_form import (
     write_yaml,
 )
 
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,100}")  # of a pipeline, and so of its run's folder
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -37,14 +39,14 @@ class Pipeline:
     - `engines` maps a role, the name that stages use in their field `engine`, to the engine's
       configuration (`VLLM`, `OpenAI`, ...). A role is a name: two may be the same model.
     - `seed` is where every draw starts from, a whole number of at most 64 bits.
-    - `export` is the form of the dataset that a run writes at its end (`curate.export.FORMS`),
-      or None for no dataset.
+    - `export` is the form of the dataset that a run writes at its end (`curate export --list`
+      has all), or None for no dataset.
     - `keep` names columns of the source, or of the rows, that stand in the dataset beside the
       form's own, as `curate export --keep` puts them beside those of another form.
     - `license` is what the dataset's card says.
 
-    Making one raises ConfigError for a name, seed, form or license of the wrong kind; whether the
-    stages fit together is what `check` says.
+    Making one raises ConfigError for parts of the wrong kind; whether the stages fit together is
+    what `check` says.
     """
 
     name: str
@@ -65,20 +67,32 @@ class Pipeline:
         for key in ("export", "license"):
             if not isinstance(getattr(self, key), str | None):
                 raise ConfigError(f"`{key}` must be text, or null for none")
-        if isinstance(self.keep, str) or not all(isinstance(name, str) for name in self.keep):
+        if not _is_list(self.keep) or not all(isinstance(name, str) for name in self.keep):
             raise ConfigError("`keep` must be a list of columns")
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,100}", self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise ConfigError(f"pipeline name {self.name!r}: use letters, digits, '.', '_' and '-'")
-        if not isinstance(self.source, Source):
-            raise ConfigError(f"`source` is no source but {how_to_read(self.source)}")
-        for number, stage in enumerate(self.stages, 1):
-            if not isinstance(stage, Stage):
-                raise ConfigError(
-                    f"stage {number} is an object such as stages.Margin(at_least=1), not {stage!r}"
-                )
+        self._check_parts()
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "keep", tuple(self.keep))
         object.__setattr__(self, "engines", dict(self.engines))
+
+    def _check_parts(self) -> None:
+        """Refuse a source, stages and engines that are none."""
+        if not isinstance(self.source, Source):
+            raise ConfigError(f"`source` is no source but {how_to_read(self.source)}")
+        if not _is_list(self.stages):
+            raise ConfigError(f"`stages` must be a list of stages, not {self.stages!r}")
+        if not isinstance(self.engines, Mapping):
+            raise ConfigError("`engines` must be a mapping of roles to engines")
+        parts: list[tuple[str, object, type, str]] = [
+            (f"stage {number}", stage, Stage, "stages.Margin(at_least=1)")
+            for number, stage in enumerate(self.stages, 1)
+        ]
+        for role, spec in self.engines.items():
+            parts.append((f"engine {role!r}", spec, EngineSpec, "curate.VLLM(model=...)"))
+        for what, part, kind, example in parts:
+            if not isinstance(part, kind):
+                raise ConfigError(f"{what} is an object such as {example}, not {part!r}")
 
     @classmethod
     def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Pipeline:
@@ -112,8 +126,6 @@ class Pipeline:
             raise ConfigError(f"version {data['version']!r} is not known; this curate reads 1")
         if not isinstance(data["stages"], list):
             raise ConfigError("`stages` must be a list")
-        if not isinstance(data.get("keep", []), list):
-            raise ConfigError("`keep` must be a list of columns")
         return cls(
             name=str(data["name"]),
             seed=data.get("seed", 0),
@@ -208,6 +220,10 @@ class Pipeline:
         Raises ConfigError where there is none, or several of that kind.
         """
         return stage_place(name, [[*{s.kind, s.reference()}] for s in self.stages])
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _called(name: str) -> set[str]:

@@ -181,6 +181,11 @@ def test_parts_of_other_kinds_are_refused_from_python(scripted_pipeline: Path) -
             [*written.stages, type(written.stages[0])],
             "stage 10 is an object .*ExactDedup",
         ),
+        ("stages", written.stages[0], r"`stages` must be a list of stages, not ExactDedup\("),
+        ("engines", ["small"], "`engines` must be a mapping of roles to engines"),
+        ("engines", {"small": "vllm"}, "engine 'small' is an object such as curate.VLLM.*'vllm'"),
+        ("keep", None, "`keep` must be a list of columns"),
+        ("name", 5, "pipeline name 5: use letters"),
     ):
         with pytest.raises(ConfigError, match=said):
             replace(written, **{part: value})
