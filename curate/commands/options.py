@@ -61,6 +61,19 @@ def book_lines(
     return [*lines, records] if records else lines
 
 
+def reply_lines(counted: Sequence[dict[str, Any]], run: str) -> list[str]:
+    """Return a line for each stage of whose engine's replies too many are of no use.
+
+    `counted` are {stage, counts} in the order of the stages.
+    """
+    from curate.books import numbered
+    from curate.replies import in_words, replies
+
+    names = numbered(step["stage"] for step in counted)
+    had = [(name, replies(step["counts"])) for name, step in zip(names, counted, strict=True)]
+    return [f"{name}: {in_words(r, run)}" for name, r in had if r is not None and r.too_few]
+
+
 def counter_lines(counted: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the stages of a run counted, as `counters.counted` gives it, as lines."""
     from curate.books import numbered

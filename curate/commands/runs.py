@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from curate.commands.options import (
     heard,
     load,
     print_json,
+    reply_lines,
     say,
     table_lines,
 )
@@ -37,7 +39,9 @@ def run(
     until: Annotated[str, typer.Option(help="Stop after this stage: its kind or number.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: one share of the shards, for job arrays.")] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and one last line.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Only errors, replies of no use and one last line.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a pipeline; the same command resumes it, and a finished run does nothing."""
@@ -46,6 +50,7 @@ def run(
     from curate.progress import listener
 
     written: list[dict[str, int] | None] = []
+    made: list[dict[str, Any]] = []  # what each stage counted in this attempt
     with _leaving_at_once(), listener(json, quiet) as tell, _errors_as_json(json, event="error"):
         checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
         place = _executor(executor, workers)
@@ -53,6 +58,10 @@ def run(
         def told(event: dict[str, Any]) -> None:
             if event["event"] == "export":
                 written.append(event["changes"])
+            elif event["event"] == "stage":
+                made.append({"stage": event["stage"], "counts": Counter[str]()})
+            elif event["event"] == "part":
+                made[-1]["counts"].update(event["counts"])
             heard(tell, event)
 
         try:
@@ -66,6 +75,8 @@ def run(
         say("stopped; the same command resumes")
         raise typer.Exit(128 + ended.signal)
     if not json:
+        for text in reply_lines(made, ended.folder.name):
+            say(text)
         for text in book_lines(ended.folder, ended.accounting, not quiet, _since(written)):
             say(text)
         if portion.of > 1 and not quiet:
@@ -173,6 +184,8 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         typer.echo(rest.removeprefix(", "))
     rows, *more = book_lines(folder, found["accounting"])
     for text in (*_beside_estimate(root, name), rows + (" so far" if left else ""), *more):
+        typer.echo(text)
+    for text in reply_lines(found.get("counts", ()), name):
         typer.echo(text)
     for text in counter_lines(found.get("counts", ())):
         typer.echo(text)

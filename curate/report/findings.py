@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curate.methods.order import wilson
-from curate.report.replies import fault, in_words
+from curate.replies import UNUSABLE, fault, in_words
 from curate.report.words import two_digits
 
 LONGER = 0.60  # of the pairs have the longer answer chosen
@@ -21,7 +20,6 @@ AGREEMENT = 0.20  # kappa of two judges
 COMPARED = 30  # comparisons of two judges from which on their kappa counts
 WINS = 0.80  # of a model's pairs against others are won
 PROPERTY = 0.65  # of the pairs that differ have more of a property in the chosen answer
-UNUSABLE = 0.20  # of the replies of a stage's engine are of no use
 LOST = 0.50  # of a stage's rows are dropped there
 FAILED = 0.01  # of a stage's rows fail there
 COPIES = 0.10  # of the rows are copies of others
@@ -67,12 +65,7 @@ def findings(facts: Mapping[str, Any]) -> list[Finding]:
 
 def _bad_replies(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the steps of whose replies too many are of no use."""
-    found = []
-    for step in facts["funnel"]:
-        had = step["replies"]
-        if had and wilson(had.unusable / had.total, had.total)[0] > UNUSABLE:
-            found.append(step)
-    return found
+    return [s for s in facts["funnel"] if s["replies"] and s["replies"].too_few]
 
 
 def _replies(facts: Mapping[str, Any]) -> Iterator[Finding]:

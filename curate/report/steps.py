@@ -11,7 +11,7 @@ import orjson
 
 from curate.books import funnel, numbered
 from curate.errors import CurateError
-from curate.report.replies import replies
+from curate.replies import replies
 from curate.stage import stage_registry, summary
 from curate.work import Shard
 

@@ -12,7 +12,7 @@ from curate.pipeline import Pipeline
 from curate.report import gather, report
 from curate.report.findings import findings
 from curate.report.page import _coded
-from curate.report.replies import Replies, in_words, replies
+from curate.replies import Replies, in_words, replies
 
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from curate.methods.order import wilson
 from curate.stages.calls import REPLIES, TOO_LONG
+
+UNUSABLE = 0.20  # of the replies of a stage's engine; beyond it people are told
 
 _USED = ("ok", "not_applicable")
 _NAMED = 0.10  # of those of no use are so for a reason that is named
@@ -48,6 +51,11 @@ class Replies(NamedTuple):
     def unusable(self) -> int:
         """How many are of no use."""
         return sum(self.lost.values())
+
+    @property
+    def too_few(self) -> bool:
+        """Whether more than `UNUSABLE` are of no use, by the whole 95 % interval of that share."""
+        return wilson(self.unusable / self.total, self.total)[0] > UNUSABLE
 
 
 def replies(counts: Mapping[str, int]) -> Replies | None:
