@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from curate.errors import ConfigError, MissingExtra, installed, out_of_memory
+from curate.errors import ConfigError, MissingExtra, importing, installed, out_of_memory
 from curate.loading import each_batch, without_bars
 from curate.lookout import roomy
 from curate.meter import Told
@@ -245,10 +245,8 @@ def _round_weights(model: Any) -> None:
 @lru_cache(maxsize=4)
 def _load(model: str, precision: Precision) -> Encoder:
     path = _local_path(model)
-    try:
+    with importing("sentence_transformers", "embed", "sentence-transformers"):
         from sentence_transformers import SentenceTransformer
-    except ModuleNotFoundError:
-        raise MissingExtra("sentence-transformers", "embed") from None
     try:
         with without_bars():  # and code that comes with a model is never run
             network = SentenceTransformer(path, trust_remote_code=False)

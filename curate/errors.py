@@ -54,6 +54,30 @@ class MissingExtra(ConfigError):
         )
 
 
+@contextmanager
+def importing(module: str, extra: str, package: str = "") -> Iterator[None]:
+    """Say what it means where a module of an extra cannot be imported within.
+
+    `package` is what `module` is installed as. Raises MissingExtra for what is not installed, the
+    module or what it needs, and ConfigError, which says why, for what is there and broken.
+    """
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent == module:
+            raise MissingExtra(package or module, extra) from None
+        if absent and "." not in absent and not installed(absent):
+            raise MissingExtra(f"{absent}, which {package or module} needs,", extra) from None
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"{package or module} is installed and cannot be imported ({said}); install it again: "
+            f"pip install --force-reinstall 'curate-preferences[{extra}]'"
+        ) from error
+
+
 def installed(package: str) -> bool:
     """Whether a package can be found; it is not imported."""
     return package in sys.modules or importlib.util.find_spec(package) is not None

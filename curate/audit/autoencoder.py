@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.arrays import Floats
-from curate.errors import MissingExtra
+from curate.errors import importing
 
 _CHECKED = 50  # batches after which an unused feature starts afresh
 
@@ -66,10 +66,8 @@ def train(
     """
     if len(differences) < features:
         raise ValueError(f"{len(differences)} differences are too few for {features} features")
-    try:
+    with importing("torch", "embed"):
         import torch
-    except ImportError:
-        raise MissingExtra("torch", "embed") from None
     scale = np.sqrt((differences**2).sum(axis=1).mean())
     x = differences / scale
     draws = np.random.default_rng(seed)

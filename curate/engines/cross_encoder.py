@@ -13,7 +13,7 @@ from curate.component import Runtime
 from curate.engines.contract import Capability, Continuation, EngineSpec, Message, Reward
 from curate.engines.overlong import why_too_long
 from curate.engines.scoring import ScoringEngine, chosen_output
-from curate.errors import ConfigError, MissingExtra, installed, out_of_memory
+from curate.errors import ConfigError, MissingExtra, importing, installed, out_of_memory
 from curate.loading import each_batch, without_bars
 from curate.lookout import roomy
 from curate.meter import Meter, Underway
@@ -54,10 +54,8 @@ class CrossEncoderEngine(ScoringEngine):
     """What `CrossEncoder` loads. Safe to call from several threads, which then take turns."""
 
     def __init__(self, spec: CrossEncoder) -> None:
-        try:
+        with importing("sentence_transformers", "embed", "sentence-transformers"):
             import sentence_transformers
-        except ModuleNotFoundError:
-            raise MissingExtra("sentence-transformers", "embed") from None
         try:
             with without_bars():
                 self._network: Any = sentence_transformers.CrossEncoder(

@@ -35,7 +35,7 @@ from curate.engines.openai_calls import answer_limit
 from curate.engines.openai_server import Server, TooLong
 from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
 from curate.engines.server_watch import PassingError, ServerWatch, wait_before_retry
-from curate.errors import ConfigError, MissingExtra, StageError, installed
+from curate.errors import ConfigError, MissingExtra, StageError, importing, installed
 from curate.meter import Meter, Underway
 from curate.schema import CompletionStatus
 
@@ -120,10 +120,8 @@ class OpenAIEngine:
     def __init__(self, spec: OpenAI) -> None:
         self._spec = spec
         key = spec.key()
-        try:
+        with importing("stamina", "openai"):
             import stamina  # noqa: F401  (needed later; say so now)
-        except ImportError as error:
-            raise MissingExtra(error.name or "stamina", "openai") from None
         self._server = Server(
             spec.model, spec.base_url, key, spec.timeout_s, spec.max_tokens_field, spec.one_model
         )

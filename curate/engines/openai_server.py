@@ -10,7 +10,7 @@ from curate.engines.contract import Completion, Request
 from curate.engines.openai_calls import arguments, read_completion, whole_text
 from curate.engines.overlong import Overlong, read_overlong, why_too_long
 from curate.engines.server_watch import PassingError, retry_after
-from curate.errors import MissingExtra, StageError
+from curate.errors import StageError, importing
 
 _LONGEST_WORDS = 2000  # characters of what a server says that are kept
 _FATAL = {401: "the API key", 403: "the API key's permissions", 404: "model and base_url"}
@@ -34,10 +34,8 @@ class Server:
     def __init__(
         self, model: str, url: str, key: ApiKey, timeout_s: float, limit_field: str, one_model: bool
     ) -> None:
-        try:
+        with importing("openai", "openai"):
             import openai
-        except ImportError as error:
-            raise MissingExtra(error.name or "openai", "openai") from None
         self._client = openai.AsyncOpenAI(
             api_key=key.value, base_url=url, timeout=timeout_s, max_retries=0
         )

@@ -14,7 +14,7 @@ from pydantic import Field
 from curate.component import Registry, Runtime
 from curate.engines.contract import EngineSpec, engine_registry
 from curate.engines.stepping import Stepper
-from curate.errors import ConfigError, MissingExtra, installed
+from curate.errors import ConfigError, MissingExtra, importing, installed
 
 _CPU_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a second process starts several times slower
@@ -166,10 +166,6 @@ def engine_options(spec: VLLMModel, cpu: bool) -> dict[str, Any]:
 
 def import_vllm() -> Any:
     """Return the module. Raises MissingExtra where it is not there, ConfigError where broken."""
-    try:
+    with importing("vllm", "gpu"):
         import vllm
-    except ImportError as error:
-        if error.name == "vllm":
-            raise MissingExtra("vllm", "gpu") from None
-        raise ConfigError(f"vllm is installed but cannot be imported: {error}") from error
     return vllm

@@ -23,7 +23,7 @@ import orjson
 from pydantic import Field, PrivateAttr
 
 from curate.component import Runtime
-from curate.errors import ConfigError, MissingExtra, StageError
+from curate.errors import ConfigError, StageError, importing
 from curate.executors.contract import Executor, Job
 from curate.executors.hosts import Hosts, Patience, Slot
 from curate.executors.local import Progress, in_flight
@@ -245,11 +245,9 @@ class Ray(Executor, name="ray"):
             self._started = False
 
     def _connect(self) -> Any:
-        try:
+        with importing("ray", "ray"):
             import ray
             import ray.data
-        except ImportError:
-            raise MissingExtra("ray", "ray") from None
         if not ray.is_initialized():
             try:
                 ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from curate.arrays import Floats, Ints
-from curate.errors import MissingExtra
+from curate.errors import importing
 from curate.methods.pieces import Hashes
 from curate.methods.postings import Groups
 from curate.methods.set_join import JaccardJoin
@@ -44,10 +44,8 @@ def band_keys(sets: ShingleSets, s: slice, threshold: float) -> Hashes:
     The signatures are datasketch's, of 128 permutations (seed 1), in the bands of `bands_for`.
     Raises MissingExtra without it.
     """
-    try:
+    with importing("datasketch", "minhash"):
         from datasketch import MinHash
-    except ModuleNotFoundError:
-        raise MissingExtra("datasketch", "minhash") from None
     bands, rows = bands_for(threshold)
     blank = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int)
     begin, counts = sets.begin[s], sets.counts[s]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.arrays import Column, flat, lengths, one_chunk, owners
-from curate.errors import MissingExtra, StageError
+from curate.errors import StageError, importing
 from curate.methods.columns import column_of
 
 COSINE_SLACK = 1e-6  # float32 rounding: equal vectors can have a cosine of 0.9999999
@@ -21,10 +21,8 @@ PAIR_NUMBERS = ("margin", "p_correct", "weight")
 
 def load_faiss() -> Any:
     """Return the faiss module. Raises MissingExtra."""
-    try:
+    with importing("faiss", "embed", "faiss-cpu"):
         import faiss
-    except ModuleNotFoundError:
-        raise MissingExtra("faiss-cpu", "embed") from None
     return faiss
 
 

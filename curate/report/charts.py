@@ -7,7 +7,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from curate.errors import MissingExtra
+from curate.errors import importing
 
 _CONFIG: dict[str, Any] = {
     "font": "inherit",
@@ -25,10 +25,8 @@ def draw(spec: dict[str, Any], description: str) -> str:
 
     Raises MissingExtra without the `report` extra.
     """
-    try:
+    with importing("vl_convert", "report", "vl-convert-python"):
         import vl_convert
-    except ImportError:
-        raise MissingExtra("vl-convert-python", "report") from None
     whole = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "description": description,

@@ -10,7 +10,7 @@ from typing import Any
 from curate.audit.properties import ALIKE, LIMITS
 from curate.books import numbered
 from curate.counters import COSTS
-from curate.errors import MissingExtra
+from curate.errors import importing
 from curate.report import charts, words
 from curate.report.findings import RULES
 
@@ -34,10 +34,8 @@ def render(facts: Mapping[str, Any], against: Mapping[str, Any] | None = None) -
 
     Raises MissingExtra without the `report` extra.
     """
-    try:
+    with importing("jinja2", "report"):
         import jinja2
-    except ImportError:
-        raise MissingExtra("jinja2", "report") from None
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
