@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import load
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
@@ -23,10 +24,6 @@ MESSAGE = st.fixed_dictionaries(
 PROMPTS = st.one_of(st.none(), st.text(max_size=5), st.just(" \u2003"), st.lists(MESSAGE))
 VALUES = st.one_of(st.none(), st.text(max_size=3), st.integers(), st.floats(), st.lists(st.none()))
 REST = st.dictionaries(st.sampled_from(["b", "a", "é"]), VALUES)
-
-
-def read(source):
-    return [row for unit in source.units() for t in source.read(unit) for row in t.to_pylist()]
 
 
 @given(st.lists(st.tuples(PROMPTS, REST), min_size=1, max_size=6), st.booleans())
@@ -72,12 +69,12 @@ def test_two_columns_of_one_name_and_bad_utf8_are_one_line(tmp_path):
     twice = pa.Table.from_arrays([pa.array(["a"])] * 2, names=["prompt", "prompt"])
     pq.write_table(twice, path)
     with pytest.raises(InputError, match="two columns have one name"):
-        read(Parquet(path=str(path)))
+        load(Parquet(path=str(path)))
     bad = pa.array([b"fine", None, b"\xff"], pa.binary()).view(pa.string())
     for more in ({}, {"n": pa.array([1, 2, 3])}):
         pq.write_table(pa.table({"prompt": bad, **more}), path)
         with pytest.raises(InputError, match="row 3: column 'prompt': text is not valid UTF-8"):
-            read(Parquet(path=str(path)))
+            load(Parquet(path=str(path)))
 
 
 def test_a_dot_leads_into_a_column_unless_a_column_is_called_so(tmp_path):
@@ -88,7 +85,7 @@ def test_a_dot_leads_into_a_column_unless_a_column_is_called_so(tmp_path):
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read(Jsonl(path=str(path), columns={"prompt": "data.prompt"}))
+    found = load(Jsonl(path=str(path), columns={"prompt": "data.prompt"}))
     assert [row["prompt"][0]["content"] for row in found] == ["a", "literal", ""]
     assert [json.loads(row["meta"]) for row in found] == [
         {"data": {"more": {"x": 1}}, "n": 1},
@@ -97,4 +94,4 @@ def test_a_dot_leads_into_a_column_unless_a_column_is_called_so(tmp_path):
     ]
     assert found[2]["drop"] == "prompt is null"
     with pytest.raises(InputError, match=r"row 1: no column 'data\.promt'"):
-        read(Jsonl(path=str(path), columns={"prompt": "data.promt"}))
+        load(Jsonl(path=str(path), columns={"prompt": "data.promt"}))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading import load
 
 from curate.errors import ConfigError, InputError
 from curate.sources.contract import Source, source_registry
@@ -23,11 +24,6 @@ def jsonl(path: Path, text: str | bytes, columns: dict[str, object], rows: int =
     return Jsonl.model_validate({"path": str(path), "shard_rows": rows, "columns": columns})
 
 
-def read(source: Source) -> list[dict[str, object]]:
-    tables = [table for unit in source.units() for table in source.read(unit)]
-    return [row for table in tables for row in table.to_pylist()]
-
-
 def test_prompts_keep_their_text_and_the_rest_goes_to_meta(tmp_path: Path) -> None:
     long = "x" * 100_000
     lines = [
@@ -35,7 +31,7 @@ def test_prompts_keep_their_text_and_the_rest_goes_to_meta(tmp_path: Path) -> No
         {"id": "b", "prompt": long, "topic": "🦊 e\u0301 é", "n": None},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    rows = read(jsonl(tmp_path / "p.jsonl", text, {"id": "id", "prompt": "prompt"}))
+    rows = load(jsonl(tmp_path / "p.jsonl", text, {"id": "id", "prompt": "prompt"}))
     assert rows[0]["prompt"] == [{"role": "user", "content": "Why?\x00"}]
     assert rows[1]["prompt"] == [{"role": "user", "content": long}]
     assert [json.loads(str(row["meta"])) for row in rows] == [
@@ -52,7 +48,7 @@ def test_a_row_without_a_usable_prompt_is_dropped_with_a_reason(
     tmp_path: Path, prompt: str, reason: str
 ) -> None:
     text = f'{{"id": "a", "prompt": {prompt}}}\n{{"id": "b", "prompt": "fine"}}\n'
-    rows = read(jsonl(tmp_path / "p.jsonl", text, {"id": "id", "prompt": "prompt"}))
+    rows = load(jsonl(tmp_path / "p.jsonl", text, {"id": "id", "prompt": "prompt"}))
     assert reason in str(rows[0]["drop"])
     assert rows[1]["drop"] is None
 
@@ -70,26 +66,26 @@ def test_a_malformed_row_names_file_and_line(tmp_path: Path, line: str) -> None:
         {"id": "id", "prompt": "prompt"},
     )
     with pytest.raises(InputError, match=r"p\.jsonl.*2"):
-        read(source)
+        load(source)
 
 
 def test_a_wrong_column_name_gets_a_hint(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "p.jsonl", '{"prompt": "x"}\n', {"prompt": "promt"})
     with pytest.raises(InputError, match="did you mean 'prompt'"):
-        read(source)
+        load(source)
 
 
 def test_no_file_is_an_error_and_an_empty_file_is_no_rows(tmp_path: Path) -> None:
     source = Jsonl.model_validate({"path": str(tmp_path / "*.jsonl"), "columns": {"prompt": "p"}})
     with pytest.raises(InputError):
         source.units()
-    assert read(jsonl(tmp_path / "empty.jsonl", "", {"prompt": "p"})) == []
+    assert load(jsonl(tmp_path / "empty.jsonl", "", {"prompt": "p"})) == []
 
 
 def test_ids_from_content_do_not_depend_on_order_or_shards(tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": f"question {i}"}) + "\n" for i in range(7)]
-    forward = read(jsonl(tmp_path / "a.jsonl", "".join(lines), {"prompt": "prompt"}, rows=2))
-    backward = read(jsonl(tmp_path / "b.jsonl", "".join(lines[::-1]), {"prompt": "prompt"}))
+    forward = load(jsonl(tmp_path / "a.jsonl", "".join(lines), {"prompt": "prompt"}, rows=2))
+    backward = load(jsonl(tmp_path / "b.jsonl", "".join(lines[::-1]), {"prompt": "prompt"}))
     assert [r["id"] for r in forward] == [r["id"] for r in backward][::-1]
     assert len({r["id"] for r in forward}) == 7
 
@@ -119,7 +115,7 @@ def test_a_preference_pair_becomes_two_candidates_and_a_pair(tmp_path: Path) -> 
         json.dumps(row) + "\n",
         {"prompt": None, "chosen": "chosen", "rejected": "rejected"},
     )
-    found = read(source)[0]
+    found = load(source)[0]
     assert found["prompt"] == ask
     assert [c["text"] for c in found["candidates"]] == ["4", "5"]  # type: ignore[attr-defined]
     pair = found["pairs"][0]  # type: ignore[index]
@@ -135,7 +131,7 @@ def test_a_score_that_is_no_number_is_no_score(tmp_path: Path) -> None:
             "columns": {"prompt": "p", "candidates": "a", "scores": "s"},
         }
     )
-    judgments = read(source)[0]["judgments"]
+    judgments = load(source)[0]["judgments"]
     assert [(j["status"], j["score"]) for j in judgments] == [  # type: ignore[attr-defined]
         ("ok", 3.0), ("parse_error", None), ("parse_error", None),
     ]  # fmt: skip
@@ -159,7 +155,7 @@ def prometheus(**changes: object) -> Source:
 
 @pytest.mark.skipif(not PROMETHEUS.exists(), reason="the Prometheus-Eval set is not here")
 def test_the_long_format_is_grouped_by_prompt() -> None:
-    rows = read(prometheus(varies="prompt"))
+    rows = load(prometheus(varies="prompt"))
     assert len(rows) == 160
     assert {len(row["candidates"]) for row in rows} == {4}  # type: ignore[arg-type]
     assert {len(row["judgments"]) for row in rows} == {12}  # type: ignore[arg-type]
@@ -168,4 +164,4 @@ def test_the_long_format_is_grouped_by_prompt() -> None:
 @pytest.mark.skipif(not PROMETHEUS.exists(), reason="the Prometheus-Eval set is not here")
 def test_a_prompt_that_differs_within_a_group_is_an_error_unless_allowed() -> None:
     with pytest.raises(InputError, match="column 'prompt' differs"):
-        read(prometheus())
+        load(prometheus())

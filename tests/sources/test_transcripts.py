@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from reading import jsonl, load
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.contract import Source
-from curate.sources.files import Jsonl, Parquet
+from curate.sources.files import Parquet
 from curate.sources.transcripts import ROLES, spoken
 from curate.sources.values import Raw
 
@@ -28,16 +27,10 @@ ASKED = "\n\nHuman: Is it late?"
 BEGUN = f"{ASKED}\n\nAssistant: Yes.\n\nHuman: How late?\n\nAssistant:"
 
 
-def load(source: Source) -> list[dict[str, Any]]:
-    return [row for unit in source.units() for t in source.read(unit) for row in t.to_pylist()]
-
-
 def read(
     folder: Path, *rows: dict[str, Any], columns: dict[str, Any] = IMPLICIT
 ) -> list[dict[str, Any]]:
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load(Jsonl(path=str(path), columns=Columns(**columns)))
+    return jsonl(folder, *rows, **columns)
 
 
 def said(row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -180,7 +173,7 @@ def test_a_text_of_another_form_is_never_guessed_at(
     with pytest.raises(InputError) as caught:
         read(tmp_path, fine, fine | {"rejected": text})
     assert error in str(caught.value)
-    assert f"{tmp_path / 'rows.jsonl'}, row 2: column 'rejected'" in str(caught.value)
+    assert f"{tmp_path / 'a.jsonl'}, row 2: column 'rejected'" in str(caught.value)
 
 
 def test_texts_without_the_option_and_options_without_sense(tmp_path: Path) -> None:
