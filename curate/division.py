@@ -77,7 +77,7 @@ class Space:
         """Return the pieces of a step that reads every row: one a span."""
         return [Piece(step, number, reads=True) for number in range(self.spans)]
 
-    def save(self, name: str, number: int, values: npt.NDArray[Any] | pa.Array) -> None:
+    def save(self, name: str, number: int, values: npt.NDArray[Any] | Column) -> None:
         """Keep an array of numbers or an Arrow array for later steps; a second time replaces it.
 
         Raises StoreError where the disk refuses.
@@ -88,10 +88,18 @@ class Space:
                 with scratch.open("wb") as file:
                     np.save(file, values, allow_pickle=False)
             else:
-                batch = pa.record_batch({"values": values})
+                batch = pa.record_batch({"values": one_chunk(values)})
                 with pa.ipc.new_file(str(scratch), batch.schema) as file:
                     file.write_batch(batch)
             scratch.replace(self._path(name, number, values))
+
+    def save_all(
+        self, what: str, number: int, values: Mapping[str, npt.NDArray[Any] | Column]
+    ) -> None:
+        """Keep several arrays, as "what NAME" each, and their names."""
+        self.save(what, number, pa.array(list(values), pa.string()))
+        for name, one in values.items():
+            self.save(f"{what} {name}", number, one)
 
     def load(self, name: str, number: int = 0) -> npt.NDArray[Any]:
         """Return an array of numbers as it was kept, mapped from its file."""
@@ -178,6 +186,15 @@ class Space:
         """Return what every span has kept under the name, joined, of either kind."""
         there = self._file(f"{name}-0.arrow").exists()
         return self.texts(name) if there else self.all_of(name, self.spans)
+
+    def load_all(self, what: str, number: int) -> dict[str, npt.NDArray[Any] | pa.Array]:
+        """Return what `save_all` kept under the number."""
+        names = self.text(what, number).to_pylist()
+        return {name: self.either(f"{what} {name}", number) for name in names}
+
+    def gather_all(self, what: str) -> dict[str, npt.NDArray[Any] | pa.ChunkedArray]:
+        """Return what `save_all` kept of every span, joined."""
+        return {name: self.gathered(f"{what} {name}") for name in self.text(what).to_pylist()}
 
     def _path(self, name: str, number: int, values: object) -> Path:
         ending = "npy" if isinstance(values, np.ndarray) else "arrow"

@@ -21,7 +21,7 @@ from curate.stage import Context, Result, Stage
 from curate.stages.reduced import Values
 
 Names: TypeAlias = Mapping[str, Sequence[str]]
-_NAMES, _GIVEN = "names ", "given "  # what the files' names begin with
+_NAMES = "names "  # what files' names begin with
 
 
 class LookUp(Stage):
@@ -82,10 +82,10 @@ class InLookUp(Division):
                 found = set(space.texts(_NAMES + what).to_pylist())
                 space.save(_NAMES + what, space.spans, pa.array(sorted(found), pa.string()))
         yield space.reading("give")
-        keys = space.text("keys").to_pylist()
-        numbers = [key for key in keys if isinstance(space.either(_GIVEN + key, 0), np.ndarray)]
+        given = space.load_all("given", 0)
+        numbers = [key for key, values in given.items() if isinstance(values, np.ndarray)]
         for key in numbers:
-            space.join(_GIVEN + key)
+            space.join(f"given {key}")
         space.save("numbers", 0, pa.array(numbers, pa.string()))
         ctx = Context(seed=space.seed)
         self.stage.checked(self._names(space), self._given(space), ctx)
@@ -99,10 +99,7 @@ class InLookUp(Division):
                 space.save(_NAMES + what, piece.number, pa.array(found, pa.string()))
             return
         given = self.stage.given(view, self._names(space), Context(seed=space.seed))
-        space.save("keys", piece.number, pa.array(list(given)))
-        for name, values in given.items():
-            one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            space.save(_GIVEN + name, piece.number, one)
+        space.save_all("given", piece.number, given)
 
     def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's columns."""
@@ -118,8 +115,9 @@ class InLookUp(Division):
     def _given(self, space: Space) -> Mapping[str, Values]:
         """Return what all rows gave: arrays of numbers as one file, Arrow arrays chunk by chunk."""
         numbers = set(space.text("numbers").to_pylist())
-        names = {key: _GIVEN + key for key in space.text("keys").to_pylist()}
         return {
-            key: space.load(f"{name} of all") if key in numbers else space.texts(name)
-            for key, name in names.items()
+            key: space.load(f"given {key} of all")
+            if key in numbers
+            else space.texts(f"given {key}")
+            for key in space.text("given").to_pylist()
         }

@@ -102,8 +102,7 @@ class InPool(Division):
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
         """Put the vectors in order, make the graph, then decide."""
         yield space.reading("rows")
-        names = space.text("facts").to_pylist()
-        found = {name: space.gathered(f"fact {name}") for name in names}
+        found = space.gather_all("facts")
         order = _by_id(found["id"])
         rows = order[(np.asarray(found["there"]) & self.stage.usable(found))[order]]
         space.save("rows", 0, rows)
@@ -117,9 +116,7 @@ class InPool(Division):
             graph = Graph(*(np.ascontiguousarray(values) for values in near))
         ctx = Context(seed=space.seed)
         decided = self.stage.decided(found, Drawn(rows, vectors, graph), ctx)
-        space.save("decided", 0, pa.array(list(decided)))
-        for name, values in decided.items():
-            space.save(f"decided {name}", 0, values)
+        space.save_all("decided", 0, decided)
         space.keep_counts(ctx.counts)
 
     def work(self, piece: Piece, view: pa.Table | None, space: Space) -> None:
@@ -140,16 +137,13 @@ class InPool(Division):
         vectors = unit_rows(view[self.stage.embedding], np.arange(len(view)))
         space.save("vectors", span, vectors)
         found = {**self.stage.facts(view), "id": view["id"], "there": has_vector(vectors)}
-        space.save("facts", span, pa.array(list(found)))
-        for name, values in found.items():
-            one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            space.save(f"fact {name}", span, one)
+        space.save_all("facts", span, found)
 
     def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's columns."""
         start, stop = space.first[span : span + 2]
-        names = space.text("decided").to_pylist()
-        decided = {name: space.either(f"decided {name}", 0)[start:stop] for name in names}
+        whole = space.load_all("decided", 0)
+        decided = {name: values[start:stop] for name, values in whole.items()}
         return self.stage.finished(view, decided)
 
 

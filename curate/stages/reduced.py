@@ -67,14 +67,12 @@ class InMoves(Division):
     def steps(self, space: Space) -> Iterator[Sequence[Piece]]:
         """Reduce every span; then decide, and lay each span's part of it out."""
         yield space.reading("reduce")
-        names = space.texts("reduced").chunk(0).to_pylist()
         ctx = Context(seed=space.seed, vectors=space.vectors)
-        decided = self.stage.decided({n: space.gathered(f"reduced {n}") for n in names}, ctx)
-        space.save("decided", 0, pa.array(list(decided)))
+        decided = self.stage.decided(space.gather_all("reduced"), ctx)
         ends = np.cumsum([0, *(int(space.load("items", k)[0]) for k in range(space.spans))])
-        for name, values in decided.items():
-            for span in range(space.spans):
-                space.save(f"decided {name}", span, _cut(values, ends[span : span + 2]))
+        for span in range(space.spans):
+            mine = {name: _cut(values, ends[span : span + 2]) for name, values in decided.items()}
+            space.save_all("decided", span, mine)
         space.keep_counts(ctx.counts)
         space.keep_used(ctx.vectors_used)
 
@@ -82,27 +80,18 @@ class InMoves(Division):
         """Keep what the span's rows come down to."""
         assert view is not None  # noqa: S101 - `reduce` is the one step, and it reads
         found = self.stage.reduced(view, Context(seed=space.seed))
-        space.save("reduced", piece.number, pa.array(list(found)))
+        space.save_all("reduced", piece.number, found)
         space.save("items", piece.number, np.array([_size(next(iter(found.values())))]))
-        for name, values in found.items():
-            space.save(f"reduced {name}", piece.number, _whole(values))
 
     def finished(self, span: int, view: pa.Table, space: Space) -> Result:
         """Return the span's columns."""
-        names = space.text("decided").to_pylist()
-        return self.stage.finished(view, {n: space.either(f"decided {n}", span) for n in names})
+        return self.stage.finished(view, space.load_all("decided", span))
 
 
-def _cut(values: Values, ends: Ints) -> npt.NDArray[Any] | pa.Array:
-    start, stop = ends.tolist()
-    if isinstance(values, np.ndarray):
-        return values[..., start:stop]
-    return _whole(values.slice(start, stop - start))
+def _cut(values: Values, ends: Ints) -> Values:
+    at = slice(*ends.tolist())
+    return values[..., at] if isinstance(values, np.ndarray) else values[at]
 
 
 def _size(values: Values) -> int:
     return int(values.shape[-1]) if isinstance(values, np.ndarray) else len(values)
-
-
-def _whole(values: Values) -> npt.NDArray[Any] | pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

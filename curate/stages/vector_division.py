@@ -26,6 +26,7 @@ from curate.methods.vector_rounds import Visits, advance, heads_of
 from curate.methods.vectors import unit_rows
 from curate.stage import Result
 from curate.stages.dedup_items import best_first, drop_items, item_value, items_of, names_of
+from curate.stages.pooled import has_vector
 
 if TYPE_CHECKING:
     from curate.stages.dedup import NearDedup
@@ -254,8 +255,4 @@ def _arranged(space: Space, order: Ints) -> Iterator[Sequence[Piece]]:
         space.save("order", 0, order)
         yield [Piece("arrange", number) for number in range(space.spans)]
         space.join("ranked")
-    ranked = space.load(RANKED)
-    nonzero = np.empty(len(ranked), dtype=bool)
-    for start in range(0, len(ranked), 8192):
-        nonzero[start : start + 8192] = (ranked[start : start + 8192] != 0).any(axis=1)
-    space.save("nonzero", 0, nonzero)
+    space.save("nonzero", 0, has_vector(space.load(RANKED)))
