@@ -129,7 +129,8 @@ def refuse_table(name: str) -> None:
 def find(path: str | Sequence[str]) -> list[str]:
     """Return the files that a pattern or a list of them matches, sorted, each once.
 
-    "~" is the home folder. Raises InputError where a pattern matches no file.
+    "~" is the home folder. Raises InputError where a pattern matches no file, or a link whose file
+    is gone: its rows would leave the dataset without a word.
     """
     found: set[str] = set()
     for given in (path,) if isinstance(path, str) else path:
@@ -137,6 +138,11 @@ def find(path: str | Sequence[str]) -> list[str]:
         literal = Path(pattern).is_file()  # a name may hold [ or *
         names = [pattern] if literal else glob.glob(pattern, recursive=True)  # noqa: PTH207
         files = [name for name in names if Path(name).is_file()]
+        for lost in (name for name in names if Path(name).is_symlink() and not Path(name).exists()):
+            raise InputError(
+                f"{lost} is a link to {Path(lost).readlink()}, where nothing is; bring the file back, "
+                "or remove the link"
+            )
         if not files:
             if Path(pattern).is_dir():
                 inside = pattern.rstrip("/")

@@ -34,12 +34,17 @@ class Raw(NamedTuple):
     where: str
 
 
-def wrong(row: Raw, column: str, expected: str, value: object) -> InputError:
+def wrong(row: Raw, column: str, expected: str, value: object, within: str = "") -> InputError:
     """Return the error for a value of the wrong type; the value itself is not shown."""
     return InputError(
-        f"{row.where}: column {column!r} must be {expected}, not {type(value).__name__}; "
+        f"{row.where}: column {column!r} must be {expected}, not {within}{kind(value)}; "
         "fix the row, or map another column"
     )
+
+
+def kind(value: object) -> str:
+    """Return the name of a value's type, as files have it."""
+    return "null" if value is None else type(value).__name__
 
 
 def get(row: Raw, column: str) -> Any:
@@ -71,7 +76,7 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
     result = []
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
-            raise wrong(row, column, "text or a list of {role, content}", message)
+            raise wrong(row, column, "text or a list of {role, content}", message, "a list with ")
         role, content = message.get("role"), message.get("content")
         if role is None:
             fields = ", ".join(repr(str(name)[:30]) for name in list(message)[:6])
@@ -88,7 +93,7 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
         if not isinstance(content, str):
             raise InputError(
                 f"{row.where}: column {column!r}, message {number}: content must be text, "
-                f"not {type(content).__name__}; remove the message or give its text"
+                f"not {kind(content)}; remove the message or give its text"
             )
         result.append({"role": role, "content": content})
     return result
