@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import Calm, Runs, left
+from served import SECRET, Served
 
 STEPS = """\
 name: steps
@@ -50,6 +51,17 @@ def resumes(runs: Runs, calm: Calm) -> Callable[[Path], None]:
         assert left(root) == calm.left
 
     return check
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Runs against a server, with a key of which nothing may be left in what they write."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr("curate.engines.openai._FIRST_WAIT_S", 0.02)
+    yield Served(tmp_path)
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
 @pytest.fixture(scope="session")
