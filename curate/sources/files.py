@@ -140,8 +140,8 @@ def find(path: str | Sequence[str]) -> list[str]:
         files = [name for name in names if Path(name).is_file()]
         for lost in (name for name in names if Path(name).is_symlink() and not Path(name).exists()):
             raise InputError(
-                f"{lost} is a link to {Path(lost).readlink()}, where nothing is; bring the file back, "
-                "or remove the link"
+                f"{lost} is a link to {Path(lost).readlink()}, where nothing is; bring the file "
+                "back, or remove the link"
             )
         if not files:
             if Path(pattern).is_dir():
