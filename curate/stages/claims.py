@@ -18,6 +18,7 @@ from curate.methods.judgments import floats, true
 from curate.prompts import load_template
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.live import judged, live_candidates
 from curate.stages.shown import fenced, transcripts
@@ -97,19 +98,8 @@ def _column(entries: list[tuple[int, int, Claim | None, str]], rows: int) -> pa.
 
 
 def _schema(most: int) -> dict[str, Any]:
-    names = ["claim", "question", "answer"]
-    one = {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "required": names,
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": {"claims": {"type": "array", "items": one, "maxItems": most}},
-        "required": ["claims"],
-        "additionalProperties": False,
-    }
+    one = object_schema({name: {"type": "string"} for name in ("claim", "question", "answer")})
+    return object_schema({"claims": {"type": "array", "items": one, "maxItems": most}})
 
 
 class LiveClaims(NamedTuple):

@@ -19,6 +19,7 @@ from curate.prompts import load_template
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies, readings
 from curate.stages.filters import below
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.pair_edits import Pairs, edited, read_pairs
 from curate.stages.shown import fenced
@@ -152,14 +153,5 @@ def _schema() -> dict[str, Any]:
     arguments = {"type": "array", "items": {"type": "string"}, "maxItems": _MOST}
     number = {"type": "integer", "enum": list(range(1, _MOST + 1))}
     pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
-    names = {
-        "first": arguments,
-        "second": arguments,
-        "same": {"type": "array", "items": pair, "maxItems": _MOST},
-    }
-    return {
-        "type": "object",
-        "properties": names,
-        "required": list(names),
-        "additionalProperties": False,
-    }
+    same = {"type": "array", "items": pair, "maxItems": _MOST}
+    return object_schema({"first": arguments, "second": arguments, "same": same})

@@ -18,6 +18,7 @@ from curate.prompts import Template, load_template
 from curate.schema import CANDIDATE, PROMPT
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.shown import fenced
 
@@ -153,13 +154,7 @@ def _columns(
 
 def _schema(turns: Sequence[int]) -> dict[str, Any]:
     """Return the schema of one kind under the number of each of these turns."""
-    numbers = [str(turn + 1) for turn in turns]
-    return {
-        "type": "object",
-        "properties": {number: {"type": "string", "enum": list(KINDS)} for number in numbers},
-        "required": numbers,
-        "additionalProperties": False,
-    }
+    return object_schema({str(t + 1): {"type": "string", "enum": list(KINDS)} for t in turns})
 
 
 def _kinds() -> str:

@@ -162,6 +162,16 @@ def grades_form(low: int, high: int, structured: bool, may_skip: bool) -> Form:
     return Form(frame, ending, lambda t, size: answers.listed_scores(t, size, low, high))
 
 
+def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has all of these fields, and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def shortened(schema: Schema, longest: int) -> dict[str, Any]:
     """Return a schema whose free texts have at most `longest` characters each."""
     short: dict[str, Any] = {}
@@ -184,13 +194,8 @@ def first_preferred(text: str) -> Reading:
 def _json(verdicts: Mapping[str, Any], shown: str) -> tuple[str, dict[str, Any]]:
     """Return the ending and the schema of an object with feedback first, then the verdicts."""
     properties = {"feedback": {"type": "string"}, **verdicts}
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return load_template("end_json").render(form=f"{{{_FEEDBACK}, {shown}}}"), schema
+    ending = load_template("end_json").render(form=f"{{{_FEEDBACK}, {shown}}}")
+    return ending, object_schema(properties)
 
 
 def _whole(low: int, high: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from curate.prompts import load_template
 from curate.schema import CANDIDATE, DROP, FAIL, PROMPT
 from curate.stage import Context, Result
 from curate.stages.calls import Varied, VariedSampling, count_replies
+from curate.stages.forms import object_schema
 from curate.stages.generate import Generate
 from curate.stages.judging import AskingInForm
 
@@ -123,12 +124,7 @@ class GenerateSet(AskingInForm, name="generate_set"):
             "minItems": self.n,
             "maxItems": self.n,
         }
-        return {
-            "type": "object",
-            "properties": {"answers": texts},
-            "required": ["answers"],
-            "additionalProperties": False,
-        }
+        return object_schema({"answers": texts})
 
     def _asked(self, view: pa.Table) -> tuple[list[int], list[list[dict[str, str]]]]:
         """Return the rows that end in a user's turn, and their conversations that ask for a set."""

@@ -16,20 +16,15 @@ from curate.prompts import Template, load_template
 from curate.schema import JudgmentStatus
 from curate.stage import Context, Result
 from curate.stages.calls import Varied, VariedSampling, count_replies
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.live import LivePairs, live_pairs
 from curate.stages.pair_edits import edited, read_pairs
 from curate.stages.shown import fenced, shown_answers, transcripts
 
-_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "rationale": {"type": "string"},
-        "better": {"type": "string", "enum": ["A", "B"]},
-    },
-    "required": ["rationale", "better"],
-    "additionalProperties": False,
-}
+_SCHEMA = object_schema(
+    {"rationale": {"type": "string"}, "better": {"type": "string", "enum": ["A", "B"]}}
+)
 
 
 class Rationale(AskingInForm, name="rationale"):

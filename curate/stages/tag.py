@@ -15,6 +15,7 @@ from curate.methods.tags import LONGEST, folded, read_tags
 from curate.prompts import load_template
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.new_column import NewColumn
 from curate.stages.questions import load_rubric
@@ -108,9 +109,4 @@ class Tag(AskingInForm, name="tag"):
         if self.choices is not None:
             one["enum"] = list(self.choices)
         listed = {"type": "array", "items": one, "maxItems": self._most()}
-        return {
-            "type": "object",
-            "properties": {"tags": listed},
-            "required": ["tags"],
-            "additionalProperties": False,
-        }
+        return object_schema({"tags": listed})

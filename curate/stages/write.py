@@ -16,6 +16,7 @@ from curate.prompts import Shown, Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
 from curate.stage import Context, Result
 from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
+from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
 from curate.stages.row_texts import row_texts, source_of
 from curate.stages.shown import fenced
@@ -145,13 +146,7 @@ class Write(AskingInForm, name="write"):
         text: dict[str, Any] = {"type": "string"}
         listed = {"type": "array", "items": text, "minItems": 1, "maxItems": self.most}
         name, _ = _IN_JSON[self.form]
-        properties = {name: text if self.form == "text" else listed}
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        return object_schema({name: text if self.form == "text" else listed})
 
     def _shown(self) -> dict[str, str]:
         """Return the column that each placeholder stands for, sorted by placeholder."""
