@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from curate.arrays import Bools, Ints, join_texts
 from curate.errors import ConfigError, InputError, did_you_mean
 from curate.evaluation.datasets import open_set, raw_tables, splits
-from curate.evaluation.shapes import Held, Shape, shape_of, views
+from curate.evaluation.shapes import Held, Shape, plain, shape_of, views
 from curate.evaluation.transcripts import read_answers, read_prompt, split_transcript
 from curate.methods.evidence import VERDICTS
 from curate.methods.judgments import true
@@ -201,9 +201,7 @@ def _column(table: pa.Table, names: Mapping[str, str], meaning: str, where: str)
     name = names.get(meaning, meaning)
     if table.column_names.count(name) != 1:
         raise _missing(name, table.column_names, meaning, where)
-    column = table[name].combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return plain(table, name)
 
 
 def _missing(name: str, there: Sequence[str], meaning: str, where: str) -> InputError:

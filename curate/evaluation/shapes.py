@@ -10,7 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import Ints, flat, join_texts, large, lengths, lists, owners, take_rows
+from curate.arrays import (
+    Ints,
+    flat,
+    join_texts,
+    large,
+    lengths,
+    lists,
+    one_chunk,
+    owners,
+    take_rows,
+)
 from curate.errors import InputError
 from curate.evaluation.transcripts import is_conversation, read_answers, read_prompt
 from curate.methods.evidence import comparisons
@@ -91,17 +101,19 @@ def views(table: pa.Table, shape: Shape, where: str) -> Iterator[tuple[PairTexts
     prompt = _prompts(table, shape, where)
     every = np.arange(len(table))
     if shape.other:
-        answers = read_answers(_one(table, shape.answers), where).answer
-        other = read_prompt(_one(table, shape.other), where).text
+        answers = read_answers(plain(table, shape.answers), where).answer
+        other = read_prompt(plain(table, shape.other), where).text
         yield PairTexts(prompt, answers, answers, other=other), every
     elif shape.held in ("answer", "whole"):
-        said = read_answers(_one(table, shape.answers), where)
+        said = read_answers(plain(table, shape.answers), where)
         yield PairTexts(said.before if shape.held == "whole" else prompt, said.answer), every
     elif shape.held == "pair":
-        sides = (read_answers(_one(table, n), where).answer for n in (shape.answers, *shape.beside))
+        sides = (
+            read_answers(plain(table, n), where).answer for n in (shape.answers, *shape.beside)
+        )
         yield PairTexts(prompt, *sides), every
     elif shape.held == "steps":
-        steps = _texts(_one(table, shape.answers), where)
+        steps = _texts(plain(table, shape.answers), where)
         yield PairTexts(prompt, pc.binary_join(steps, pa.scalar("\n", pa.large_string()))), every
     elif not shape.held:
         yield PairTexts(prompt), every
@@ -113,11 +125,11 @@ def _several(
     table: pa.Table, shape: Shape, prompt: pa.Array, where: str
 ) -> Iterator[tuple[PairTexts, Ints]]:
     """Yield every answer by itself, and the pairs that the form says or implies."""
-    column = _one(table, shape.answers)
+    column = plain(table, shape.answers)
     if shape.held == "samples":
         texts = _texts(column, where)
         row = owners(lengths(texts))
-        worse = read_answers(_one(table, "rejected"), where).answer
+        worse = read_answers(plain(table, "rejected"), where).answer
         yield PairTexts(take_rows(prompt, row), flat(texts), take_rows(worse, row)), row
         return
     if shape.held == "listed":
@@ -185,7 +197,7 @@ def _prompts(table: pa.Table, shape: Shape, where: str) -> pa.Array:
         return pa.repeat(pa.scalar("?", pa.large_string()), len(table))
     pieces: list[str | pa.Array] = []
     for name in shape.prompt:
-        column = _one(table, name)
+        column = plain(table, name)
         text = _history(column) if name == "history" else read_prompt(column, where).text
         pieces += ["\n", text] if pieces else [text]
     return join_texts(*pieces) if len(pieces) > 1 else pieces[0]
@@ -221,7 +233,7 @@ def _has_fields(kind: pa.DataType, names: set[str]) -> bool:
     return pa.types.is_struct(inner) and names <= {inner.field(i).name for i in range(len(inner))}
 
 
-def _one(table: pa.Table, name: str) -> pa.Array:
-    column = table[name].combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+def plain(table: pa.Table, name: str) -> pa.Array:
+    """Return a column as one array of its values, also where it is stored as a dictionary."""
+    column = one_chunk(table[name])
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

@@ -26,12 +26,6 @@ def base_column(name: str) -> str:
     return "meta" if name.startswith(OWN) else name
 
 
-def own_values(meta: Column, name: str) -> list[Any]:
-    """Return the value of "meta.KEY" in each row (n): what JSON holds there, None for nothing."""
-    path = name.removeprefix(OWN)
-    return [_inside(orjson.loads(text), path) if text else None for text in meta.to_pylist()]
-
-
 def column_of(view: pa.Table, name: str, required: bool = False) -> Column:
     """Return the column `name`, or the values of "meta.KEY" as one.
 
@@ -49,7 +43,8 @@ def values_of(view: pa.Table, name: str, required: bool = False) -> list[Any]:
     """Return the same as Python values (n), as they are; None where a row has none."""
     if not name.startswith(OWN):
         return list(view[name].to_pylist())
-    values = own_values(view["meta"], name)
+    path, metas = name.removeprefix(OWN), view["meta"].to_pylist()
+    values = [_inside(orjson.loads(text), path) if text else None for text in metas]
     if required and values and all(value is None for value in values):
         raise no_such_key(name, own_keys(view["meta"]))
     return values

@@ -16,7 +16,7 @@ from curate.methods.columns import base_column, column_of
 from curate.methods.judgments import floats
 from curate.schema import DROP
 from curate.stage import Context, Result, Scope
-from curate.stages.budget import Keep, rows_to_keep
+from curate.stages.budget import Keep, by_id, rows_to_keep
 from curate.stages.filters import above, below
 from curate.stages.new_column import NewColumn
 from curate.stages.reduced import Reduced, Values
@@ -136,8 +136,8 @@ class Bound(Reduced, name="bound"):
 
     def _beyond(self, value: Floats, inside: Bools, ids: Column) -> tuple[Ints, int]:
         """Return the rows inside the bounds but not of `lowest` or `highest`, and how many are."""
-        rows = np.flatnonzero(inside)
-        rows = rows[np.argsort(np.array(ids.to_pylist(), dtype=object)[rows], kind="stable")]
+        rows = by_id(ids)
+        rows = rows[inside[rows]]
         number = value[rows] if self.lowest else -value[rows]
         kept = rows_to_keep(self.lowest or self.highest or 1, len(rows))
         return rows[np.argsort(number, kind="stable")][kept:], kept

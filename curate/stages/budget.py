@@ -71,6 +71,12 @@ def numbers_of(column: Column) -> Ints:
     return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.int64) - 1
 
 
+def by_id(ids: Column) -> Ints:
+    """Return the rows (n) in the order of their ids: what is decided by it outlasts a shuffle."""
+    named = np.array(ids.to_pylist(), dtype=object)
+    return np.asarray(np.argsort(named, kind="stable"), dtype=np.int64)
+
+
 def account(n: int, chosen: Ints, why_not: str, unusable: dict[str, Bools]) -> pa.Array:
     """Return the drop reasons (n): `why_not`, or the reason whose mask (n) holds a row."""
     why = np.full(n, why_not, dtype=object)

@@ -13,7 +13,7 @@ from curate.methods.tags import covering_rounds, once_each
 from curate.methods.vectors import best_of
 from curate.schema import DROP
 from curate.stage import Context, Result
-from curate.stages.budget import Keep, rows_to_keep
+from curate.stages.budget import Keep, by_id, rows_to_keep
 from curate.stages.dedup_items import with_ranking
 from curate.stages.merge_tags import tag_lists
 from curate.stages.reduced import Reduced, Values
@@ -59,9 +59,8 @@ class Cover(Reduced, name="cover"):
         """Return the reason for each row that is not taken."""
         rank, sizes = np.asarray(found["rank"]), np.asarray(found["sizes"])
         row, tag = owners(sizes), np.asarray(one_chunk(found["tags"]).indices, dtype=np.int64)
-        ids = np.array(one_chunk(found["id"]).to_pylist(), dtype=object)
-        by_id = np.argsort(ids, kind="stable")
-        order = by_id[np.argsort(-rank[by_id], kind="stable")]
+        order = by_id(one_chunk(found["id"]))
+        order = order[np.argsort(-rank[order], kind="stable")]
         turn = covering_rounds(order, row, tag, len(sizes))
         tagged = order[turn[order] >= 0]
         keep = rows_to_keep(self.keep, len(sizes))

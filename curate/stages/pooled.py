@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import Bools, Column, Ints
+from curate.arrays import Bools, Ints
 from curate.division import Division, Piece, Space
 from curate.methods.neighbours import Graph, exact_graph, graph_of
 from curate.methods.vectors import unit_rows
 from curate.stage import Context, Result, Stage
+from curate.stages.budget import by_id
 from curate.stages.own_columns import with_own
 from curate.stages.reduced import Values
 
@@ -80,7 +81,7 @@ class Pooled(Stage):
 
     def apply(self, view: pa.Table, ctx: Context) -> Result:
         """Return the columns; see the class."""
-        order = _by_id(view["id"])
+        order = by_id(view["id"])
         vectors = unit_rows(view[self.embedding], order)
         there = np.empty(len(view), dtype=bool)
         there[order] = has_vector(vectors)
@@ -103,7 +104,7 @@ class InPool(Division):
         """Put the vectors in order, make the graph, then decide."""
         yield space.reading("rows")
         found = space.gather_all("facts")
-        order = _by_id(found["id"])
+        order = by_id(found["id"])
         rows = order[(np.asarray(found["there"]) & self.stage.usable(found))[order]]
         space.save("rows", 0, rows)
         space.join("vectors")
@@ -153,12 +154,6 @@ def has_vector(vectors: npt.NDArray[Any]) -> Bools:
     for start in range(0, len(there), 8192):
         there[start : start + 8192] = vectors[start : start + 8192].any(axis=1)
     return there
-
-
-def _by_id(ids: Column) -> Ints:
-    """Return the rows in the order of their ids."""
-    named = np.array(ids.to_pylist(), dtype=object)
-    return np.asarray(np.argsort(named, kind="stable"), dtype=np.int64)
 
 
 def _stretch(space: Space, number: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from curate.arrays import large, last_turn, one_chunk
 from curate.errors import StageError
-from curate.methods.columns import OWN, base_column, own_values
+from curate.methods.columns import OWN, base_column, values_of
 from curate.stages.questions import numbered
 from curate.stages.shown import transcripts
 
@@ -32,7 +32,7 @@ def row_texts(view: pa.Table, name: str) -> pa.Array:
     if name == "last_turn":
         return large(last_turn(view["prompt"]))
     if name.startswith(OWN):
-        texts = [_as_text(value) for value in own_values(view["meta"], name)]
+        texts = [_as_text(value) for value in values_of(view, name)]
         return pa.array(texts, pa.large_string())
     kind = view[name].type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

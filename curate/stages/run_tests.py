@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curate.arrays import one_chunk
 from curate.errors import ConfigError, StageError
 from curate.meter import PROGRAMS
 from curate.methods.code import hash_of_tests, python_of
-from curate.methods.columns import OWN, base_column, own_values
+from curate.methods.columns import base_column, values_of
 from curate.sandbox import Ended, Isolation, Limits, run_tests
 from curate.schema import DROP, JudgmentStatus
 from curate.stage import Context, Result, Runtime, Stage
@@ -147,9 +146,7 @@ def row_tests(view: pa.Table, name: str) -> list[str | None]:
 
     Raises StageError where what the column holds is neither a text nor a list of texts.
     """
-    own = name.startswith(OWN)
-    values = own_values(view["meta"], name) if own else one_chunk(view[name]).to_pylist()
-    return [_joined(value, name) for value in values]
+    return [_joined(value, name) for value in values_of(view, name)]
 
 
 def said(one: Ended) -> str:
