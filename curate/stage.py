@@ -176,9 +176,9 @@ class Stage(Component):
                         yield role, mark.capabilities
 
 
-def summary(stage: type[Stage]) -> str:
-    """Return what a stage does in one line: the first paragraph of its docstring."""
-    return inspect.cleandoc(stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+def summary(kind: type[Component]) -> str:
+    """Return what a stage or an engine does in one line: the first paragraph of its docstring."""
+    return inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def check_ready(stages: Iterable[Stage], engines: Mapping[str, EngineSpec]) -> None:
