@@ -83,6 +83,7 @@ def gather(
         "name": name,
         "caution": caution(root, name, found),
         "funnel": steps,
+        "stages": found["stages"],
         "exported": exported(root / "runs" / name, found["accounting"]),
         "inside": inside(store, parts),
         "removed": removed(store, parts, steps) if texts else None,

@@ -64,11 +64,29 @@ class Spread:
 
 
 @dataclass
+class Marks:
+    """How many scores a judge gave to single answers, their sum and that of their squares."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return {n, mean, deviation}, the deviation that of the population; None for no score."""
+        if not self.n:
+            return None
+        mean = self.total / self.n
+        deviation = max(self.squares / self.n - mean**2, 0.0) ** 0.5
+        return {"n": self.n, "mean": mean, "deviation": deviation}
+
+
+@dataclass
 class Figures:
     """What is gathered over the shards of a run; `summary` turns it into plain data."""
 
     spreads: dict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    marks: dict[str, Marks] = field(default_factory=lambda: defaultdict(Marks))
     duels: Duels = field(default_factory=Duels)
     orders: Orders = field(default_factory=Orders)
     longer: Counter[str] = field(default_factory=Counter)
@@ -106,6 +124,16 @@ class Figures:
         for row in pairs.aggregate([([], "count_all")]).to_pylist():
             self.statuses[row["judge"], row["status"]] += row["count_all"]
         self.orders.add(judgments)
+        score = pc.cast(flat(judgments, "score"), pa.float64())
+        marks = pa.table({"judge": judge, "score": score, "square": pc.multiply(score, score)})
+        single = pc.and_(pc.equal(status, "ok"), flat(judgments, "b").is_null())
+        sums = [("score", "count"), ("score", "sum"), ("square", "sum")]
+        for row in marks.filter(single).group_by("judge").aggregate(sums).to_pylist():
+            if row["score_count"]:
+                held = self.marks[row["judge"]]
+                held.n += row["score_count"]
+                held.total += row["score_sum"]
+                held.squares += row["square_sum"]
 
     def _pairs(self, pairs: pa.Array, candidates: pa.Array) -> None:
         live = flat(pairs, "drop").is_null()
@@ -138,6 +166,7 @@ class Figures:
                     "judge": judge,
                     "judgments": total,
                     "statuses": found,
+                    "marks": self.marks[judge].summary(),
                     "first": leaning(taken[judge, "first"], taken[judge, "second"]),
                     "consistent": leaning(agreed[judge, True], agreed[judge, False]),
                 }

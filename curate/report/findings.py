@@ -18,6 +18,7 @@ CONSISTENT = 0.70  # of a judge's comparisons, asked in both orders, come out th
 UNREADABLE = 0.05  # of a judge's judgments have no score
 AGREEMENT = 0.20  # kappa of two judges
 COMPARED = 30  # comparisons of two judges from which on their kappa counts
+UNLIKE = 2.0  # times as far as another's do one judge's scores spread
 WINS = 0.80  # of a model's pairs against others are won
 PROPERTY = 0.65  # of the pairs that differ have more of a property in the chosen answer
 LOST = 0.50  # of a stage's rows are dropped there
@@ -42,6 +43,8 @@ RULES = (
     "judgments without a score",
     "a judge prefers its own model's answers beyond what the others do",
     f"two judges agree with a kappa below {AGREEMENT:.2f} (from {COMPARED} comparisons on)",
+    f"`combine` has no `scale`, and the scores of one of its judges spread more than {UNLIKE:g} "
+    "times as far as another's",
     f"a model wins more than {WINS:.0%} of its pairs",
     f"more than {CIRCLES:.0%} of the prompts have preferences in a circle",
     f"more than {NOISE:.0%} of the labels are wrong by their own p_correct, or p_correct is off by "
@@ -59,7 +62,9 @@ class Finding(NamedTuple):
 
 def findings(facts: Mapping[str, Any]) -> list[Finding]:
     """Return what is beyond a threshold, in the order of the page."""
-    rules = (_replies, _rows, _answers, _judges, _agreement, _models, _preferences, _labels)
+    rules = (
+        _replies, _rows, _answers, _judges, _scales, _agreement, _models, _preferences, _labels,
+    )  # fmt: skip
     return [finding for rule in rules for finding in rule(facts)]
 
 
@@ -128,6 +133,21 @@ def _of_judge(row: Mapping[str, Any], replies: bool) -> Iterator[tuple[str, str]
     if isinstance(own, Mapping) and own["excess"] and own["excess"]["low"] > 0:
         points = 100 * own["excess"]["value"]
         yield "leanings", f"prefers its own model's answers by {points:.0f} points more than others"
+
+
+def _scales(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say of each `combine` that pools scores as they are where one judge would outweigh others."""
+    marks = {row["judge"]: row["marks"] for row in facts["summary"]["judges"]}
+    spread = {n: m["deviation"] for n, m in marks.items() if m and m["n"] >= COMPARED}
+    for stage in facts["stages"]:
+        if stage["kind"] != "combine" or {"scale", "transform", "weights"} & stage.keys():
+            continue
+        of = [name for name in stage.get("judges", spread) if spread.get(name)]
+        far, near = (pick(of, key=spread.__getitem__, default="") for pick in (max, min))
+        if of and spread[far] > UNLIKE * spread[near]:
+            spreads = " and ".join(f"{name} by {two_digits(spread[name])}" for name in (far, near))
+            words = "the first counts more in every score, unless `combine` has a `scale`"
+            yield Finding("judges", f"judges' scores spread unlike, {spreads}: {words}")
 
 
 def _agreement(facts: Mapping[str, Any]) -> Iterator[Finding]:

@@ -9,10 +9,10 @@ import pytest
 
 from curate.loop import run
 from curate.pipeline import Pipeline
+from curate.replies import Replies, in_words, replies
 from curate.report import gather, report
 from curate.report.findings import findings
 from curate.report.page import _coded
-from curate.replies import Replies, in_words, replies
 
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
 
@@ -90,7 +90,7 @@ def test_counters_in_words(counts: dict[str, int], words: str | None) -> None:
     }
     facts = {
         "name": "nightly-0",
-        "funnel": [step | {"replies": had}], "audit": None, "calibration": None,
+        "funnel": [step | {"replies": had}], "stages": [], "audit": None, "calibration": None,
         "removed": {"duplicates": [], "contamination": []}, "leanings": {"agreement": []},
         "summary": {"judges": [], "models": [], "longer": None, "cut": None, "spreads": {}},
     }  # fmt: skip
