@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hostile import ANSWERS, TEXTS
 
 from curate import history
 from curate.engines.scripted import Scripted
-from curate.errors import ConfigError
 from curate.executors.local import Local
 from curate.loop import Outcome, run
 from curate.pipeline import Pipeline
 from curate.report import report
 from curate.sources.files import Jsonl
 from curate.stage import stage_registry
-from curate.store import Record, Store
 from curate.work import live_tables
 from curate.yaml_form import read_yaml
 
@@ -121,17 +114,19 @@ def test_hostile_prompts_and_answers(go: Any) -> None:
     shutil.rmtree(cache)
 
 
-def test_twins_that_differ_in_normal_form_alone_are_two_rows_or_one_with_a_reason(go: Any) -> None:
+def test_twins_that_differ_in_normal_form_alone_are_one_row_kept_as_it_was_written(go: Any) -> None:
     twins = {name: TEXTS[name] for name in ("composed", "decomposed")}
-    _, kept = go(rows_of(twins))
-    for row in kept:  # whichever is kept is kept as it was written
-        assert row["prompt"][-1]["content"] in twins.values()
+    ended, kept = go(rows_of(twins))
+    (row,) = kept
+    assert row["prompt"][-1]["content"] in twins.values()
+    assert ended.accounting["dropped"] == {"exact_dedup: exact prompt duplicate": 1}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_judge_that_says_only_one_thing(go: Any, name: str) -> None:
     texts = {f"{i}": f"Question number {i * i} about tides?" for i in range(9)}
     _, kept = go(rows_of(texts), judge=[ANSWERS[name]])
+    assert any(row["judgments"] for row in kept)
     for row in kept:
         for found in row["judgments"]:
             scored = found["score"] is not None
@@ -140,22 +135,21 @@ def test_a_judge_that_says_only_one_thing(go: Any, name: str) -> None:
                 assert 1 <= found["score"] <= 5
 
 
+def statuses(ended: Outcome) -> set[str]:
+    """Those of every judgment in the run's parts."""
+    root = ended.folder.parents[1]
+    store, shards = history.shards(root, history.manifest(root, "content"))
+    found: set[str] = set()
+    for record in (record for shard in shards for record in shard.parts):
+        for column in store.read(record, ["judgments"]).values():
+            found |= set(column.flatten().field("status").to_pylist())
+    return found
+
+
 def test_a_judge_that_says_all_of_it(go: Any) -> None:
     texts = {f"{i}": f"Question number {i * i} about tides?" for i in range(60)}
     ended, _ = go(rows_of(texts), judge=ANSWERS.values())
-    counted = {s for part in parts(ended) for s in part["status"]}
-    assert {"ok", "parse_error"} <= counted
-
-
-def parts(ended: Outcome) -> list[dict[str, Any]]:
-    root = ended.folder.parents[1]
-    store, shards = history.shards(root, history.manifest(root, "content"))
-    found = []
-    for shard in shards:
-        for record in shard.parts:
-            columns = store.read(record, ["judgments"]).values()
-            found.extend({"status": c.flatten().field("status").to_pylist()} for c in columns)
-    return found
+    assert {"ok", "parse_error"} <= statuses(ended)
 
 
 def test_one_poisonous_row_in_a_batch_of_4096(go: Any) -> None:
@@ -164,7 +158,8 @@ def test_one_poisonous_row_in_a_batch_of_4096(go: Any) -> None:
     poison = "".join(text[:500] for text in TEXTS.values())
     rows.insert(2048, {"id": "poison\x00\u202e", "prompt": poison})
     ended, kept = go(rows, writer=[f"answer {i}" for i in range(99)] + [poison], shard_rows=4096)
-    assert any(row["id"].startswith("poison") for row in kept) or ended.accounting["dropped"]
+    assert any(row["id"].startswith("poison") for row in kept)
+    assert ended.accounting["dropped"].keys() <= {"best_worst: no pair"}  # two answers were equal
     assert not ended.accounting["failed"]
 
 
@@ -188,192 +183,3 @@ def test_data_of_one_kind_only(go: Any, shape: str) -> None:
     if len(answers) == 1:
         assert ended.accounting["records"] == 0
         assert not any(pair["margin"] for row in kept for pair in row["pairs"])
-
-
-BOMB = "a: &a [x, x]\n" + "".join(
-    f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (BOMB, "line 1: anchors and aliases are not allowed"),
-        ("name: &n x\nother: *n\n", "anchors and aliases"),
-        ("name: !!python/object/apply:os.system ['touch CANARY']\n", "python"),
-        ("name: !!python/name:os.system\n", "python"),
-        ("!!python/object:curate.pipeline.Pipeline {}\n", "python"),
-        ("name: !mine x\n", "!mine"),
-        ("[" * 300, "line 1: nested deeper than 64 levels"),
-        ("[" * 5000, "line 1: nested deeper than 64 levels"),
-        ("a: [" + "[\n" * 5000, "line 63: nested deeper than 64 levels"),
-        ("name: x\n" + "? " * 5000, "line 2: nested deeper than 64 levels"),
-        ("{a: " * 5000, "line 1: nested deeper than 64 levels"),
-        ("- " * 5000, "line 1: nested deeper than 64 levels"),
-        ("name: x\nname: y\n", "name"),
-        ("name: [\x00]\n", ""),
-        ('name: "\\ud83d\\ude80"\n', "halves of characters"),
-    ],
-)
-def test_yaml_is_data_or_a_clear_error(
-    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "p.yaml"
-    path.write_text(text)
-    started = time.process_time()
-    with pytest.raises(ConfigError) as caught:
-        Pipeline.load(path)
-    assert time.process_time() - started < 5  # 5,000 brackets take half a minute to parse
-    assert words in str(caught.value)
-    assert len(str(caught.value)) < 500
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../x", "a/b", "/etc/x", "..", ".", ".hidden", "a\x00b", "a\nb", "", "x" * 200, "~root"],
-)
-def test_a_runs_name_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
-    form = {"name": name, "source": {"jsonl": {"path": "x", "columns": {"prompt": "prompt"}}},
-            "stages": ["exact_dedup"]}  # fmt: skip
-    with pytest.raises(ConfigError):
-        Pipeline.loads(json.dumps(form))
-
-
-SECRET = "outside"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> tuple[Store, Record]:
-    store = Store(tmp_path / "store")
-    draft = Record("s", "0" * 64, "", "", ("x",), (), 1, 1)
-    return store, store.commit(draft, {"x": pa.array([1])})
-
-
-@pytest.mark.parametrize(
-    "file", ["../secret.arrow", "/etc/passwd", "s/../../secret", "s/a\x00.arrow"]
-)
-def test_a_record_cannot_lead_out_of_the_store(
-    store: tuple[Store, Record], tmp_path: Path, file: str
-) -> None:
-    here, record = store
-    (tmp_path / "secret.arrow").write_text(SECRET)
-    path = here.root / f"s/{record.key}.json"
-    path.write_text(json.dumps({**record.to_json(), "file": file}))
-    assert Store(here.root).find("s", record.key) is None
-    assert (tmp_path / "secret.arrow").read_text() == SECRET
-
-
-@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", "a/b", "", "nul\x00", "x" * 300])
-def test_a_manifests_key_cannot_lead_out_of_the_store(tmp_path: Path, key: str) -> None:
-    store = Store(tmp_path / "store")
-    (tmp_path / "store/s").mkdir(parents=True)
-    outside = tmp_path / "store/outside.json"
-    outside.write_text("{}")
-    assert store.find("s", key) is None
-    assert outside.read_text() == "{}"  # not taken for a damaged record, and set aside
-
-
-def test_a_stages_name_cannot_lead_out_of_the_store(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    for stage in ("../up", "a/../../up", "/abs", "nul\x00", ".."):
-        draft = Record(stage, "0" * 64, "", "", ("x",), (), 1, 1)
-        try:
-            store.commit(draft, {"x": pa.array([1])})
-        except (ConfigError, OSError, ValueError):
-            continue
-    inside = tmp_path / "store"
-    assert {p for p in tmp_path.rglob("*") if p.is_file() and inside not in p.parents} == set()
-
-
-def test_a_part_that_is_a_link_to_elsewhere_is_not_taken_for_ours(
-    store: tuple[Store, Record], tmp_path: Path
-) -> None:
-    here, record = store
-    secret = tmp_path / "secret.arrow"
-    secret.write_text(SECRET)
-    part = here.root / record.file
-    part.unlink()
-    part.symlink_to(secret)
-    assert Store(here.root).find("s", record.key) is None  # its bytes are not the record's
-    assert secret.read_text() == SECRET
-
-
-KEY = "sk-canary-5f2e9a77"
-
-
-def test_a_key_is_in_nothing_that_is_written_or_said(tmp_path: Path) -> None:
-    """A server echoes the key in answers, errors and its model's name; a child; every command."""
-    pytest.importorskip("openai")
-    from chat_server import chatting, said
-
-    def act(handler: Any, prompt: str, number: int) -> None:
-        echo = handler.headers["Authorization"]
-        assert KEY in echo
-        if number == 1 and "3" in prompt:
-            return handler.send(500, {"error": {"message": echo}})
-        if "4" in prompt:
-            return handler.send(400, {"error": {"message": echo}})
-        text = f"your key is {echo}, {prompt}"
-        return handler.send(body=said(text, model=f"m {KEY}", finish_reason=f"stop {echo}"))
-
-    rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
-    source = tmp_path / "prompts.jsonl"
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    log = tmp_path / "logs"
-    log.mkdir()
-    with chatting(act) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        form = {
-            "name": "secret",
-            "source": {"jsonl": {"path": str(source), "columns": {"id": "id", "prompt": "prompt"}}},
-            "engines": {
-                "far": {"openai": {"model": "m", "base_url": url, "retries": 1}},
-                "near": {"crashing:Crashing": {"folder": str(log)}},
-            },
-            "stages": [
-                {"generate": {"engine": "far", "n": 1, "max_error_rate": 0.5}},
-                {"generate": {"engine": "near", "n": 1}},
-            ],
-            "export": "candidates",
-        }  # fmt: skip
-        pipeline = tmp_path / "p.yaml"
-        pipeline.write_text(json.dumps(form))
-        here = Path(__file__).parent
-        environment = {
-            **os.environ, "OPENAI_API_KEY": KEY, "NO_PROXY": "*",
-            "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])]),
-        }  # fmt: skip
-        spoken = ""
-        for words in (
-            ["run", pipeline, "--json"], ["plan", pipeline, "--json"],
-            ["status", "secret", "--json"], ["show", "secret", "--id", "r3"],
-            ["show", "secret", "--dropped"],
-            ["report", "secret"], ["gc", "--json"], ["doctor"],
-        ):  # fmt: skip
-            place = [] if words[0] == "doctor" else ["--root", str(tmp_path)]
-            ended = subprocess.run(
-                [sys.executable, "-m", "curate", *map(str, words), *place],
-                env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert ended.returncode == 0, ended.stderr
-            spoken += ended.stdout + ended.stderr
-    assert "your key is Bearer [key]" in spoken
-    assert KEY not in spoken
-    for file in tmp_path.rglob("*"):
-        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
-
-
-def test_a_key_written_into_a_pipeline_is_refused_unsaid(tmp_path: Path) -> None:
-    """There is no field for a key, and the error does not repeat what stood there."""
-    for fields in (
-        {"api_key": KEY}, {"base_url": f"http://user:{KEY}@host/v1"},
-        {"api_key_env": KEY}, {"api_key_file": KEY},
-    ):  # fmt: skip
-        form = {"name": "x", "source": {"jsonl": {"path": "x", "columns": {"prompt": "prompt"}}},
-                "engines": {"far": {"openai": {"model": "m", "base_url": "http://h/v1", **fields}}},
-                "stages": ["exact_dedup"]}  # fmt: skip
-        with pytest.raises(ConfigError) as caught:
-            Pipeline.loads(json.dumps(form))
-        assert KEY not in str(caught.value)
