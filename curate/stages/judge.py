@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -185,13 +184,12 @@ class Judge(Judging, name="judge"):
         for criterion, _, form, _ in questions:
             shown |= {"criterion": items or criterion, "ending": form.ending}
             asked.append(form.frame.conversations(size, form.prefix or None, **shown))
-        draw, form = self._draw(), questions[0].form
-        requests = partial(Requests, one_chunk(pa.chunked_array(asked)), draw)
-        requests = partial(requests, choices=form.choices)
-        if draw.temperature == 0.0:
-            return requests()
-        call = np.repeat(np.arange(size * len(questions)), self.samples)
-        sample = np.tile(np.arange(self.samples), size * len(questions))
-        purpose = f"judge\0{self.name}\0{self.engine}\0{self.rubric}\0{self.items}"
-        mine = mix(ctx.row_seeds(view["id"], purpose)[live.row], live.place)
-        return requests(call, mix(mine[call % size], call // size, sample) >> np.uint64(1))
+        draw, which, drawn = self._draw(), None, None
+        if draw.temperature:
+            which = np.repeat(np.arange(size * len(questions)), self.samples)
+            sample = np.tile(np.arange(self.samples), size * len(questions))
+            purpose = f"judge\0{self.name}\0{self.engine}\0{self.rubric}\0{self.items}"
+            mine = mix(ctx.row_seeds(view["id"], purpose)[live.row], live.place)
+            drawn = mix(mine[which % size], which // size, sample) >> np.uint64(1)
+        conversations = one_chunk(pa.chunked_array(asked))
+        return Requests(conversations, draw, which, drawn, questions[0].form.choices)
