@@ -58,11 +58,12 @@ test-ray: $(STAMP)
 test-trainers: $(STAMP)
 	$(BIN)/python tests/export/trainers/environments.py .venv-trainers
 
-# The reference of stages and sources, from the classes, the table of recipes, and the export forms;
+# The reference of stages, sources and engines, from the classes, the table of recipes, and the export forms;
 # tests hold them to those.
 docs: $(STAMP)
 	$(BIN)/python -m curate.reference docs/stages
 	$(BIN)/python -m curate.reference docs/sources.md
+	$(BIN)/python -m curate.reference docs/engines.md
 	$(BIN)/python -m curate.recipes docs/recipes.md
 	$(BIN)/python -m curate.methods.benchmark_list docs/benchmarks.md
 	$(BIN)/python -m curate.export.reference docs/exports.md

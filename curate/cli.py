@@ -20,7 +20,7 @@ from curate.commands.audit import audit
 from curate.commands.evaluate import judge, lint
 from curate.commands.exports import ask, export, import_answers, push
 from curate.commands.gc import gc
-from curate.commands.library import doctor, init, recipes, stages
+from curate.commands.library import doctor, engines, init, recipes, stages
 from curate.commands.results import report, show
 from curate.commands.runs import plan, run, status, validate
 from curate.errors import INTERNAL, CurateError, enough_memory
@@ -66,6 +66,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     recipes: "List published methods that come as pipelines, or show one.",
     init: "Write a recipe to a new file, to edit and run.",
     stages: "List the stages, or show one.",
+    engines: "List the engines, or show one.",
     doctor: "Say which extras and devices this machine has.",
     gc: "Remove parts that no run needs.",
 }

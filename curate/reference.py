@@ -1,4 +1,4 @@
-"""The reference of stages and sources, from the classes: docs/, and `curate stages`."""
+"""The reference of stages, sources and engines, from the classes: docs/, and the commands."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from curate.component import Component
+from curate.component import Component, RuntimeMark
+from curate.engines.contract import Sampling, engine_registry
 from curate.sources.columns import Columns
 from curate.sources.contract import source_registry
 from curate.stage import EngineRole, Stage, stage_registry, summary
 
+_MOST_NAMED = 8  # fields of a mapping within a table; more have a table of their own
 _HEAD = "<!-- Written by `make docs` from the classes; edit those. -->\n"
 
 
@@ -27,6 +29,12 @@ _SOURCES = """\
     Where rows come from: `source: {KIND: {path: ..., columns: {...}}}`. What is stored depends on
     the content of the files and never on their names, so a file that is moved is not read again.
     Files are read in the order of their paths.
+"""
+
+
+_ENGINES = """\
+    Models that stages name: `engines: {NAME: {KIND: {model: ...}}}`. A stage says on its page what
+    an engine must be able to do. `curate engines KIND` shows one of these here.
 """
 
 
@@ -47,6 +55,29 @@ def sources_page() -> str:
         text += [f"## {kind}", inspect.cleandoc(source.__doc__ or ""), _fields(source)]
     text += ["## columns", inspect.cleandoc(Columns.__doc__ or ""), _fields(Columns)]
     return "\n\n".join(text) + "\n"
+
+
+def engines_page() -> str:
+    """Return the page of engines and of how text is drawn, as Markdown."""
+    kinds = [k for k in engine_registry.names() if _is_ours(engine_registry.get(k), "engines")]
+    text = [_HEAD + "# Engines", inspect.cleandoc(_ENGINES)]
+    text += [engine_section(kind) for kind in kinds]
+    text += ["## sampling", inspect.cleandoc(Sampling.__doc__ or ""), _fields(Sampling)]
+    return "\n\n".join(text) + "\n"
+
+
+def engine_section(kind: str) -> str:
+    """Return what there is to say of one engine. Raises ConfigError for an unknown one."""
+    engine = engine_registry.get(kind)
+    can = f"It can: {', '.join(sorted(engine.capabilities))}."
+    free = [
+        f"`{name}`"
+        for name, info in engine.model_fields.items()
+        if any(isinstance(mark, RuntimeMark) for mark in info.metadata)
+    ]
+    kept = f"Another value of these makes nothing anew: {', '.join(free)}." if free else ""
+    said = inspect.cleandoc(engine.__doc__ or "")
+    return "\n\n".join(filter(None, [f"## {kind}", said, can, _fields(engine), kept]))
 
 
 def _fields(stage: type[BaseModel]) -> str:
@@ -157,7 +188,10 @@ def _type(annotation: Any) -> str:
     words = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if annotation is type(None):
         return "nothing"
-    return words.get(annotation, "mapping" if hasattr(annotation, "model_fields") else "value")
+    if hasattr(annotation, "model_fields"):
+        names = ", ".join(f"`{name}`" for name in annotation.model_fields)
+        return f"mapping: {names}" if 0 < len(annotation.model_fields) <= _MOST_NAMED else "mapping"
+    return words.get(annotation, "value")
 
 
 def _cell(text: str) -> str:
@@ -168,6 +202,7 @@ if __name__ == "__main__":
     import sys
 
     if Path(sys.argv[1]).suffix == ".md":
-        Path(sys.argv[1]).write_text(sources_page(), encoding="utf-8")
+        page = {"sources": sources_page, "engines": engines_page}[Path(sys.argv[1]).stem]
+        Path(sys.argv[1]).write_text(page(), encoding="utf-8")
     else:
         write(Path(sys.argv[1]))

@@ -68,10 +68,12 @@ def test_errors_are_one_line_and_have_their_code(scripted_pipeline: Path, tmp_pa
     assert curate("run").returncode == 2
 
 
-def test_stages_and_doctor() -> None:
+def test_stages_engines_and_doctor() -> None:
     listed = curate("stages").stdout
     assert "margin" in listed
     assert "at_least" in curate("stages", "margin").stdout
+    assert "openai" in curate("engines").stdout
+    assert "`concurrency`" in curate("engines", "openai").stdout
     assert "cores" in curate("doctor").stdout
 
 
@@ -84,7 +86,7 @@ def test_the_version_is_that_of_the_package() -> None:
 def test_the_list_of_commands_is_not_cut_off() -> None:
     """Each has a line that fits a terminal of 80 columns; `curate COMMAND --help` says more."""
     listed = curate("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert len(listed) == 18
+    assert len(listed) == 19
     assert not [line for line in listed if line.endswith("...") or len(line) > 80]
 
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from curate.reference import built_in, field_meanings, pages, sources_page
+from curate.engines.contract import Sampling, engine_registry
+from curate.reference import built_in, engines_page, field_meanings, pages, sources_page
 from curate.sources.columns import Columns
 from curate.sources.contract import source_registry
 from curate.stage import Stage, stage_registry
@@ -30,6 +31,26 @@ def test_every_stage_and_every_field_is_explained():
         assert stage.__doc__, kind
         missing = sorted(set(stage.model_fields) - set(field_meanings(stage)))
         assert not missing, f"{kind}: {missing}"
+
+
+def test_the_page_of_engines_is_that_of_the_classes_and_explains_every_field():
+    page = engines_page()
+    assert (DOCS.parent / "engines.md").read_text(encoding="utf-8") == page, "run `make docs`"
+    kinds = ("cross_encoder", "openai", "scripted", "vllm", "vllm_reward")
+    for cls in (Sampling, *map(engine_registry.get, kinds)):
+        assert set(cls.model_fields) == set(field_meanings(cls)), cls
+    assert [line[3:] for line in page.splitlines() if line[:3] == "## "] == [*kinds, "sampling"]
+    openai = page.partition("## openai")[2].partition("## scripted")[0]
+    free = openai.partition("makes nothing anew: ")[2]
+    assert "`concurrency`" in free
+    assert "`model`" not in free
+    assert "`cut_prompts`" not in free  # it changes what is asked
+
+
+def test_a_stage_names_the_fields_of_a_short_mapping():
+    judge = pages()["judge.md"]
+    assert "| `sampling` | mapping: `temperature`, `top_p`," in judge
+    assert "`columns` | mapping |" in sources_page()  # its fields have a table of their own
 
 
 def test_the_page_of_sources_is_that_of_the_classes_and_explains_every_field():

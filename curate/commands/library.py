@@ -19,6 +19,18 @@ def stages(name: Annotated[str, typer.Argument(help="One stage's page.")] = "") 
         typer.echo(stage_page(name))
 
 
+def engines(name: Annotated[str, typer.Argument(help="One engine's page.")] = "") -> None:
+    """List the engines, or show one: what it can do and be told."""
+    from curate.engines.contract import engine_registry
+    from curate.reference import engine_section
+    from curate.stage import summary
+
+    for kind in [] if name else engine_registry.names():
+        typer.echo(f"{kind:<18} {summary(engine_registry.get(kind))}")
+    if name:
+        typer.echo(engine_section(name))
+
+
 def recipes(name: Annotated[str, typer.Argument(help="One recipe's page.")] = "") -> None:
     """List the published methods that come as pipelines, or show one."""
     from curate.recipes import FIELDS, find_recipe

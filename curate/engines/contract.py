@@ -41,12 +41,19 @@ class Sampling(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(default=1.0, ge=0.0)
+    """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Draw from the likeliest tokens that hold this probability together."""
     top_k: int | None = Field(default=None, ge=1)
+    """Draw from so many of the likeliest tokens; not every server knows it."""
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Draw from tokens at least this likely beside the likeliest; not every server knows it."""
     repetition_penalty: float = Field(default=1.0, gt=0.0)
+    """Above 1: tokens that were there become less likely; not every server knows it."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of an answer."""
     stop: tuple[str, ...] = ()
+    """Texts before which an answer ends."""
 
 
 class Request(NamedTuple):

@@ -34,11 +34,17 @@ class CrossEncoder(EngineSpec, name="cross_encoder"):
     isolated: ClassVar[bool] = True
 
     model: str
+    """A Hub name or a directory."""
     output: int | None = Field(None, ge=0)
+    """Which output is the score, from 0, where a model has several."""
     revision: str | None = None
+    """The commit, tag or branch of the Hub's model."""
     max_model_len: int | None = Field(None, ge=2)
+    """Most tokens of question and answer together; by default the model's own."""
     device: Runtime[str | None] = None
+    """Such as cuda:0 or cpu; by default what there is."""
     batch_size: Runtime[int] = Field(32, ge=1)
+    """Pairs of texts that are scored at once."""
 
     def ready(self) -> None:
         """Raise MissingExtra without sentence-transformers."""

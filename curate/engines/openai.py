@@ -60,7 +60,9 @@ class OpenAI(EngineSpec, name="openai"):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"chat", "token_probs", "structured"})
 
     model: str
+    """The model's name, as the server knows it."""
     base_url: Runtime[str] = "https://api.openai.com/v1"
+    """Where the server is: what stands before /chat/completions."""
     api_key_env: Runtime[str] = "OPENAI_API_KEY"
     """The NAME of an environment variable."""
     api_key_file: Runtime[str | None] = None
@@ -69,10 +71,11 @@ class OpenAI(EngineSpec, name="openai"):
     """Cut a prompt that the server calls too long in the middle of its longest text, and ask again,
     instead of the status `too_long`."""
     concurrency: Runtime[int] = Field(64, ge=1)
+    """Most calls at once, over all shards; engines of other names have their own."""
     timeout_s: Runtime[float] = Field(600.0, gt=0.0)
-    """For one try."""
+    """For one try, in seconds."""
     deadline_s: Runtime[float] = Field(1200.0, gt=0.0)
-    """For a call with all its tries."""
+    """For a call with all its tries and the waits between them, in seconds."""
     retries: Runtime[int] = Field(6, ge=0)
     """Further tries after the first."""
     give_up_after: Runtime[int] = Field(20, ge=1)
@@ -81,6 +84,7 @@ class OpenAI(EngineSpec, name="openai"):
     one_model: Runtime[bool] = True
     """Stop where the server's answers come to carry another model's name."""
     max_tokens_field: Runtime[Literal["max_tokens", "max_completion_tokens"]] = "max_tokens"
+    """What the server calls the limit on an answer's length."""
 
     _variable = field_validator("api_key_env")(checked_variable)
     _path = field_validator("api_key_file")(checked_path)

@@ -54,9 +54,13 @@ class Scripted(EngineSpec, name="scripted"):
     )
 
     model: str = "scripted"
+    """The name that answers carry."""
     replies: tuple[str, ...] = ()
+    """The possible answers."""
     delay_s: Runtime[float] = Field(0.0, ge=0.0)
+    """Seconds that calls which come together wait."""
     fail_every: int = Field(0, ge=0)
+    """One call in so many fails; 0: none."""
 
     def load(self) -> ScriptedEngine:
         """Return the engine; there is nothing to load."""

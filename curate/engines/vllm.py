@@ -32,9 +32,9 @@ from curate.meter import Underway
 class VLLM(VLLMModel, name="vllm"):
     """A model run by vLLM, on GPUs or on a CPU.
 
-    `model` is a Hub name, a directory, or `packaged:smollm2-135m-instruct`; for the other fields
-    see `VLLMModel`. Raises MissingExtra without vLLM, ConfigError for a model without a chat
-    template, StageError where the model cannot be loaded.
+    `model` is a Hub name, a directory, or `packaged:smollm2-135m-instruct`. Raises MissingExtra
+    without vLLM, ConfigError for a model without a chat template, StageError where the model
+    cannot be loaded.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(

@@ -34,16 +34,22 @@ class VLLMModel(EngineSpec):
     model: str
     """A Hub name, a directory, or `packaged:smollm2-135m-instruct`."""
     revision: str | None = None
+    """The commit, tag or branch of the Hub's model."""
     dtype: str = "auto"
     """float32 makes greedy answers independent of batching."""
     max_model_len: int | None = Field(None, ge=2)
+    """The window: most tokens of a prompt with its answer. Unset: the model's own."""
     trust_remote_code: bool = False
+    """Run code that comes with the model."""
     load_format: str = "auto"
+    """How weights are read, in vLLM's names."""
     quantization: str | None = None
+    """How weights are quantized, in vLLM's names. Unset: as the model says."""
     gpu_memory_utilization: Runtime[float | None] = Field(None, gt=0.0, le=1.0)
     """Share of each GPU's memory. Unset: vLLM's own, or where one process holds several engines an
     equal part of what those with a value of their own leave of 0.9."""
     tensor_parallel_size: Runtime[int] = Field(1, ge=1)
+    """GPUs that hold one copy of the model together."""
     max_num_seqs: Runtime[int | None] = Field(None, ge=1)
     """Most requests that run at once. Unset: vLLM's own most, and of these as many as the KV cache
     has room for with their answers, by its number of blocks; see `admission`."""
@@ -55,6 +61,7 @@ class VLLMModel(EngineSpec):
     enforce_eager: Runtime[bool | None] = None
     """Skip graph capture; unset: on a CPU only."""
     enable_prefix_caching: Runtime[bool] = True
+    """Read a beginning that several prompts share once."""
 
     def beside(self, others: Sequence[EngineSpec]) -> EngineSpec:
         """Return this engine with its share of the GPUs' memory, which all of them have to fit.

@@ -23,14 +23,14 @@ class VLLMReward(VLLMModel, name="vllm_reward"):
 
     The conversation with its answer goes through the model's own chat template; the reward is
     the raw output, without a sigmoid. `output` says which output counts where a model has
-    several; for the other fields see `VLLMModel`. Raises MissingExtra without vLLM, ConfigError
-    for a model without a chat template or with several outputs and no `output`, StageError where
-    the model cannot be loaded.
+    several. Raises MissingExtra without vLLM, ConfigError for a model without a chat template
+    or with several outputs and no `output`, StageError where the model cannot be loaded.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"score"})
 
     output: int | None = Field(None, ge=0)
+    """Which output is the reward, from 0, where a model has several."""
 
     def load(self) -> VLLMRewardEngine:
         """Load the model; minutes for a large one."""
