@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from curate.executors import Local
-from curate.export.card import CardFacts, Origin, dataset_card, size_category
+from curate.export.card import CardFacts, Origin, dataset_card, escape, fenced, size_category
 from curate.export.records import ExportSummary
 from curate.loop import run
 from curate.pipeline import Pipeline
@@ -142,3 +142,20 @@ def test_the_digest_of_the_source_follows_its_rows(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_size_categories_are_the_hubs(records: int, name: str) -> None:
     assert size_category(records) == name
+
+
+def test_card_resists_hostile_text() -> None:
+    facts = CardFacts(
+        "x\n---\n# evil <script>", "a: |\n  ```\n  ````\n# free", engines=[{"m": "[a](b)|<b>"}],
+        stages=[{"stage": "s|t", "rows_in": 2, "rows_out": 1, "dropped": {"a|b\nc": 1}}],
+    )  # fmt: skip
+    text = dataset_card(facts, "preference", ExportSummary(1, {}, 1, {"train": 1}))
+    head = front(text)
+    assert head["pretty_name"] == "x --- # evil <script>"
+    assert head["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    assert "`````yaml\n" in text
+    body = text.split("\n---\n", 1)[1]
+    assert "<script>" not in body
+    assert "| s\\|t | 2 | 1 | a\\|b c: 1 |  |" in text
+    assert fenced("`" * 9, "").startswith("`" * 10)
+    assert "\n" not in escape("a\n\r\u2028b")

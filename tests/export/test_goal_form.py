@@ -2,16 +2,13 @@
 
 import pyarrow as pa
 import pytest
+from export_rows import say
 
 from curate.export.catalogue import FORMS
 from curate.schema import COLUMNS
 from curate.stage import Context
 from curate.stages.filters import Margin
 from curate.stages.goals import Goals
-
-
-def say(role, content):
-    return {"role": role, "content": content}
 
 
 def table(goals, prompt=None):

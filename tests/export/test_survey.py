@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_export_dataset import row, table
+from export_rows import row, table
 
 from curate.errors import ConfigError
 from curate.export.catalogue import FORMS
