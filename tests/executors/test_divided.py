@@ -26,7 +26,7 @@ from curate.store import Record
 from curate.work import Shard
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from test_golden import ROWS, make, usual
+from golden_rows import ROWS, make, usual
 
 DIVIDED = (
     "bands", "bound", "calibrate", "cap_pairs", "cluster", "combine", "cover", "curriculum",
