@@ -22,6 +22,9 @@ class Columns(BaseModel):
     A row holds its candidates in one of four ways: none; `candidates` (a list, wide);
     `response` (one a row); or `chosen` and `rejected`. With `group`, the rows that agree in those
     columns are one prompt with a candidate, or a pair, each.
+
+    Messages are the system's, the user's and the assistant's. A row in which tools are called, or
+    answer, is dropped for that reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -41,6 +41,7 @@ class Source(Component):
     """
 
     registry: ClassVar[Registry[Any] | None] = source_registry
+    version = 2
 
     columns: Columns = Field(default_factory=Columns)
     """Which column means what, see below; what is not named is kept as JSON in `meta`."""

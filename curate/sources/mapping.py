@@ -13,6 +13,7 @@ from curate.sources.nested import field_at, paths, without_field
 from curate.sources.values import (
     NOT_UNICODE,
     Raw,
+    ToolTurn,
     Turn,
     candidate,
     clean,
@@ -40,6 +41,25 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
     for name in columns.mapped():
         if name != columns.ranks:  # it may be a field of the candidates
             get(first, name)
+    try:
+        return _row(members, columns)
+    except ToolTurn as found:
+        return _unread(members, columns, str(found))
+
+
+def _unread(members: Sequence[Raw], columns: Columns, reason: str) -> dict[str, Any]:
+    """Return a row that is dropped, with all that was read as its `meta`."""
+    row: dict[str, Any] = {name: [] for name in columns.provides()}
+    if "reference" in row:
+        row["reference"] = None
+    given = [member.values for member in members]
+    row |= {"meta": to_json(given[0] if len(given) == 1 else {"rows": given}), "drop": reason}
+    row["id"] = _id(members[0], columns) or row_id(row)
+    return row
+
+
+def _row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
+    first = members[0]
     row: dict[str, Any] = {}
     said = endings(members, columns)
     if columns.prompt is not None:

@@ -15,7 +15,15 @@ from curate.arrays import lists, structs
 from curate.schema import DROP, PROMPT
 from curate.sources.columns import Columns
 from curate.sources.labels import empty
-from curate.sources.values import Raw, content_id, has_extras, row_id, to_json, turns
+from curate.sources.values import (
+    Raw,
+    ToolTurn,
+    content_id,
+    has_extras,
+    row_id,
+    to_json,
+    turns,
+)
 
 
 def prompt_table(rows: Sequence[Raw], columns: Columns) -> pa.Table | None:
@@ -39,7 +47,10 @@ def prompt_table(rows: Sequence[Raw], columns: Columns) -> pa.Table | None:
         elif value is None:
             said, reason = "", "prompt is null"
         elif isinstance(value, list) and not has_extras(value):
-            messages = turns(row, name, value)
+            try:
+                messages = turns(row, name, value)
+            except ToolTurn:
+                return None
             counts.append(len(messages))
             roles += [turn["role"] for turn in messages]
             contents += [turn["content"] for turn in messages]

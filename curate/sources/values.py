@@ -18,6 +18,8 @@ import xxhash
 from curate.errors import InputError, did_you_mean
 
 ROLES = ("assistant", "system", "user")
+TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "ipython"})
+TOOL_CALLS = ("tool_calls", "function_call")
 NOT_UNICODE = "not valid Unicode"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LARGEST = float(np.finfo(np.float32).max)
@@ -32,6 +34,10 @@ class Raw(NamedTuple):
 
     values: dict[str, Any]
     where: str
+
+
+class ToolTurn(Exception):
+    """A message of a tool, or one that calls tools: sound, and more than a row can hold."""
 
 
 def wrong(row: Raw, column: str, expected: str, value: object, within: str = "") -> InputError:
@@ -72,7 +78,11 @@ def text_or_null(row: Raw, column: str) -> str | None:
 
 
 def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
-    """Return messages as {role, content}. Raises InputError on a bad role or shape."""
+    """Return messages as {role, content}.
+
+    Raises InputError on a bad role or shape, and ToolTurn, with the reason to drop the row, where
+    tools are called or answer.
+    """
     result = []
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
@@ -84,6 +94,10 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
                 f"{row.where}: column {column!r}, message {number}: has no role but "
                 f"{fields or 'nothing'}; messages are {{role, content}}, and a list of answers is "
                 "`candidates`"
+            )
+        if role in TOOL_ROLES or any(message.get(field) for field in TOOL_CALLS):
+            raise ToolTurn(
+                f"messages of tools or calls of them: column {column!r}, message {number}"
             )
         if role not in ROLES:
             raise InputError(
