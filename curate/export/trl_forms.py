@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, lengths, lists, owners, places_of, set_field, starts_of
+from curate.arrays import flat, lengths, lists, owners, places_of, set_field
 from curate.export.forms import Records, of_pair, score, sides
 from curate.export.pairs import (
     Indexes,
@@ -203,7 +203,7 @@ def ranked(table: pa.Table) -> Records:
     several = np.bincount(row, minlength=len(table))[row] >= 2
     row, local, value = row[several], local[several], value[several]
     each = np.bincount(row, minlength=len(table))
-    place = np.arange(len(row)) - starts_of(each)[row]
+    place = places_of(each)
     fresh = np.ones(len(row), dtype=bool)
     fresh[1:] = (row[1:] != row[:-1]) | (value[1:] != value[:-1])
     # A tie takes the place of the first of its equals (1, 1, 3).

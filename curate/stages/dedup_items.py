@@ -23,6 +23,7 @@ from curate.arrays import (
     load_polars,
     mix,
     owners,
+    places_of,
     set_field,
     starts_of,
 )
@@ -81,9 +82,8 @@ def items_of(view: pa.Table, on: str) -> Items:
     if on not in LISTED:
         return Items(np.arange(len(view)), np.zeros(len(view), dtype=np.int64))
     counts = lengths(view[LISTED[on]])
-    row, live = owners(counts), live_in(view[LISTED[on]])
-    place = np.arange(len(row)) - starts_of(counts)[row]
-    return Items(row[live], place[live])
+    live = live_in(view[LISTED[on]])
+    return Items(owners(counts)[live], places_of(counts)[live])
 
 
 def live_in(column: Column) -> Bools:
@@ -276,9 +276,8 @@ def drop_items(view: pa.Table, on: str, items: Items, which: Ints, why: pa.Array
     column, sizes = flat(view[name]), lengths(view[name])
     at = starts_of(sizes)[items.row[which]] + items.place[which]
     reason = pc.coalesce(pc.struct_field(column, "drop"), spread(len(column), at, why))
-    gone = all_dropped(sizes, reason, "")
-    gone = pc.if_else(pa.array(sizes == 0), pa.scalar(None, pa.string()), gone)
-    return {name: lists(sizes, set_field(column, "drop", reason)), DROP: gone}
+    dropped = lists(sizes, set_field(column, "drop", reason))
+    return {name: dropped, DROP: all_dropped(sizes, reason)}
 
 
 def spread(size: int, at: Ints, values: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from curate.arrays import Floats, mix, starts_of
+from curate.arrays import Floats, mix, places_of
 from curate.methods.sampling import weighted_sample
 from curate.stage import Context, Result
 from curate.stages.budget import Keep, rows_to_keep
@@ -39,7 +39,7 @@ class DrawPairs(Reduced, name="draw_pairs"):
     def reduced(self, view: pa.Table, ctx: Context) -> Mapping[str, Values]:
         """Return each pair's number and the key that it is drawn by."""
         pairs = read_pairs(view)
-        place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
+        place = places_of(pairs.sizes)
         keys = mix(ctx.row_seeds(view["id"], self.kind)[pairs.row], place)
         return {"value": self._value(pairs), "key": keys, "live": pairs.live}
 

@@ -78,7 +78,9 @@ class Embed(Stage, name="embed"):
         full = [text for text, has in zip(texts, there, strict=True) if text is not None and has]
         found = ctx.encode(encoder, full, self.batch_size, self.cache)
         if not np.isfinite(found).all():
-            raise StageError(f"the encoder {self.model!r} returned NaN or infinity; try float32")
+            raise StageError(
+                f"the encoder {self.model!r} returned NaN or infinity; set `precision: fp32`"
+            )
         return embedding_column(found, there, self.dtype)
 
 

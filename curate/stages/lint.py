@@ -17,9 +17,7 @@ from curate.arrays import (
     lengths,
     lists,
     one_chunk,
-    owners,
     set_field,
-    starts_of,
     text_of,
 )
 from curate.errors import did_you_mean
@@ -37,6 +35,7 @@ from curate.methods.lint_checks import (
 )
 from curate.schema import DROP
 from curate.stage import Context, Result
+from curate.stages.pair_edits import all_dropped, first_reason
 from curate.stages.reduced import Reduced, Values
 
 OWN, SIDES = "own", ("winner", "loser")
@@ -100,16 +99,12 @@ class Lint(Reduced, name="lint"):
         found = {name: np.zeros(len(values), dtype=bool) for name in FINDINGS}
         for name, mask in decided.items():
             found[name][live] = mask
-        reason = pa.nulls(len(values), pa.string())
-        for name in reversed([name for name in FINDINGS if name in self.drop]):
-            reason = pc.if_else(pa.array(found[name]), name.replace("_", " "), reason)
-        reason = pc.coalesce(pc.struct_field(values, "drop"), reason)
-        left = np.bincount(owners(counts)[true(pc.is_null(reason))], minlength=len(counts))
-        first = pa.array(starts_of(counts), mask=(left > 0) | (counts == 0))
+        masks = [(found[name], name.replace("_", " ")) for name in FINDINGS if name in self.drop]
+        reason = first_reason(pc.struct_field(values, "drop"), masks)
         return {
             "pairs": lists(counts, set_field(values, "drop", reason)),
             "lint": lists(counts, _named(found, len(values))),
-            DROP: reason.take(first),
+            DROP: all_dropped(counts, reason),
         }
 
 

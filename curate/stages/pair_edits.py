@@ -104,11 +104,11 @@ def first_reason(earlier: pa.Array, masks: Sequence[tuple[npt.ArrayLike, str]]) 
 
 
 def all_dropped(
-    sizes: Ints, reason: pa.Array, empty: str, late: pa.Array | None = None
+    sizes: Ints, reason: pa.Array, empty: str | None = None, late: pa.Array | None = None
 ) -> pa.Array:
     """Return each row's reason: null where a value is live, its first's reason, or `empty`.
 
-    The first of those in `late`, where a row has some.
+    `reason` has that of each value. The first of those in `late`, where a row has some.
     """
     live = true(pc.is_null(reason))
     row = owners(sizes)
@@ -119,7 +119,7 @@ def all_dropped(
         rows, place = np.unique(row[at], return_index=True)
         first[rows] = at[place]
     index = pa.array(first, mask=(left > 0) | (sizes == 0))
-    return pc.if_else(pa.array(sizes == 0), empty, reason.take(index))
+    return pc.if_else(pa.array(sizes == 0), pa.scalar(empty, pa.string()), reason.take(index))
 
 
 def edited(

@@ -41,7 +41,9 @@ class Reward(Stage, name="reward"):
         ]
         engine, what = ctx.engine(self.engine), f"reward with {self.engine}"
         if not isinstance(engine, Scorer):
-            raise ConfigError(f"{what}: this engine does not score; use a vllm_reward")
+            raise ConfigError(
+                f"{what}: this engine does not score; use a vllm_reward or cross_encoder"
+            )
         rewards = engine.score(asked) if asked else []
         if len(rewards) != len(asked):
             raise StageError(f"{what}: {len(rewards)} rewards for {len(asked)} answers")

@@ -20,7 +20,7 @@ from curate.arrays import (
     mix,
     one_chunk,
     owners,
-    starts_of,
+    places_of,
 )
 from curate.errors import did_you_mean
 from curate.methods.routing import CUTS, LEVELS, doubt, gain, levels, measures, within_budget
@@ -92,7 +92,7 @@ class RoutePairs(Reduced, name="route_pairs"):
         """Return what the pairs' gains come from, and the keys that decide between equals."""
         pairs = read_pairs(view)
         seeds = ctx.row_seeds(view["id"], self.kind)[pairs.row]
-        place = np.arange(len(pairs.row)) - starts_of(pairs.sizes)[pairs.row]
+        place = places_of(pairs.sizes)
         found: dict[str, Values] = {"key": mix(seeds, place), "live": pairs.live}
         if not self.coefficients:
             if self.group is not None:
