@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from curate.books import account
+from curate.engines.served import mixed_models
 from curate.errors import ConfigError, CurateError, enough_memory
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
@@ -34,9 +35,8 @@ from curate.portion import WHOLE, Portion
 from curate.provenance import card_facts
 from curate.rehearsal import check_prompts
 from curate.stage import Stage, check_ready
-from curate.stages.unique_id import UniqueId
 from curate.store import Record, Store, digest
-from curate.tasks import all_stages, task_keys, unfinished
+from curate.tasks import all_stages, last_place, task_keys, unfinished
 from curate.work import Shard, Task, live_tables
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def run(
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting`, `trouble`
-    and `stopping` (why), `export` (form, records, changes), `end` (finished, and the books) and, in
+    and `stopping` (why), `export` (form, records, changes,
+    mixed: see `mixed_models`), `end` (finished, and the books) and, in
     its place, `error` (why). In no file are `loading` and `loaded` (engine) and, about once a
     second, `progress` of the shards in flight: `rows` of those, and since the stage began how many
     `unit` ("calls" of engines, "texts" for an encoder, "programs" in a sandbox) were asked, ended
@@ -111,7 +112,7 @@ def run(
     run came that ends so stands in its manifest.
     """
     pipeline.check()
-    last = _last(pipeline, until)
+    last = last_place(pipeline, until)
     root = Path(root)
     folder = root / "runs" / portion.folder(pipeline.name)
     if isinstance(executor, Local | None) and not _ended(folder, pipeline):
@@ -141,18 +142,6 @@ def _ended(folder: Path, pipeline: Pipeline) -> bool:
         return bool(manifest["finished"]) and manifest["pipeline"] == pipeline.dumps()
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _last(pipeline: Pipeline, until: str | None) -> int:
-    """Return the place in `all_stages` of the last stage to run."""
-    if until is None:
-        return len(pipeline.stages)
-    if until == UniqueId.kind:
-        return 0
-    try:
-        return pipeline.place_of(until) + 1
-    except ConfigError as error:
-        raise ConfigError(f"until: {error}") from None
 
 
 @dataclass
@@ -297,5 +286,8 @@ class _Loop:
                 rows, folder / "dataset", form=form, card=card, keep=self.pipeline.keep, tally=tally
             )
             changes = versions.finish(state, summary, tally)
-            self.events.add("export", form=form, records=summary.records, changes=changes)
+            self.events.add(
+                "export", form=form, records=summary.records, changes=changes,
+                mixed=mixed_models(card.engines),
+            )  # fmt: skip
         return summary

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.engines.contract import EngineSpec
+from curate.errors import ConfigError
 from curate.pipeline import Pipeline
 from curate.stage import Stage
 from curate.stages.unique_id import UniqueId
@@ -42,3 +43,15 @@ def unfinished(
 def all_stages(pipeline: Pipeline) -> list[Stage]:
     """Return the stages as they run: the one that every run starts with, then the pipeline's."""
     return [UniqueId(), *pipeline.stages]
+
+
+def last_place(pipeline: Pipeline, until: str | None) -> int:
+    """Return the place in `all_stages` of the last stage to run. Raises ConfigError."""
+    if until is None:
+        return len(pipeline.stages)
+    if until == UniqueId.kind:
+        return 0
+    try:
+        return pipeline.place_of(until) + 1
+    except ConfigError as error:
+        raise ConfigError(f"until: {error}") from None

@@ -40,7 +40,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: one share of the shards, for job arrays.")] = "",
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Only errors, replies of no use and one last line.")
+        bool, typer.Option("--quiet", help="Only errors, what needs a look, and one last line.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -50,6 +50,7 @@ def run(
     from curate.progress import listener
 
     written: list[dict[str, int] | None] = []
+    mixed: list[str] = []
     made: list[dict[str, Any]] = []  # what each stage counted in this attempt
     with _leaving_at_once(), listener(json, quiet) as tell, _errors_as_json(json, event="error"):
         checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
@@ -58,6 +59,7 @@ def run(
         def told(event: dict[str, Any]) -> None:
             if event["event"] == "export":
                 written.append(event["changes"])
+                mixed.extend(event["mixed"])
             elif event["event"] == "stage":
                 made.append({"stage": event["stage"], "counts": Counter[str]()})
             elif event["event"] == "part":
@@ -75,7 +77,7 @@ def run(
         say("stopped; the same command resumes")
         raise typer.Exit(128 + ended.signal)
     if not json:
-        for text in reply_lines(made, ended.folder.name):
+        for text in (*mixed, *reply_lines(made, ended.folder.name)):
             say(text)
         for text in book_lines(ended.folder, ended.accounting, not quiet, _since(written)):
             say(text)

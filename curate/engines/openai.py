@@ -82,7 +82,8 @@ class OpenAI(EngineSpec, name="openai"):
     """Stop the run once so many calls in a row failed with every try, without an answer to any:
     the server is down, and the same command goes on when it is back."""
     one_model: Runtime[bool] = True
-    """Stop where the server's answers come to carry another model's name."""
+    """Stop where the server's answers come to carry another model's name while the run goes on;
+    from one run to the next that is said by the run, the card and the report."""
     max_tokens_field: Runtime[Literal["max_tokens", "max_completion_tokens"]] = "max_tokens"
     """What the server calls the limit on an answer's length."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from curate.engines.served import mixed_models
 from curate.export.records import ExportSummary
 from curate.export.trust import Trust
 from curate.printable import printable
@@ -105,7 +106,7 @@ def dataset_card(
         "## Engines and encoders",
         _models(facts),
         "## How far to trust it",
-        "\n".join(trust.lines(facts.stages, escape)),
+        "\n".join([*trust.lines(facts.stages, escape), *_mixed(facts)]),
         "## Known limits",
         _limits(facts.origin),
         "## How to reproduce",
@@ -194,6 +195,11 @@ def _models(facts: CardFacts) -> str:
         for one in used
     ]
     return "\n".join(lines) or "No engine and no encoder was used."
+
+
+def _mixed(facts: CardFacts) -> list[str]:
+    said = (escape(text) for text in mixed_models(facts.engines))
+    return [f"- {text[0].upper()}{text[1:]}." for text in said]
 
 
 def _reproduce(facts: CardFacts) -> str:

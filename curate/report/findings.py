@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curate.engines.served import mixed_models
 from curate.replies import UNUSABLE, fault, in_words
 from curate.report.words import two_digits
 
@@ -33,6 +34,7 @@ RULES = (
     f"a stage drops more than {LOST:.0%} of its rows, or fails on more than {FAILED:.0%}",
     f"more than {UNUSABLE:.0%} of the replies that a stage had from its engine are of no use: not "
     "read, cut off, refused, or calls that failed",
+    "a server answered as one model and then as another",
     f"more than {COPIES:.0%} of the rows were copies; any row held a benchmark's items",
     f"more than {CUT:.0%} of the answers are cut off",
     f"the chosen answer is the longer (or the shorter) one in more than {LONGER:.0%} of the pairs",
@@ -63,7 +65,8 @@ class Finding(NamedTuple):
 def findings(facts: Mapping[str, Any]) -> list[Finding]:
     """Return what is beyond a threshold, in the order of the page."""
     rules = (
-        _replies, _rows, _answers, _judges, _scales, _agreement, _models, _preferences, _labels,
+        _replies, _engines, _rows, _answers, _judges, _scales, _agreement, _models, _preferences,
+        _labels,
     )  # fmt: skip
     return [finding for rule in rules for finding in rule(facts)]
 
@@ -78,6 +81,11 @@ def _replies(facts: Mapping[str, Any]) -> Iterator[Finding]:
         about = f" ({step['about']})" if step["about"] else ""
         words = in_words(step["replies"], facts["name"])
         yield Finding("counted", f"of the stage {step['name']}{about} {words}")
+
+
+def _engines(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for text in mixed_models(facts["engines"]):
+        yield Finding("cost", text)
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ def test_counters_in_words(counts: dict[str, int], words: str | None) -> None:
         "failed": {},
     }
     facts = {
-        "name": "nightly-0",
+        "name": "nightly-0", "engines": [],
         "funnel": [step | {"replies": had}], "stages": [], "audit": None, "calibration": None,
         "removed": {"duplicates": [], "contamination": []}, "leanings": {"agreement": []},
         "summary": {"judges": [], "models": [], "longer": None, "cut": None, "spreads": {}},

@@ -165,7 +165,7 @@ def test_what_is_beyond_a_threshold_is_said_first(root: Path, facts: dict) -> No
     page = report(root, "one")
     assert page.index("Look at these first") < page.index("What became of the rows")
     calm = facts | {
-        "funnel": [], "audit": None, "calibration": None,
+        "funnel": [], "engines": [], "audit": None, "calibration": None,
         "removed": {"duplicates": [], "contamination": []},
         "leanings": {"agreement": []},
         "summary": {"judges": [], "models": [], "longer": None, "cut": None, "spreads": {}},
