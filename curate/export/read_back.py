@@ -22,6 +22,7 @@ READ_BACK: Mapping[str, Mapping[str, Any]] = {
     "axolotl-chat": {**_WHOLE, "margin": "margin"},
     "torchtune": {**_WHOLE, "margin": "margin"},
     "openrlhf": {**_PAIR, "margin": "margin"},
+    "sharegpt": {"prompt": "conversations", **_PAIR},
     "ultrafeedback": {**_WHOLE, **_SCORES},
     "scored": _CHATS,
     "best": _CHATS,

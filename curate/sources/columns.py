@@ -30,8 +30,8 @@ class Columns(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str | None = "prompt"
-    """Text, or messages of {role, content}; null: what `chosen` and `rejected`, or
-    `response`, begin with."""
+    """Text, or messages of {role, content} or, as ShareGPT has them, {from, value}; null: what
+    `chosen` and `rejected`, or `response`, begin with."""
     input: str | None = None
     """Text that is put after the prompt's, a blank line between."""
     id: str | None = None
@@ -60,7 +60,7 @@ class Columns(BaseModel):
     """A list as long as `candidates`, 1 = best, or a list of such lists, one ranking a person; or a
     field of each candidate."""
     chosen: str | None = None
-    """The better answer: text, or messages that end with it."""
+    """The better answer: text, a message, or messages that end with it."""
     rejected: str | None = None
     """The worse answer, as `chosen`."""
     transcripts: tuple[str, ...] = ()

@@ -37,10 +37,15 @@ def answer_columns(columns: Columns) -> list[str]:
 
 
 def ended(row: Raw, name: str) -> Ended:
-    """Return a column's answer. Raises InputError for what is neither text nor a conversation."""
+    """Return a column's answer: a text, a message, or the last one of a conversation.
+
+    Raises InputError for anything else.
+    """
     value = get(row, name)
     if value is None or isinstance(value, str):
         return Ended(value, None)
+    if isinstance(value, dict) and {"role", "from"} & value.keys():
+        value = [value]
     if not isinstance(value, list):
         raise wrong(row, name, "text or a list of {role, content}", value)
     conversation = turns(row, name, value)

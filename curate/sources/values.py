@@ -18,7 +18,9 @@ import xxhash
 from curate.errors import InputError, did_you_mean
 
 ROLES = ("assistant", "system", "user")
+SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's names for them
 TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "ipython"})
+MESSAGE = ("role", "content", "from", "value")
 TOOL_CALLS = ("tool_calls", "function_call")
 NOT_UNICODE = "not valid Unicode"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -78,7 +80,7 @@ def text_or_null(row: Raw, column: str) -> str | None:
 
 
 def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
-    """Return messages as {role, content}.
+    """Return messages as {role, content}; ShareGPT's, which are {from, value}, too.
 
     Raises InputError on a bad role or shape, and ToolTurn, with the reason to drop the row, where
     tools are called or answer.
@@ -87,7 +89,9 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
             raise wrong(row, column, "text or a list of {role, content}", message, "a list with ")
-        role, content = message.get("role"), message.get("content")
+        said_by, said = ("role", "content") if message.get("from") is None else ("from", "value")
+        role, content = message.get(said_by), message.get(said)
+        role = SPEAKERS.get(role, role) if isinstance(role, str) else role
         if role is None:
             fields = ", ".join(repr(str(name)[:30]) for name in list(message)[:6])
             raise InputError(
@@ -114,10 +118,9 @@ def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
 
 
 def has_extras(value: Any) -> bool:
-    """Whether some message carries more than a role and a content."""
+    """Whether some message carries more than who says what."""
     return isinstance(value, list) and any(
-        isinstance(turn, dict)
-        and any(v is not None for k, v in turn.items() if k not in ("role", "content"))
+        isinstance(turn, dict) and any(v is not None for k, v in turn.items() if k not in MESSAGE)
         for turn in value
     )
 

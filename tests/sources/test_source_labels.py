@@ -48,6 +48,25 @@ def test_pairs_of_one_prompt_share_their_candidates(tmp_path: Path) -> None:
     assert [(p["chosen"], p["rejected"]) for p in two["pairs"]] == [(0, 1)]
 
 
+def test_conversations_and_answers_as_sharegpt_has_them(tmp_path: Path) -> None:
+    def turn(who: str, value: str) -> dict[str, Any]:
+        return {"from": who, "value": value, "role": None}  # as a table of both kinds has it
+
+    asked = [turn("system", "s"), turn("human", "q"), turn("gpt", "a"), turn("user", "and?")]
+    row = {"id": "a", "prompt": asked, "chosen": turn("gpt", "x"), "rejected": [turn("gpt", "y")]}
+    (found,) = jsonl(tmp_path, row, **PAIRED)
+    assert [turn["role"] for turn in found["prompt"]] == ["system", "user", "assistant", "user"]
+    assert said(found) == ["s", "q", "a", "and?"]
+    assert answers(found) == [("x", None), ("y", None)]
+    assert found["meta"] == "{}"
+    (whole,) = jsonl(tmp_path, {"messages": [turn("human", "q"), turn("gpt", "x")]}, **ENDED)
+    assert (said(whole), answers(whole)) == (["q"], [("x", None)])
+    with pytest.raises(InputError, match="message 1: unknown role 'hum'"):
+        jsonl(tmp_path, row | {"prompt": [turn("hum", "q")]}, **PAIRED)
+    with pytest.raises(InputError, match="'chosen' must end with a message of the assistant"):
+        jsonl(tmp_path, row | {"chosen": turn("human", "x")}, **PAIRED)
+
+
 def test_strengths_in_a_group_are_about_the_groups_candidates(tmp_path: Path) -> None:
     rows = [
         {"id": "a", "prompt": "p", "chosen": "x", "rejected": "y", "m": [1, -2]},
