@@ -37,7 +37,7 @@ class Autoencoder(NamedTuple):
 
 
 def batch_top_k(z: Floats, k: int) -> Floats:
-    """Keep the `k` times rows activations that are largest in size over the batch; 0 the rest."""
+    """Keep of `z` (rows, features) the `k` * rows values that are largest in size; 0 the rest."""
     most = min(k * len(z), z.size)
     if not most:
         return z

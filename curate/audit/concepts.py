@@ -74,7 +74,7 @@ def concepts(
 
 
 def goes_with(z: Floats, properties: Floats, most: int = 2) -> dict[str, float]:
-    """Return the properties whose differences are most correlated with the activations."""
+    """Return the properties whose differences (n, properties) go most with activations `z` (n,)."""
     found = {}
     for column, name in enumerate(PROPERTIES):
         spread = float(np.sqrt((z**2).sum() * (properties[:, column] ** 2).sum()))
@@ -101,7 +101,10 @@ def words(z: Floats, texts: Sequence[tuple[str, str, str]], most: int = 6) -> li
 def examples(
     z: Floats, texts: Sequence[tuple[str, str, str]], prompts: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Return the strongest pairs, one a prompt: which side has the feature, and was it chosen."""
+    """Return the strongest pairs, one a prompt: which side has the feature, and was it chosen.
+
+    `z` (n,) are the pairs' activations, `prompts` (n,) number their prompts.
+    """
     found: list[dict[str, Any]] = []
     seen: set[int] = set()
     for place in np.argsort(-np.abs(z), kind="stable").tolist():

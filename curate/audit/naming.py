@@ -88,7 +88,10 @@ def clean(name: str) -> str:
 
 
 def correlation(verdicts: Floats, z: Floats) -> tuple[float, float]:
-    """Return Pearson's r and its two-sided chance (Fisher's transformation), NaN where constant."""
+    """Return Pearson's r of two samples (n,) and its two-sided chance, NaN where one is constant.
+
+    By Fisher's transformation.
+    """
     if len(z) < 4 or not np.ptp(verdicts) or not np.ptp(z):
         return math.nan, math.nan
     r = float(np.corrcoef(verdicts, z)[0, 1])

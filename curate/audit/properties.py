@@ -140,7 +140,7 @@ def clustered_fit(columns: Floats, prompts: npt.NDArray[np.int64]) -> tuple[Floa
 
 
 def share_more(values: Floats, prompts: npt.NDArray[np.int64]) -> dict[str, float] | None:
-    """Return {share, low, high, size} of how often a difference that is not 0 is above 0, or None.
+    """Return {share, low, high, size} of how often a difference (n,), where not 0, is above it.
 
     Wilson's 95 % interval for as many independent pairs (`size`) as would vary as much: pairs of
     one prompt that go together count as fewer.
@@ -176,7 +176,10 @@ def two_sided(weight: Floats, error: Floats) -> Floats:
 
 
 def holm(p: Floats, level: float = 0.05) -> npt.NDArray[np.bool_]:
-    """Return which hypotheses Holm's step-down test rejects, all together wrong at `level`."""
+    """Return which hypotheses, of p-values `p` (n,), Holm's step-down test (1979) rejects.
+
+    The chance that any of these is true is at most `level`.
+    """
     order = np.argsort(p, kind="stable")
     limits = level / (len(p) - np.arange(len(p)))
     passed = np.logical_and.accumulate(p[order] <= limits) if len(p) else np.zeros(0, dtype=bool)

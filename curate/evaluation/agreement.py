@@ -9,7 +9,10 @@ from curate.arrays import Floats
 
 
 def confusion(one: npt.ArrayLike, two: npt.ArrayLike, classes: npt.ArrayLike) -> Floats:
-    """Return how often rater one said classes[i] and rater two classes[j]; NaN is no vote."""
+    """Return how often (classes, classes) rater one said classes[i] and rater two classes[j].
+
+    `one` and `two` are (n,); NaN is no vote.
+    """
     names = np.asarray(classes, dtype=np.float64)
     first = np.asarray(one, dtype=np.float64)[:, None] == names
     second = np.asarray(two, dtype=np.float64)[:, None] == names

@@ -50,7 +50,7 @@ def calibration_error(p: npt.ArrayLike, right: npt.ArrayLike, bins: int = 10) ->
 
 
 def chance_error(p: npt.ArrayLike, bins: int = 10, seed: int = 0, draws: int = 200) -> float:
-    """Return the mean calibration error that perfectly calibrated `p` would show by chance."""
+    """Return the mean calibration error that perfectly calibrated `p` (n,) would show by chance."""
     probability = np.asarray(p, dtype=np.float64)
     random = np.random.default_rng(seed)
     return float(

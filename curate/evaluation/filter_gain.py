@@ -43,7 +43,7 @@ def curve(
 
 
 def thresholds(signal: Floats, points: int) -> list[float]:
-    """Return ascending thresholds: every value, or `points` quantiles where there are more."""
+    """Return ascending thresholds of a signal (n,): all values, or `points` quantiles of many."""
     known = signal[np.isfinite(signal)]
     levels = np.unique(known)
     if len(levels) > points:
@@ -61,7 +61,7 @@ def share(right: Bools, kept: Bools, sample: Resampled) -> dict[str, Any]:
 
 
 def best(score: npt.ArrayLike, count: int) -> Bools:
-    """Return a mask of the `count` items of highest score; the earlier of equal ones wins.
+    """Return a mask (n,) of the `count` items of highest score (n,), of equal ones the earlier.
 
     NaN is the lowest score: such items are kept only where fewer than `count` have one.
     """

@@ -37,12 +37,12 @@ class Least:
 
 
 def live_places(pairs: Column) -> npt.NDArray[np.int64]:
-    """Return the flat positions of the pairs without a drop reason."""
+    """Return the flat positions (live,) of the pairs without a drop reason."""
     return np.flatnonzero(flat(pairs, "drop").is_null().to_numpy(zero_copy_only=False))
 
 
 def doubt(pairs: Column) -> npt.NDArray[np.float64]:
-    """Return a number for each flattened pair, small where its label is uncertain.
+    """Return a number for each flattened pair (pairs,), small where its label is uncertain.
 
     |p_correct - 1/2| where there is a probability; else 1 + the margin; infinity for neither.
     """
@@ -53,7 +53,7 @@ def doubt(pairs: Column) -> npt.NDArray[np.float64]:
 
 
 def pair_keys(ids: Column, pairs: Column) -> npt.NDArray[np.uint64]:
-    """Return a hash for each flattened pair, from its row's id and its two candidates."""
+    """Return a hash for each flattened pair (pairs,), from its row's id and its two candidates."""
     chosen = flat(pairs, "chosen").to_numpy(zero_copy_only=False).astype(np.uint64)
     rejected = flat(pairs, "rejected").to_numpy(zero_copy_only=False).astype(np.uint64)
     return mix(hashes(ids)[owners(lengths(pairs))], chosen, rejected)

@@ -101,7 +101,10 @@ def cohen_kappa(table: npt.ArrayLike) -> float:
 
 
 def spread_pairs(counts: Ints) -> Comparisons:
-    """Return every two of each row's answers, or of eight spread over them where it has more."""
+    """Return every two of each row's answers, or of eight spread over them where it has more.
+
+    `counts` (rows,) says how many answers each row has.
+    """
     kept = np.minimum(counts, _MOST_ANSWERS)
     row, place = np.repeat(np.arange(len(counts)), kept), np.arange(int(kept.sum()))
     place -= np.repeat(starts_of(kept), kept)

@@ -40,7 +40,10 @@ def text_marks(texts: Iterable[pa.Array]) -> tuple[Hashes, npt.NDArray[np.bool_]
 
 
 def first_of(number: Ints, first: Ints) -> Ints:
-    """Return each item's earlier equal (n; -1 for none), from the results of `number_equal`."""
+    """Return each item's earlier equal (n; -1 for none), from the results of `number_equal`.
+
+    `number` (n) is each item's kind, or -1, and `first` (kinds) the first item of each.
+    """
     twin = np.append(first, -1)[number]
     return np.where(twin == np.arange(len(number)), -1, twin)
 
@@ -92,7 +95,7 @@ def text_twins(
 
 
 def reorder(twin: Ints, similarity: Floats, order: Ints) -> tuple[Ints, Floats]:
-    """Turn twins and similarities given by rank into ones given by row."""
+    """Turn twins and similarities (n) given by rank into ones given by row."""
     by_row, value = np.full(len(order), -1, dtype=np.int64), np.zeros(len(order))
     by_row[order] = np.where(twin < 0, -1, order[twin])
     value[order] = similarity

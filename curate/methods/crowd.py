@@ -109,7 +109,7 @@ def label_posterior(margin: npt.ArrayLike, share: float) -> Floats:
 
 
 def label_reliability(margin: npt.ArrayLike, reliability: float = 0.8) -> tuple[Floats, float]:
-    """Return how likely each label is right, and the share of labels that are, from a first guess.
+    """Return how likely each label (n,) is right, and the share that are, from a first guess.
 
     The share becomes the mean of `label_posterior` until it settles. The margins must be
     calibrated and must not come from a model fitted to these same labels, or it runs to 1. It

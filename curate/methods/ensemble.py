@@ -102,7 +102,7 @@ def standardise(
 def divided(
     values: Floats, deviations: Floats, key: Ints, by: Literal["deviation", "variance"]
 ) -> tuple[Floats, Floats]:
-    """Return the cells over their key's population deviation, or its square, and not centred.
+    """Return the cells (n,) over their key's population deviation, or its square, and not centred.
 
     0 stays 0: the sign of a comparison is kept. A group without variance gives 0, and NaN for
     its deviations. Over the variance, as SALMON's code divides, groups that vary little count
@@ -117,7 +117,7 @@ def divided(
 
 
 def centre(values: Floats, key: Ints) -> Floats:
-    """Return the cells less the mean of their group."""
+    """Return the cells (n,) less the mean of their group, which `key` (n,) numbers."""
     groups, of = group(key, int(key.max(initial=-1)) + 1)
     return values - _means(values, of, len(groups))[of]
 

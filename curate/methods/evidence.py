@@ -188,7 +188,7 @@ def _asked(table: pa.Table, pairs: Comparisons, judge: str, counts: Ints) -> Boo
 
 
 def majority(ballots: Sequence[Floats]) -> Floats:
-    """Return the sign that more voters chose than any other; NaN where none, or no vote, leads.
+    """Return the sign (n,) that leads among the voters; NaN where none, or no vote, does.
 
     A tie is an opinion like the other two: votes +, +, 0 give 1, and +, -, 0 give NaN.
     """
@@ -201,7 +201,7 @@ def majority(ballots: Sequence[Floats]) -> Floats:
 
 
 def truth_of(ballots: Sequence[Floats], how: Truth) -> Floats:
-    """Return what the voters hold true: 1 for a, -1 for b, 0 a tie, NaN where that is open.
+    """Return what the voters hold true (n,): 1 for a, -1 for b, 0 a tie, NaN where that is open.
 
     "majority" counts each voter's side; "mean" is the side of the mean, for voters that score.
     """
@@ -212,14 +212,14 @@ def truth_of(ballots: Sequence[Floats], how: Truth) -> Floats:
 
 
 def groups_of(table: pa.Table, pairs: Comparisons) -> npt.NDArray[np.object_]:
-    """Return each comparison's prompt as text: what must stay on one side of a split."""
+    """Return each comparison's prompt (n,) as text: what must stay on one side of a split."""
     prompts = [text_of(chunk).to_pylist() for chunk in chunks(table["prompt"])]
     texts = np.array([text for some in prompts for text in some], dtype=object)
     return np.asarray(texts[pairs.row] if len(texts) else texts)
 
 
 def sizes(column: Column) -> Ints:
-    """Return each list's length, whatever the column holds: no chunks are joined."""
+    """Return each list's length (rows,), whatever the column holds: no chunks are joined."""
     return np.concatenate([lengths(chunk) for chunk in chunks(column)])
 
 

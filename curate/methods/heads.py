@@ -89,7 +89,11 @@ def usable(features: Floats) -> Bools:
 
 
 def differences(features: Floats, chosen: Ints, rejected: Ints) -> tuple[Ints, Floats]:
-    """Return which pairs have features on both sides, and what they differ in, for `fit_head`."""
+    """Return which pairs (k,) have features on both sides, and what they differ in (k, d).
+
+    `features` (candidates, d), with NaN rows for candidates that have none; `chosen` and
+    `rejected` (pairs,) index them.
+    """
     known = usable(features)
     pairs = np.flatnonzero(known[chosen] & known[rejected])
     difference = np.asarray(features[chosen[pairs]], dtype=np.float64)

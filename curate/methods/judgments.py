@@ -125,7 +125,7 @@ def of_view(
 
 
 def select(judgments: Judgments, at: Ints) -> Judgments:
-    """Return the judgments at those places; the names and their codes stay."""
+    """Return the judgments at those places (k,); the names and their codes stay."""
     j = judgments
     return Judgments(
         j.row[at], j.a[at], j.b[at], j.judge[at], j.aspect[at], j.score[at], j.spread[at],
@@ -235,7 +235,7 @@ def named(judges: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def codes(names: pa.Array) -> tuple[Ints, tuple[str, ...]]:
-    """Return codes into the sorted distinct names, so that a sum's order is the names' order."""
+    """Return codes (n,) into the sorted distinct names: so a sum's order is the names' order."""
     if len(names) and not names.null_count and pc.all(pc.equal(names, names[0])).as_py():
         return np.zeros(len(names), dtype=np.int64), (names[0].as_py(),)
     encoded = pc.fill_null(names, "").dictionary_encode()

@@ -187,7 +187,10 @@ def findings(batches: Iterable[Facts]) -> dict[str, Bools]:
 
 
 def contradictory(prompt: Codes, chosen: Codes, rejected: Codes) -> Bools:
-    """Return the rows for which some row prefers the same two answers the other way round."""
+    """Return for which rows (n,) some row prefers the same two answers the other way round.
+
+    Prompts and answers come as hashes (n,).
+    """
     pair = mix(prompt, np.minimum(chosen, rejected), np.maximum(chosen, rejected))
     _, member = np.unique(pair, return_inverse=True)
     up = np.bincount(member[chosen > rejected], minlength=member.max(initial=-1) + 1) > 0
@@ -196,7 +199,7 @@ def contradictory(prompt: Codes, chosen: Codes, rejected: Codes) -> Bools:
 
 
 def repeated(prompt: Codes, chosen: Codes, rejected: Codes, prompts: int = REPEATS) -> Bools:
-    """Return the rows with an answer that at least `prompts` different prompts have."""
+    """Return which rows (n,) have an answer that at least `prompts` different prompts have."""
     answers, member = np.unique(np.concatenate([chosen, rejected]), return_inverse=True)
     uses = np.unique(np.stack([member.astype(np.uint64), np.tile(prompt, 2)], axis=1), axis=0)
     often = np.bincount(uses[:, 0].astype(np.int64), minlength=len(answers)) >= prompts
@@ -213,7 +216,7 @@ def leaning(side: Floats, share: float) -> Bools:
 
 
 def always_wins(winner: pa.Array, loser: pa.Array, share: float = 0.95, rows: int = 20) -> Bools:
-    """Return the rows won by a model that wins `share` of its rows against others, of `rows` up."""
+    """Return which rows (n,) a model won that wins `share` of its `rows` or more against others."""
     differ = true(pc.not_equal(winner, loser))
     both = pa.concat_arrays([winner.filter(pa.array(differ)), loser.filter(pa.array(differ))])
     coded = both.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)

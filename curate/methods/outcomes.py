@@ -91,10 +91,11 @@ def folds_by_hash(hashes: npt.NDArray[np.uint64], folds: int) -> Ints:
 def cross_fitted(
     sided: Floats, even: Floats, label: Floats, fold: Ints, ridge: float = RIDGE
 ) -> Outcomes:
-    """Return outcomes in which no comparison's own label, nor its fold's, had a part.
+    """Return outcomes (n,) in which no comparison's own label, nor its fold's, had a part.
 
-    `label` is NaN where unknown: those comparisons are predicted from all labels, each labelled
-    one from the labels of the other folds. NaN where no other fold has a label.
+    `sided` (n, k), `even` (n, m) and `label` (n,) as in `fit_outcomes`, with NaN for an unknown
+    label: such comparisons are predicted from all labels, each labelled one from those of the
+    other folds, by `fold` (n,). NaN where no other fold has a label.
     """
     known = ~np.isnan(label)
     result = np.full((3, len(label)), np.nan)

@@ -42,12 +42,12 @@ class Groups(NamedTuple):
 
 
 def least(size: Ints, threshold: float) -> Ints:
-    """Return the smallest size of a set that can be similar to one of `size`."""
+    """Return the smallest size (n) of a set that can be similar to one of `size` (n)."""
     return np.asarray(np.ceil(threshold * size - EPSILON), dtype=np.int64)
 
 
 def overlap(a: Ints, b: Ints, threshold: float) -> Ints:
-    """Return how many elements sets of sizes a and b share at least if they are similar."""
+    """Return how many elements sets of sizes a and b (n) share at least if they are similar."""
     return np.asarray(np.ceil(threshold / (1 + threshold) * (a + b) - EPSILON), dtype=np.int64)
 
 
@@ -220,7 +220,7 @@ class GroupSearch:
 
 
 def expand(items: Ints, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Yield each item with each of low to high - 1, about CHUNK pairs at a time."""
+    """Yield each item (n) with each of its low to high - 1 (n), about CHUNK pairs at a time."""
     counts = high - low
     for s in slices(np.cumsum(counts), CHUNK, most=len(items)):
         yield np.repeat(items[s], counts[s]), np.repeat(low[s], counts[s]) + places_of(counts[s])

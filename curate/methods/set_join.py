@@ -234,7 +234,7 @@ def settle(state: npt.NDArray[np.uint8], waiting: Ints, pairs: SimilarPairs) -> 
 
 
 def twins(state: npt.NDArray[np.uint8], pairs: SimilarPairs) -> tuple[Ints, Floats]:
-    """Return each dropped set's most similar kept set, -1 for the kept, and the similarity."""
+    """Return each dropped set's most similar kept set (n; -1 for the kept), and the similarity."""
     twin, similarity = np.full(len(state), -1, dtype=np.int64), np.zeros(len(state))
     use = (state[pairs.later] == DROPPED) & (state[pairs.earlier] == KEPT)
     later, earlier, value = (column[use] for column in pairs)

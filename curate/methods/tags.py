@@ -60,7 +60,7 @@ def folded(tag: str) -> str:
 
 
 def once_each(row: Ints, tag: Ints) -> tuple[Ints, Ints]:
-    """Return the entries in order, without those of tag -1 and without a row's repetitions."""
+    """Return the entries (n) in order, without those of tag -1 and without a row's repetitions."""
     there = tag >= 0
     row, tag = row[there], tag[there]
     both = row * (int(tag.max(initial=0)) + 1) + tag

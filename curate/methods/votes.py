@@ -54,7 +54,7 @@ class PairVotes(NamedTuple):
 
 
 def pair_votes(judgments: Judgments, first: Ints, second: Ints, candidates: int) -> PairVotes:
-    """Return what the judges say about the pairs (`first`, `second`) of flat candidates.
+    """Return what the judges say about the pairs of flat candidates `first` and `second` (pairs,).
 
     Each pair counts for itself: the same two answers may be asked about twice, or turned round.
     Memory is 8 bytes a pair and judge for each of the five tables.

@@ -63,7 +63,7 @@ def coverage_map(
 
 
 def projected(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:
-    """Return the points on their two main directions, and the share of variance these hold."""
+    """Return the points (n, d) on their two main directions (n, 2), and how much these explain."""
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     values, directions = np.linalg.eigh(centred.T @ centred)
     main = directions[:, [-1, -2]]
@@ -73,7 +73,7 @@ def projected(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64],
 
 
 def cells(places: npt.NDArray[np.float64], kept: npt.NDArray[np.bool_]) -> list[list[float]]:
-    """Return [x, y, rows before, rows after] of every cell of a grid that holds a point."""
+    """Return [x, y, rows before, rows after] of each cell of a grid that holds a place (n, 2)."""
     low, high = places.min(axis=0), places.max(axis=0)
     span = np.where(high > low, high - low, 1.0)
     at = np.minimum(((places - low) / span * _CELLS).astype(int), _CELLS - 1)
