@@ -143,7 +143,7 @@ def share_more(values: Floats, prompts: npt.NDArray[np.int64]) -> dict[str, floa
     """Return {share, low, high, size} of how often a difference (n,), where not 0, is above it.
 
     Wilson's 95 % interval for as many independent pairs (`size`) as would vary as much: pairs of
-    one prompt that go together count as fewer.
+    one prompt that go together count as fewer. None where every difference is 0.
     """
     there = values != 0
     n = int(there.sum())

@@ -18,7 +18,10 @@ MIN_LABELS = 100  # below this nothing is fitted
 
 
 def errors(p: npt.ArrayLike, right: npt.ArrayLike) -> dict[str, Any]:
-    """Return the calibration errors of probabilities (n,), `right` (n,) being 1 or 0; null for none."""
+    """Return the calibration errors of probabilities (n,), None where there are none.
+
+    `right` (n,) is 1 where what each is the probability of came true, else 0.
+    """
     probability, outcome = np.asarray(p, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if not len(probability):
         return {"comparisons": 0, "ece": None, "ece_by_chance": None, "brier": None}
