@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from curate.arrays import concat_lists, flat, lengths, lists, starts_of
 from curate.export.forms import Records
-from curate.export.pairs import answer, element, message, take, true_where, usable_pairs
+from curate.export.pairs import answer, element, message, take, usable_pairs
+from curate.methods.judgments import true
 
 
 def goals(table: pa.Table) -> Records:
@@ -21,8 +22,8 @@ def goals(table: pa.Table) -> Records:
     sides = (live.chosen, live.rejected)
     said = [element(table["goals"], live.rows, side) for side in sides]
     asked, other = (pc.is_valid(text) for text in said)
-    plain = true_where(pc.invert(pc.or_(asked, other)))
-    twice = true_where(pc.fill_null(pc.not_equal(*said), False))
+    plain = true(pc.invert(pc.or_(asked, other)))
+    twice = true(pc.not_equal(*said))
     pair = np.concatenate([np.flatnonzero(plain | twice), np.flatnonzero(twice)])
     turned = np.arange(len(pair)) >= int((plain | twice).sum())
     order = np.lexsort((turned, pair))
@@ -45,8 +46,8 @@ def asking(prompts: pa.Array, goals: pa.Array) -> pa.Array:
     """Put each goal (null: none) at the end of the conversation's system message, or make one."""
     counts, role, content = lengths(prompts), flat(prompts, "role"), flat(prompts, "content")
     first = starts_of(counts)
-    own = true_where(pc.equal(role, "system"))[first]  # no usable pair has an empty prompt
-    said = true_where(goals.is_valid())
+    own = true(pc.equal(role, "system"))[first]  # no usable pair has an empty prompt
+    said = true(goals.is_valid())
     place = np.zeros(len(content), dtype=bool)
     place[first[own & said]] = True
     before, after = content.filter(pa.array(place)), goals.filter(pa.array(own & said))

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from curate.arrays import Bools, flat, lengths, owners
 from curate.export.forms import NO_PROMPT, Form
-from curate.export.pairs import Indexes, has_prompt, true_where, why_unusable
+from curate.export.pairs import Indexes, has_prompt, why_unusable
+from curate.methods.judgments import true
 from curate.schema import DROP, reason_kinds
 
 
@@ -41,7 +42,7 @@ def left_out(table: pa.Table, rows: Indexes, shape: Form) -> Counter[str]:
     if "pairs" not in shape.needs or not len(rows):
         return Counter()
     found = why_unusable(table)
-    new = true_where(flat(table["pairs"], DROP).is_null()) & true_where(found.is_valid())
+    new = true(flat(table["pairs"], DROP).is_null()) & true(found.is_valid())
     gave = np.zeros(len(table), dtype=bool)
     gave[rows] = True
     new &= gave[owners(lengths(table["pairs"]))]
@@ -55,7 +56,7 @@ def _of_first_pair(table: pa.Table) -> pa.Array:
     counts = lengths(table["pairs"])
     rows = owners(counts)
     found = why_unusable(table)
-    usable: Bools = true_where(found.is_null())
+    usable: Bools = true(found.is_null())
     whole = (counts > 0) & (np.bincount(rows[usable], minlength=len(counts)) == 0)
     first = np.where(whole, np.cumsum(counts) - counts, 0)
     return found.take(pa.array(first, mask=~whole))

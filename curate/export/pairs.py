@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from curate.arrays import (
     places_of,
     starts_of,
 )
+from curate.methods.evidence import ints
+from curate.methods.judgments import true
 
 Indexes = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ def usable_pairs(table: pa.Table) -> UsablePairs:
     rows = owners(counts)
     position = places_of(counts)
     chosen, rejected = _sides(table)
-    usable = true_where(why_unusable(table).is_null()) & has_prompt(table)[rows]
+    usable = true(why_unusable(table).is_null()) & has_prompt(table)[rows]
     return UsablePairs(rows[usable], position[usable], chosen[usable], rejected[usable])
 
 
@@ -63,7 +65,7 @@ def why_unusable(table: pa.Table) -> pa.Array:
         if drop.null_count < len(drop):
             gone = pc.binary_join_element_wise(f"{side} was dropped,", drop, " ")
             found = pc.coalesce(found, gone)
-        found = _also(found, true_where(text.is_null()), f"{side} has no text")
+        found = _also(found, true(text.is_null()), f"{side} has no text")
     return _also(found, same_text(*texts), "chosen and rejected are the same text")
 
 
@@ -77,7 +79,7 @@ def _also(found: pa.Array, mask: Bools, reason: str) -> pa.Array:
 
 def _sides(table: pa.Table) -> tuple[Indexes, Indexes]:
     """Return the flattened pairs' `chosen` and `rejected`, -1 where one is null."""
-    chosen, rejected = (_index(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
+    chosen, rejected = (ints(flat(table["pairs"], name)) for name in ("chosen", "rejected"))
     return chosen, rejected
 
 
@@ -88,13 +90,13 @@ def same_text(one: pa.Array, two: pa.Array) -> Bools:
     gets a label that is wrong whichever side it names. A null is the same as no text.
     """
     trimmed = [pc.utf8_trim_whitespace(text) for text in (one, two)]
-    return true_where(pc.fill_null(pc.equal(*trimmed), False))
+    return true(pc.equal(*trimmed))
 
 
 def live_candidates(table: pa.Table) -> Bools:
     """Return, for each flattened candidate, whether it has a text and is not dropped."""
     text, drop = (flat(table["candidates"], name) for name in ("text", "drop"))
-    return true_where(pc.is_valid(text)) & true_where(pc.is_null(drop))
+    return true(pc.is_valid(text)) & true(pc.is_null(drop))
 
 
 def has_prompt(table: pa.Table) -> Bools:
@@ -102,7 +104,7 @@ def has_prompt(table: pa.Table) -> Bools:
     counts = lengths(table["prompt"])
     lacking = np.zeros(len(counts), dtype=bool)
     for name in ("role", "content"):
-        null = true_where(pc.is_null(flat(table["prompt"], name)))
+        null = true(pc.is_null(flat(table["prompt"], name)))
         lacking[owners(counts)[null]] = True
     complete: Bools = (counts > 0) & ~lacking
     return complete
@@ -156,13 +158,3 @@ def plain(prompt: Column) -> pa.Array:
     single = pa.array((counts == 1)[owners(counts)])
     labelled = pc.binary_join_element_wise(role, content, ": ")
     return pc.binary_join(lists(counts, pc.if_else(single, content, labelled)), "\n\n")
-
-
-def true_where(mask: Any) -> Bools:
-    """Return a null-free Arrow boolean array as NumPy."""
-    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def _index(column: pa.Array) -> Indexes:
-    filled = pc.fill_null(column, -1)
-    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.int64)

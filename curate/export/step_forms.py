@@ -18,9 +18,9 @@ from curate.export.pairs import (
     plain,
     same_text,
     take,
-    true_where,
     usable_pairs,
 )
+from curate.methods.judgments import true
 
 
 def stepwise(table: pa.Table) -> Records:
@@ -31,7 +31,7 @@ def stepwise(table: pa.Table) -> Records:
     counts = lengths(table["steps"])
     row = owners(counts)
     candidate, text, right = (flat(table["steps"], name) for name in ("candidate", "text", "right"))
-    usable = has_prompt(table)[row] & true_where(pc.is_valid(right)) & true_where(text.is_valid())
+    usable = has_prompt(table)[row] & true(pc.is_valid(right)) & true(text.is_valid())
     kept = pa.array(np.flatnonzero(usable))
     row, solution = row[usable], candidate.take(kept).to_numpy(zero_copy_only=False)
     fresh = np.ones(len(row), dtype=bool)

@@ -27,9 +27,9 @@ from curate.export.pairs import (
     message,
     plain,
     take,
-    true_where,
     usable_pairs,
 )
+from curate.methods.judgments import true
 
 SHAREGPT_ROLES = {"user": "human", "assistant": "gpt"}
 
@@ -208,7 +208,7 @@ def _system_apart(prompt: pa.Array) -> tuple[pa.Array, pa.Array]:
     counts = lengths(prompt)
     role, content = flat(prompt, "role"), flat(prompt, "content")
     leads = places_of(counts) == 0
-    system = leads & (counts[owners(counts)] > 1) & true_where(pc.equal(role, "system"))
+    system = leads & (counts[owners(counts)] > 1) & true(pc.equal(role, "system"))
     first = pa.array(starts_of(counts))
     text = pc.if_else(pa.array(system[leads]), content.take(first), "")
     left = counts - np.bincount(owners(counts)[system], minlength=len(counts))
@@ -244,7 +244,7 @@ def verl(table: pa.Table) -> Records:
 
     `extra_info` holds the row's id, and its split and its number there as verl's own scripts do.
     """
-    rows = np.flatnonzero(has_prompt(table) & true_where(table["reference"].is_valid()))
+    rows = np.flatnonzero(has_prompt(table) & true(table["reference"].is_valid()))
     size = len(rows)
     truth = take(table["reference"], rows)
     judged = pa.struct([("style", pa.string()), ("ground_truth", pa.string())])

@@ -24,10 +24,10 @@ from curate.export.pairs import (
     live_candidates,
     plain,
     take,
-    true_where,
     usable_pairs,
     why_unusable,
 )
+from curate.methods.judgments import true
 
 _ALIGNED = {
     "rationales": "rationale",
@@ -117,7 +117,11 @@ def torchtune(table: pa.Table) -> Records:
 
 
 def unpaired(table: pa.Table) -> Records:
-    """TRL unpaired preference (KTO): every pair gives two records, the chosen one first."""
+    """TRL unpaired preference (KTO): every pair gives two records, the chosen one first.
+
+    Where a prompt has several pairs an answer may come several times, and with both labels;
+    `best_worst` makes one pair a prompt.
+    """
     live = usable_pairs(table)
     rows, text = alternating(table, live)
     columns = {
@@ -178,7 +182,7 @@ def _by_score(table: pa.Table) -> tuple[Indexes, Indexes, npt.NDArray[np.float64
     row = owners(counts)
     local = places_of(counts)
     known = score(table, row, local)
-    finite = true_where(pc.fill_null(pc.is_finite(known), False))
+    finite = true(pc.is_finite(known))
     usable = live_candidates(table) & finite & has_prompt(table)[row]
     row, local = row[usable], local[usable]
     value = np.asarray(known.filter(pa.array(usable)).to_numpy(zero_copy_only=False), np.float64)
