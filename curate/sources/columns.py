@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 GIVEN_BY = {
     "reference": ("reference",),
     "candidates": ("candidates", "response", "chosen"),
-    "judgments": ("scores", "ranks", "margins", "chosen_score"),
+    "judgments": ("scores", "ranks", "margins", "chosen_score", "label"),
     "scores": ("chosen_score",),
     "pairs": ("chosen",),
 }
@@ -68,6 +68,11 @@ class Columns(BaseModel):
     HH-RLHF has it: turns that begin with "Human:" or "Assistant:" behind an empty line. A prompt
     may end with an "Assistant:" that says nothing yet. HH-RLHF itself is `{prompt: null, chosen:
     chosen, rejected: rejected, transcripts: [chosen, rejected]}`."""
+    label: tuple[str, ...] = ()
+    """Who is better, where `chosen` and `rejected` are no more than the first and the second
+    answer: "a", "b" or "tie" (or 1, 2 and 0; model_a, model_b), in one column a person. Each is a
+    judge of its name, and what most of them say tells which answer is chosen; the pair of a tie, of
+    an open vote and of labels that cannot be read is dropped."""
     chosen_score: str | None = None
     """A number, higher is better, or a list of them: the chosen answer's. With `rejected_score` it
     becomes the judge "score", and `scores` are there without `combine`."""
@@ -85,7 +90,7 @@ class Columns(BaseModel):
     label_source: str = Field(default="label", min_length=1)
     """What the pairs have as their `source`."""
 
-    @field_validator("group", "varies", "scores", "transcripts", mode="before")
+    @field_validator("group", "varies", "scores", "label", "transcripts", mode="before")
     @classmethod
     def _one_name_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -95,14 +100,8 @@ class Columns(BaseModel):
         ways = [name for name in ("candidates", "response", "chosen") if getattr(self, name)]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} exclude each other; map one of them")
-        if (self.chosen is None) != (self.rejected is None):
-            raise ValueError("chosen and rejected go together; map both or neither")
-        if (self.chosen_score is None) != (self.rejected_score is None):
-            raise ValueError("chosen_score and rejected_score go together; map both or neither")
         if self.prompt is None and (self.input or not (self.chosen or self.response)):
             raise ValueError("prompt may be left out only where chosen or response holds it")
-        if self.prompt is None and self.group and self.chosen:
-            raise ValueError("with group, pairs need a prompt to be mapped")
         if self.group and not (self.response or self.chosen):
             raise ValueError("group needs response or chosen to be mapped too")
         for name, needed in (
@@ -114,6 +113,7 @@ class Columns(BaseModel):
             ("ranks", "candidates"),
             ("margin", "chosen"),
             ("margins", "chosen"),
+            ("label", "chosen"),
         ):
             if getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name} needs {needed} to be mapped too")
@@ -128,6 +128,17 @@ class Columns(BaseModel):
                     f"transcripts: {name!r} is none of the columns that prompt, response, chosen "
                     "and rejected are mapped to"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_consistent(self) -> Columns:
+        for one, other in (("chosen", "rejected"), ("chosen_score", "rejected_score")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{one} and {other} go together; map both or neither")
+        if self.prompt is None and self.group and self.chosen:
+            raise ValueError("with group, pairs need a prompt to be mapped")
+        if self.label and self.margin:
+            raise ValueError("margin and label exclude each other; map one of them")
         return self
 
     def meanings(self) -> tuple[str, ...]:
@@ -151,7 +162,7 @@ class Columns(BaseModel):
             self.margin,
             self.margins,
         )
-        return tuple(name for name in single if name is not None)
+        return (*(name for name in single if name is not None), *self.label)
 
     def mapped(self) -> tuple[str, ...]:
         """Return the input columns that must exist; a score may be a candidate's field instead."""

@@ -21,6 +21,7 @@ from curate.sources.values import (
     text_or_null,
     wrong,
 )
+from curate.sources.verdicts import verdict
 
 DIVERGED = "chosen and rejected differ before the last answer"
 NOT_CONTINUED = "chosen or rejected does not continue the prompt"
@@ -52,7 +53,11 @@ def labelled(
                 at[side] = len(answers)
                 answers.append(answer)
             places.setdefault(keys[side], at[side])
-        pairs.append(_pair(row, columns, at, made, continued or len(members) == 1))
+        said_of = verdict(row, columns.label)
+        order = slice(None, None, -1 if said_of.second else 1)
+        reason = said_of.reason if continued or len(members) == 1 else NOT_CONTINUED
+        pairs.append(_pair(row, columns, at[order], made[order], reason))
+        compared += said_of.judgments(at)
         compared += _comparisons(row, columns.margins, at) if columns.margins else []
         scored += _scores(row, columns, at)
     found: dict[str, Any] = {
@@ -107,9 +112,12 @@ def _before(row: Raw, columns: Columns, sides: Sides) -> list[list[Turn]]:
 
 
 def _pair(
-    row: Raw, columns: Columns, at: list[int], sides: list[dict[str, Any]], continued: bool
+    row: Raw, columns: Columns, at: list[int], sides: list[dict[str, Any]], reason: str | None
 ) -> dict[str, Any]:
-    """Return the pair of a row whose two sides are the candidates `at`."""
+    """Return the pair of a row whose two sides are the candidates `at`.
+
+    It is dropped for what is wrong with its sides, or else for `reason`.
+    """
     margin = None
     if columns.margin is not None:
         margin = number(row, columns.margin, get(row, columns.margin))
@@ -118,13 +126,12 @@ def _pair(
         for side, answer in zip(("chosen", "rejected"), sides, strict=True)
         if answer["drop"]
     ]
-    dropped += [] if continued else [NOT_CONTINUED]
     return {
         "chosen": at[0],
         "rejected": at[1],
         "margin": margin,
         "source": columns.label_source,
-        "drop": dropped[0] if dropped else None,
+        "drop": dropped[0] if dropped else reason,
     }
 
 

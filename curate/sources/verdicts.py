@@ -1,0 +1,40 @@
+"""Which of two answers people's labels call the better one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from curate.sources.values import Raw, get, judgment
+
+TIE = "label is a tie"
+OPEN = "label is open: as many labels say something else"
+UNREAD = "label cannot be read"
+
+
+class Verdict(NamedTuple):
+    """What each label says: 1 the first answer, -1 the second, 0 a tie, None nothing; and all."""
+
+    votes: dict[str, float | None]
+    second: bool = False  # whether the second answer is the better one
+    reason: str | None = None  # why neither is
+
+    def judgments(self, at: Sequence[int]) -> list[dict[str, Any]]:
+        """Return each label as a judge's comparison of the candidates `at`."""
+        return [judgment(n, at[0], vote) | {"b": at[1]} for n, vote in self.votes.items()]
+
+
+def verdict(row: Raw, names: Sequence[str]) -> Verdict:
+    """Return what the columns `names` say together: what most of those that can be read say."""
+    if not names:
+        return Verdict({})
+    from curate.methods.evidence import VERDICTS  # brings what sources without labels do not need
+
+    votes = {name: VERDICTS.get(str(get(row, name)).strip().lower()) for name in names}
+    counts = Counter(vote for vote in votes.values() if vote is not None).most_common()
+    if not counts:
+        return Verdict(votes, reason=UNREAD)
+    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+        return Verdict(votes, reason=OPEN)
+    return Verdict(votes, second=counts[0][0] < 0, reason=None if counts[0][0] else TIE)
