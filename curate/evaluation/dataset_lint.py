@@ -35,7 +35,8 @@ def lint_dataset(path: str, mapping: Sequence[str] = (), split: str = "") -> dic
     lists of answers, answers alone, and prompts alone too.
 
     `mapping` holds `meaning=column` for MEANINGS, each by default the column of its own name, or
-    prompt, input and one of ALONE: answers without pairs.
+    prompt, input and one of ALONE: answers without pairs. Prompt and input may be all that a set
+    without chosen and rejected has.
     With `label`, `chosen` and `rejected` are the first and the second answer, and the label says
     which one is better; ties and unreadable labels are no pairs and left out (`unlabelled`).
     Of a dataset folder with several splits all are read together, or the one that is named.
@@ -66,7 +67,11 @@ def _told(path: str, mapping: Sequence[str], split: str) -> tuple[Shape | None, 
         raise InputError(f"{path}: has no rows")
     there = first[1].column_names
     shape: Shape | None = None
-    if ALONE.keys() & names.keys():
+    asked = {"prompt", "input"} & names.keys()
+    if asked == names.keys() and asked and not {*SIDES} & {*there}:  # answers by their own name
+        answers = [name for name in ALONE if name in there][:1]
+        shape = _alone(names | dict(zip(answers, answers, strict=True)), there, first[0])
+    elif ALONE.keys() & names.keys():
         shape = _alone(names, there, first[0])
     elif not mapping:
         shape = shape_of(first[1].schema)
@@ -77,16 +82,17 @@ def _told(path: str, mapping: Sequence[str], split: str) -> tuple[Shape | None, 
 
 
 def _alone(names: Mapping[str, str], there: Sequence[str], where: str) -> Shape:
-    """Return the form of a set whose answers are mapped, and no pairs. Raises ConfigError."""
-    answers = next(name for name in ALONE if name in names)
+    """Return the form of a set without pairs: of answers, or prompts alone. Raises ConfigError."""
+    answers = next((name for name in ALONE if name in names), "")
     others = [name for name in names if name not in ("prompt", "input", answers)]
     if others:
         raise ConfigError(f"--map: {answers} and {', '.join(others)} exclude each other")
     asked = [n for n in ("prompt", "input") if n in names or (n == "prompt" and n in there)]
-    for name in (*asked, answers):
+    for name in filter(None, (*asked, answers)):
         if names.get(name, name) not in there:
             raise _missing(names.get(name, name), there, name, where)
-    return Shape(tuple(names.get(n, n) for n in asked), names[answers], ALONE[answers])
+    prompt = tuple(names.get(n, n) for n in asked)
+    return Shape(prompt, names[answers], ALONE[answers]) if answers else Shape(prompt)
 
 
 def _batches(

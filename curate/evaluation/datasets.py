@@ -98,7 +98,7 @@ def raw_tables(source: Source, wanted: Container[str]) -> Iterator[tuple[str, pa
 def columns_of(mapping: Sequence[str]) -> Columns:
     """Return the columns that `--map meaning=column` options name. Raises ConfigError."""
     fields: dict[str, Any] = {}
-    lists = ("group", "varies", "scores")
+    lists = ("group", "varies", "scores", "label")
     for item in mapping:
         meaning, equals, column = item.partition("=")
         if not equals or not column:
@@ -128,6 +128,15 @@ def _files(suffix: str, path: str, columns: Columns) -> Source:
     return SUFFIXES[suffix].model_validate({"path": path, "columns": columns, "shard_rows": ROWS})
 
 
+def _is_unicode(value: Any) -> bool:
+    """Whether all texts in a value of JSON can be written as UTF-8: a lone surrogate cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _as_table(batch: Any, where: str, wanted: Container[str]) -> pa.Table:
     if isinstance(batch, pa.RecordBatch):
         return pa.Table.from_batches([batch])
@@ -139,6 +148,11 @@ def _as_table(batch: Any, where: str, wanted: Container[str]) -> pa.Table:
             continue
         try:
             columns[name] = pa.array([row.values.get(name) for row in batch])
+        except UnicodeEncodeError:
+            at = next((row.where for row in batch if not _is_unicode(row.values.get(name))), where)
+            raise InputError(
+                f"{at}: column {name!r} is not valid Unicode; mend the row or leave it out"
+            ) from None
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise InputError(
                 f"{where}: column {name!r} mixes kinds of values ({error}); make them alike"

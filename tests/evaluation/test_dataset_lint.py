@@ -202,3 +202,26 @@ def test_a_missing_path_is_an_error(tmp_path):
         lint_dataset(str(tmp_path))
     with pytest.raises(ConfigError, match="unknown meaning"):
         lint_dataset(parquet(tmp_path / "x.parquet", GOOD), ["wat=prompt"])
+
+
+def test_prompts_under_another_name_are_read_with_answers_or_without(tmp_path):
+    rows = [{"q": "Why is the sky blue?"}, {"q": " "}]
+    report = lint_dataset(parquet(tmp_path / "x.parquet", rows), ["prompt=q"])
+    assert report == {"rows": 2, "columns": ["q"], "findings": {"empty_prompt": 1}}
+    rows = [row | {"response": ""} for row in rows]
+    report = lint_dataset(parquet(tmp_path / "y.parquet", rows), ["prompt=q"])
+    assert report["columns"] == ["q", "response"]
+    assert report["findings"]["empty_response"] == 2
+    both = [row | {"candidates": ["a", "b"]} for row in rows]
+    assert lint_dataset(parquet(tmp_path / "b.parquet", both), ["prompt=q"])["columns"] == [
+        "q", "candidates"
+    ]  # fmt: skip
+    with pytest.raises(CurateError, match="no column 'question'"):
+        lint_dataset(parquet(tmp_path / "z.parquet", rows), ["prompt=question"])
+
+
+def test_half_a_character_is_named_with_its_row(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b \\ud83d"}\n{"prompt": "\\ud83d"}\n')
+    with pytest.raises(CurateError, match=r"row 2: column 'prompt' is not valid Unicode; mend"):
+        lint_dataset(str(path))
