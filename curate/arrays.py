@@ -35,6 +35,11 @@ def one_chunk(column: Column) -> pa.Array:
     return column
 
 
+def concat(arrays: Sequence[pa.Array]) -> pa.Array:
+    """Return the arrays one after another; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+
+
 def lengths(column: Column) -> npt.NDArray[np.int64]:
     """Return each list's length; a null list counts as empty."""
     counts = one_chunk(pc.fill_null(pc.list_value_length(column), 0))

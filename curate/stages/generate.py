@@ -14,6 +14,7 @@ import xxhash
 from pydantic import Field, model_validator
 
 from curate.arrays import (
+    concat,
     join_texts,
     lengths,
     lists,
@@ -96,7 +97,7 @@ class Generate(Stage, name="generate"):
         rows, texts = len(view), (self.system,) if self.system is None else several(self.system)
         prompts = one_chunk(view["prompt"])
         opening = [prompts if s is None else opened(prompts, s) for s in self._systems(view, texts)]
-        conversations = one_chunk(pa.chunked_array(opening))  # a single one is not copied
+        conversations = concat(opening)
         there = lengths(prompts) > 0  # an empty prompt is not sent
         salt = xxhash.xxh3_64_hexdigest(orjson.dumps(self.identity(), option=orjson.OPT_SORT_KEYS))
         drawn = self._drawn(view["id"], ctx, salt)
@@ -112,7 +113,7 @@ class Generate(Stage, name="generate"):
             answers = chat(ctx.engine(role), requests, ctx, self.max_error_rate, what)
             given.append(self._candidates(answers, ctx.engine(role).model, ctx))
             owner.append(which)
-        return _columns(there, np.concatenate(owner), pa.concat_arrays(given))
+        return _columns(there, np.concatenate(owner), concat(given))
 
     def _engines(self) -> tuple[str, ...]:
         return several(self.engine)

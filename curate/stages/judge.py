@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import mix, one_chunk
+from curate.arrays import concat, mix
 from curate.engines.contract import Requests, Sampling
 from curate.prompts import load_template
 from curate.stage import Context, Result
@@ -191,5 +191,4 @@ class Judge(Judging, name="judge"):
             purpose = f"judge\0{self.name}\0{self.engine}\0{self.rubric}\0{self.items}"
             mine = mix(ctx.row_seeds(view["id"], purpose)[live.row], live.place)
             drawn = mix(mine[which % size], which // size, sample) >> np.uint64(1)
-        conversations = one_chunk(pa.chunked_array(asked))
-        return Requests(conversations, draw, which, drawn, questions[0].form.choices)
+        return Requests(concat(asked), draw, which, drawn, questions[0].form.choices)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.arrays import join_texts, mix, places_of, take_rows
+from curate.arrays import concat, join_texts, mix, places_of, take_rows
 from curate.engines.contract import Completions, Requests
 from curate.methods.judgments import LOG_ODDS, of_view
 from curate.methods.noise import agreed
@@ -189,9 +189,11 @@ class JudgePairs(Judging, name="judge_pairs"):
             "ending": form.ending,
             "examples": self._examples(view, asked.row, seeds),
         }
-        conversations = pa.concat_arrays(
-            form.frame.conversations(size, form.prefix or None, criterion=text, **shown)
-            for text in criteria.values()
+        conversations = concat(
+            [
+                form.frame.conversations(size, form.prefix or None, criterion=text, **shown)
+                for text in criteria.values()
+            ]
         )
         which = seeded = None
         if self.sampling.temperature:

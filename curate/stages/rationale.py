@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.arrays import lengths, lists, mix
+from curate.arrays import concat, lengths, lists, mix
 from curate.engines.contract import Requests
 from curate.methods.answers import json_object
 from curate.methods.verdicts import Verdict, closing_verdict, is_refusal, without_reasoning
@@ -112,7 +112,7 @@ class Rationale(AskingInForm, name="rationale"):
         kinds = self._kinds()
         asked = [self._template(kind).conversations(len(drawn), **shown) for kind in kinds]
         own = [drawn, *(mix(drawn, k) >> np.uint64(1) for k in range(1, len(kinds)))]
-        calls, seeded = pa.concat_arrays(asked), np.concatenate(own)
+        calls, seeded = concat(asked), np.concatenate(own)
         return Requests(calls, self.sampling, seeds=seeded, json_schema=self.held(_SCHEMA))
 
     def _ending(self) -> Template:
