@@ -49,6 +49,11 @@ class Rates:
             rates.counts.update(record.counts)
         return rates
 
+    @property
+    def kept(self) -> float:
+        """The share of the rows that stayed; 1 where there were none."""
+        return self.rows_out / self.rows_in if self.rows_in else 1.0
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -82,6 +87,10 @@ class Earlier:
             return cls(identities, rates, found["engines"], found.get("seed"), places, sources)
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return cls()
+
+    def knows(self, stage: Stage) -> bool:
+        """Whether a stage with this identity stood somewhere in the last run."""
+        return stage.identity() in self.identities.get(stage.kind, [])
 
     def same(self, stage: Stage, turn: int, pipeline: Pipeline) -> bool:
         """Whether the stage, the `turn`th of its kind, stood in the last run as it is now."""

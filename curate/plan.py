@@ -35,7 +35,8 @@ def plan(pipeline: Pipeline, root: Path) -> list[dict[str, Any]]:
     at the pace of this run so far), extrapolated from parts that are done. `shards` and `done` say
     how many parts there are to be, and how many are, or will be, there. A stage that needs all
     rows in one process has `memory`, the bytes of its columns as far as they are known (from a few
-    rows). The source is read; no stage runs.
+    rows). The source is read; no stage runs. Raises ConfigError where the pipeline does not fit
+    together, InputError for bad data, StoreError where the store cannot be read.
     """
     pipeline.check()
     store = Store(root / "store")
@@ -95,34 +96,34 @@ def _left(
     asked = calls_per_row(stages, sample)
     forecast = Forecast(pipeline, store, before, shards)
     kinds = [stage.kind for stage in all_stages(pipeline)]
-    behind, first = kinds[: -len(stages)], numbered(kinds)[-len(stages)]
-    seen, steps = Counter(behind), list[dict[str, Any]]()
+    first, seen = numbered(kinds)[-len(stages)], Counter(kinds[: -len(stages)])
     whole_rows = sum(shard.rows for shard in shards)
+    steps = list[dict[str, Any]]()
     for place, (stage, calls, pace) in enumerate(zip(stages, asked, paces, strict=True)):
         turn = seen[stage.kind]
         seen[stage.kind] += 1
-        same = before.rates.get(stage.kind, [])[turn : turn + 1]
-        now = Rates.of([r for r in found if r is not None]) if not place else Rates()
+        parts = [] if place else [record for record in found if record is not None]
+        now, same = Rates.of(parts), before.rates.get(stage.kind, [])[turn : turn + 1]
         past = next((r for r in (now, *same) if r.rows_in), Rates())
-        ratio = past.rows_out / past.rows_in if past.rows_in else 1.0
-        rows, there = forecast.step(stage, turn, ratio)
-        state, why = "todo", _why(stage, turn, before, pipeline)
-        if not place:
-            there = sum(r is not None for r in found)
-            begun = why == NEVER and any(found)  # by a share, or a run that ended on an error
-            why = _unfinished(found) if begun or not why else why
+        rows, there = forecast.step(stage, turn, past.kept)
+        why = _why(stage, turn, before, pipeline)
+        if place:
+            state, why = _behind(first, there == len(shards), why)
         else:
-            state = "kept" if there == len(shards) else "waiting"
-            after = "; ".join(filter(None, [why, f"after {first}"]))
-            why = f"if {first} drops what it did" if state == "kept" else after
+            state, there, why = "todo", len(parts), _begun(found, why)
         step = _entry(stage, state, why, round(rows)) | {"shards": len(shards), "done": there}
-        measured = bool(now.rows_in) or (bool(past.rows_in) and stage.identity() in _all(before))
-        steps.append(
-            step
-            | (_cost(step["rows"], calls, past, measured, pace) if state != "kept" else {})
-            | _memory(stage, sample, whole_rows)
-        )
+        if state != "kept":
+            measured = bool(now.rows_in) or (bool(past.rows_in) and before.knows(stage))
+            step |= _amounts(step["rows"], calls, past, measured, pace)
+        steps.append(step | _memory(stage, sample, whole_rows))
     return steps
+
+
+def _behind(first: str, there: bool, why: str) -> tuple[str, str]:
+    """Return the state of a stage behind the first with work to do, and why it is not done."""
+    if there:
+        return "kept", f"if {first} drops what it did"
+    return "waiting", "; ".join(filter(None, [why, f"after {first}"]))
 
 
 def _memory(stage: Stage, sample: pa.Table, rows: int) -> dict[str, int]:
@@ -134,28 +135,28 @@ def _memory(stage: Stage, sample: pa.Table, rows: int) -> dict[str, int]:
     return {"memory": known.nbytes * rows // max(1, len(sample))}
 
 
-def _all(before: Earlier) -> list[dict[str, Any]]:
-    return [identity for group in before.identities.values() for identity in group]
-
-
-def _cost(
+def _amounts(
     rows: int, calls: float | None, past: Rates, measured: bool, pace: float
 ) -> dict[str, Any]:
-    """Extrapolate: calls by row, then tokens and seconds by call (by row where there are none)."""
+    """Extrapolate: calls by row, then tokens and seconds by call (by row where there are none).
+
+    `past` has what parts took, of this very stage where it is `measured`; else `calls` are those
+    that a row makes. `pace` turns their seconds into seconds by the clock.
+    """
     before = past.counts["calls"]
     if measured and past.rows_in:
         calls = before / past.rows_in
-    cost: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if calls:
-        cost["calls"] = round(calls * rows)
+        found["calls"] = round(calls * rows)
         for name in ("prompt_tokens", "tokens"):
             if before:
-                cost[name] = round(past.counts[name] / before * calls * rows)
+                found[name] = round(past.counts[name] / before * calls * rows)
     if calls and before:
-        cost["seconds"] = round(pace * past.seconds / before * calls * rows, 1)
+        found["seconds"] = round(pace * past.seconds / before * calls * rows, 1)
     elif not calls and past.rows_in:
-        cost["seconds"] = round(pace * past.seconds / past.rows_in * rows, 1)
-    return cost
+        found["seconds"] = round(pace * past.seconds / past.rows_in * rows, 1)
+    return found
 
 
 def _sample(store: Store, shards: Sequence[Shard]) -> pa.Table:
@@ -166,8 +167,12 @@ def _sample(store: Store, shards: Sequence[Shard]) -> pa.Table:
     return pa.table({})
 
 
-def _unfinished(found: Sequence[Record | None]) -> str:
+def _begun(found: Sequence[Record | None], why: str) -> str:
+    """Return why a stage is not done: `why`, if it has changed, or else what of it is left."""
     left = sum(record is None for record in found)
+    begun = why == NEVER and left < len(found)  # by a share, or a run that ended on an error
+    if why and not begun:
+        return why
     return "what it reads changed" if left == len(found) else f"{left} shards are new or unfinished"
 
 
