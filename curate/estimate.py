@@ -155,6 +155,18 @@ def add_costs(
             step["cost"] = sum(_cost(step, prices[role]) for role in mine) / len(mine)
 
 
+def add_left(steps: Sequence[dict[str, Any]], planned: Sequence[Mapping[str, Any]]) -> None:
+    """Add to each estimated step with calls what is `left` of them, and of tokens and cost.
+
+    `planned` are the stages as `plan` gives them: rows whose parts are there are not done again.
+    """
+    for step, now in zip(steps[1:], planned, strict=True):  # the source is no stage
+        if step.get("calls"):
+            share = min(1.0, now["rows"] / step["rows"])
+            left = {n: round(step[n] * share) for n in MEASURED[:3] if n in step}
+            step["left"] = left | ({"cost": step["cost"] * share} if "cost" in step else {})
+
+
 def _cost(step: Mapping[str, Any], price: Price) -> float:
     tokens = step.get("prompt_tokens", 0) * price.input + step.get("tokens", 0) * price.output
     return float(tokens / 1e6 + step.get("seconds", 0.0) * price.gpu_hour / 3600)
@@ -200,7 +212,12 @@ def rows_of(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     table += [[n, f"{s['rows']:,}", _amounts(s)] for n, s in zip(names, steps, strict=True)]
     summed = (*MEASURED, "once")
     whole = {n: sum(step.get(n, 0) for step in steps) for n in summed if _any(steps, n)}
-    return [*table, ["in all", "", _amounts(whole)]]
+    table.append(["in all", "", _amounts(whole)])
+    rest = [step["left"] for step in steps if "left" in step]
+    left = {n: sum(one.get(n, 0) for one in rest) for n in MEASURED if _any(rest, n)}
+    if left and left["calls"] < whole["calls"]:
+        table.append(["still to do", "", _amounts(left) if left["calls"] else "no call"])
+    return table
 
 
 def comparison_rows(pairs: Sequence[Mapping[str, Any]]) -> list[list[str]]:

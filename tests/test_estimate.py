@@ -8,15 +8,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from curate.elapsed import elapsed
 from curate.errors import ConfigError
-from curate.estimate import Price, against, comparison_rows, estimate, read_prices, rows_of
+from curate.estimate import (
+    Price,
+    add_left,
+    against,
+    comparison_rows,
+    estimate,
+    read_prices,
+    rows_of,
+)
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
+from curate.plan import plan
 from curate.tasks import all_stages
 
 
@@ -49,6 +59,38 @@ def test_calls_and_tokens_of_the_whole_from_the_first_rows(
     assert "cost" not in beside["combine"]["actual"]
     assert list(table)[-1] == "in all"
     assert table["in all"][1].endswith("$0.01")
+
+
+def test_what_is_there_is_not_to_be_paid_again(scripted_pipeline: Path, tmp_path: Path) -> None:
+    text = scripted_pipeline.read_text()
+    scripted_pipeline.write_text(text.replace("prompts.jsonl", "*.jsonl"))
+    pipeline = Pipeline.load(scripted_pipeline)
+    prices = {"small": Price(input=2.0, output=10.0)}
+
+    def made() -> list[dict[str, Any]]:
+        steps = estimate(pipeline, tmp_path, 8, prices=prices)
+        add_left(steps, plan(pipeline, tmp_path))
+        return steps
+
+    fresh = by_stage(made())
+    assert fresh["likelihood"]["left"]["calls"] == fresh["likelihood"]["calls"]
+    run(pipeline, tmp_path)
+    ended = made()
+    assert by_stage(ended)["generate"]["left"]["calls"] == 0
+    assert "left" not in by_stage(ended)["combine"]
+    assert rows_of(ended)[-1] == ["still to do", "", "no call"]
+    new = "".join(
+        f'{{"id": "n{i}", "prompt": "Name {i} old songs of spring."}}\n' for i in range(6)
+    )
+    (tmp_path / "r.jsonl").write_text(new)
+    steps = made()
+    generate = by_stage(steps)["generate"]
+    assert generate["calls"] == 66 * 3
+    assert generate["left"]["calls"] == 6 * 3
+    assert generate["left"]["tokens"] == 4 * 6 * 3
+    assert generate["left"]["cost"] == pytest.approx(generate["cost"] / 11)
+    assert rows_of(steps)[-2][0] == "in all"
+    assert rows_of(steps)[-1][0] == "still to do"
 
 
 def test_a_gpu_is_paid_by_the_hour_and_the_lines_add_up() -> None:

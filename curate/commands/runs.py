@@ -120,6 +120,7 @@ def plan(
     if sample is not None:
         with listener(json=False) as tell:
             steps = estimate.estimate(checked, root, sample, prices=paid, listener=tell)
+        estimate.add_left(steps, make_plan(checked, root))
         table = estimate.rows_of(steps)
     else:
         steps = make_plan(checked, root)
