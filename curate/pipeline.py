@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from curate.engines.contract import EngineSpec, engine_registry
 from curate.errors import ConfigError, did_you_mean
@@ -245,12 +245,21 @@ def _why(stage: Stage, column: str) -> str:
     return f" ({why})" if why else ""
 
 
+def _named(stage: type[Stage]) -> tuple[str, ...]:
+    """Return the columns that a stage writes by the defaults of the fields that name one."""
+    from curate.stages.new_column import NewColumn  # with what it brings: only for an error
+
+    checks = get_args(NewColumn)[1:]
+    fields = [f for f in stage.model_fields.values() if checks[-1] in f.metadata]
+    return tuple(field.default for field in fields if isinstance(field.default, str))
+
+
 def _writers(column: str) -> str:
+    stages = {name: stage_registry.get(name) for name in stage_registry.names()}
     names = [
         name
-        for name in stage_registry.names()
-        if column in (*stage_registry.get(name).writes, *stage_registry.get(name).appends)
-        and column not in stage_registry.get(name).needs
+        for name, stage in stages.items()
+        if column in (*stage.writes, *stage.appends, *_named(stage)) and column not in stage.needs
     ]
     ways = [f"add one of: {', '.join(names)}"] if names else []
     if column in GIVEN_BY:

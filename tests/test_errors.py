@@ -72,6 +72,10 @@ PIPELINES = {
     "anchor": ("name: small", "name: &a small", "p.yaml: line 2: anchors and aliases are not allowed"),
     "two documents": ("version: 1", "version: 1\n---\nversion: 1", "p.yaml: line 2: a second document begins here; keep one pipeline a file"),
     "bracket": ("n: 3}", "n: 3", "p.yaml: line 10: expected ',' or '}', but got ':'"),
+    "one text for a list": ("- margin: {at_least: 0.01}", "- split: {together: meta.by}", "p.yaml: stage 6 (`split`): together: must be a list, as in [meta.by]"),
+    "list for a mapping": ("- margin: {at_least: 0.01}", "- split: {parts: [a]}", "p.yaml: stage 6 (`split`): parts: must be a mapping, as in {name: value}"),
+    "several sets of words": ("- margin: {at_least: 0.01}", "- near_dedup: {on: prompts}", "p.yaml: stage 6 (`near_dedup`): on: Input should be 'prompt', 'last_turn', 'conversation', 'response', 'pair' or 'embedding'"),
+    "column of a chosen name": ("- margin: {at_least: 0.01}", "- diverse: {keep: 3}", "stage 6 (`diverse`) needs `embedding`, which no earlier stage writes (add one of: embed); columns here: candidates, id, judgments, meta, pairs, prompt, score_std, scores; a column of the source's own is called \"meta.embedding\""),
     "not a number": ("n: 3", "n: many", "p.yaml: stage 2 (`generate`): n: Input should be a valid integer, unable to parse string as an integer"),
     "out of range": ("n: 3", "n: 0", "p.yaml: stage 2 (`generate`): n: Input should be greater than or equal to 1"),
     "no list": ("stages:\n  - exact_dedup\n", "stages: {a: b}\nengine:\n", "p.yaml: unknown key 'engine'; did you mean 'engines'?"),
@@ -107,7 +111,7 @@ DATA = {
     "number": (OK + '{"id": "b", "prompt": 3}\n', "rows.jsonl, row 2: column 'prompt' must be text or a list of {role, content}, not int; fix the row, or map another column"),
     "no id": (OK + '{"prompt": "x"}\n', "rows.jsonl, row 2: no column 'id'; known: prompt (set it under `columns`)"),
     "role": ('{"id": "b", "prompt": [{"role": "boss", "content": "x"}]}\n', "rows.jsonl, row 1: column 'prompt', message 1: unknown role 'boss'; known: assistant, system, user"),
-    "no role": ('{"id": "b", "prompt": [{"from": "human", "value": "x"}]}\n', "rows.jsonl, row 1: column 'prompt', message 1: has no role but 'from', 'value'; messages are {role, content}, and a list of answers is `candidates`"),
+    "no role": ('{"id": "b", "prompt": [{"speaker": "human", "text": "x"}]}\n', "rows.jsonl, row 1: column 'prompt', message 1: has no role but 'speaker', 'text'; messages are {role, content}, and a list of answers is `candidates`"),
     "one id, two rows": (OK + '{"id": "a", "prompt": "other"}\n', "rows that differ share the id 'a' (column 'id'): rows.jsonl:1, rows.jsonl:2 (file:row, blank lines not counted); map another column as id, or none to have ids made from the rows' content"),
 }  # fmt: skip
 
@@ -151,7 +155,7 @@ COMMANDS = {
     "audit rows.jsonl": "rows.jsonl, from row 1: no column 'chosen'; known: id, prompt; name it with --map chosen=COLUMN",
     "plan p.yaml --prices none.yaml": "cannot read prices none.yaml: No such file or directory",
     "lint nowhere.parquet": "no file matches 'nowhere.parquet' in HERE; check `path`",
-    "lint rows.jsonl --map prompt=prompt": "rows.jsonl, from row 1: no column 'chosen'; known: id, prompt; name it with --map chosen=COLUMN",
+    "lint rows.jsonl --map chosen=better": "rows.jsonl, from row 1: no column 'better'; known: id, prompt; name it with --map chosen=COLUMN",
     "lint rows.jsonl --map promt=x": "--map: unknown meaning 'promt'; did you mean 'prompt'?",
 }  # fmt: skip
 
