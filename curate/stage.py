@@ -43,6 +43,10 @@ class EngineRole:
     capabilities: tuple[Capability, ...] = ("chat",)
 
 
+class WrittenMark:
+    """Marks a field that names a column which the stage writes."""
+
+
 @dataclass
 class Context:
     """What a stage may use beside its view: the run's seed, its engines, its counters.
@@ -144,7 +148,7 @@ class Stage(Component):
         """
         return None
 
-    # The five below exist for stages whose columns or scope depend on their fields.
+    # Those below exist for stages whose columns or scope depend on their fields.
 
     def needed(self) -> tuple[str, ...]:
         """Columns that must exist before this stage."""
@@ -156,7 +160,9 @@ class Stage(Component):
 
     def written(self) -> tuple[str, ...]:
         """Columns that exist after this stage, appended ones left out."""
-        return self.writes
+        fields = type(self).model_fields.items()
+        marked = [n for n, i in fields if any(isinstance(m, WrittenMark) for m in i.metadata)]
+        return (*self.writes, *(getattr(self, name) for name in marked))
 
     def why_needed(self, column: str) -> str:
         """What asks for a column, where that is no field of the stage: "" or some words."""
@@ -222,6 +228,7 @@ __all__ = [
     "Result",
     "Runtime",
     "Stage",
+    "WrittenMark",
     "check_ready",
     "drop",
     "fail",

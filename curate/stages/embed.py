@@ -53,10 +53,6 @@ class Embed(Stage, name="embed"):
         """Need the column that is encoded."""
         return (self.on,) if self.on in ("candidates", "reference") else self.needs
 
-    def written(self) -> tuple[str, ...]:
-        """Return the column that `to` names."""
-        return (self.to,)
-
     def ready(self) -> None:
         """Raise ConfigError without the encoder's package or folder."""
         check_encoder(self.model)

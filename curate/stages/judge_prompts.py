@@ -70,10 +70,6 @@ class JudgePrompts(AskingInForm, name="judge_prompts"):
         load_rubric(self.rubric)
         return self
 
-    def written(self) -> tuple[str, ...]:
-        """The column that `to` names."""
-        return (self.to,)
-
     def reads_probabilities(self) -> bool:
         """Whether `score` is expected."""
         return self.score == "expected"

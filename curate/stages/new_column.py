@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from curate.schema import COLUMNS, DROP, FAIL
+from curate.stage import WrittenMark
 from curate.stages.pooled import Pooled
 
 
@@ -16,8 +17,8 @@ def _free(name: str) -> str:
     return name
 
 
-NewColumn = Annotated[str, Field(min_length=1), AfterValidator(_free)]
-"""Any name but those of the columns whose type is fixed."""
+NewColumn = Annotated[str, Field(min_length=1), AfterValidator(_free), WrittenMark()]
+"""What a column is to be called that the stage writes: as none of those of a fixed type."""
 
 
 class OfVectors(Pooled):
@@ -29,7 +30,3 @@ class OfVectors(Pooled):
     def needed(self) -> tuple[str, ...]:
         """Return the columns of id and embedding."""
         return (*self.needs, self.embedding)
-
-    def written(self) -> tuple[str, ...]:
-        """Return the column that `to` names."""
-        return (self.to,)

@@ -77,10 +77,6 @@ class Retrieve(LookUp, name="retrieve"):
         """The pairs, and the vectors."""
         return (*self.needs, self.embedding)
 
-    def written(self) -> tuple[str, ...]:
-        """The column that `to` names."""
-        return (self.to,)
-
     def identity(self) -> dict[str, Any]:
         """The fields, and the text of one example."""
         return super().identity() | {"template": load_template("judge_example").text}

@@ -50,10 +50,6 @@ class RowScore(Reduced, name="row_score"):
             columns = with_ranking(columns, name)
         return columns
 
-    def written(self) -> tuple[str, ...]:
-        """Return the column that `to` names."""
-        return (self.to,)
-
     def view_scope(self) -> Scope:
         """See every row where the set sets the scale."""
         return "dataset" if self.standardise else "shard"

@@ -59,10 +59,6 @@ class Tag(AskingInForm, name="tag"):
         load_rubric(self.rubric)
         return self
 
-    def written(self) -> tuple[str, ...]:
-        """The column that `to` names."""
-        return (self.to,)
-
     def identity(self) -> dict[str, Any]:
         """The fields and the texts that the model is shown."""
         texts = [load_template("tag_prompt").text, self._criterion(), self._ending()]

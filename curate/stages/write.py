@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +14,7 @@ from curate.methods.judgments import true
 from curate.methods.labels import json_list, read_list
 from curate.prompts import Shown, Template, load_template
 from curate.schema import COLUMNS, DROP, FAIL
-from curate.stage import Context, Result
+from curate.stage import Context, Result, WrittenMark
 from curate.stages.calls import Greedy, GreedySampling, count_replies, lost_rows, unusable
 from curate.stages.forms import object_schema
 from curate.stages.judging import AskingInForm
@@ -39,7 +39,7 @@ class Write(AskingInForm, name="write"):
 
     template: str
     """A built-in template's name, or a path to a Markdown file."""
-    to: str = Field(min_length=1)
+    to: Annotated[str, WrittenMark()] = Field(min_length=1)
     """The column to write."""
     form: Literal["text", "list"] = "text"
     """A text, or a list of texts, which the engine writes one a line."""
@@ -82,10 +82,6 @@ class Write(AskingInForm, name="write"):
         """The template that shows it."""
         shown = [field for field, name in self._shown().items() if source_of(name) == column]
         return f"the template {self.template!r} shows {{{shown[0]}}}" if shown else ""
-
-    def written(self) -> tuple[str, ...]:
-        """The column that `to` names."""
-        return (self.to,)
 
     def identity(self) -> dict[str, Any]:
         """The fields and the template's text."""
