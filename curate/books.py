@@ -73,10 +73,10 @@ def engines_used(shards: Sequence[Shard]) -> list[dict[str, str]]:
 def account(shards: Sequence[Shard], stages: int, summary: ExportSummary | None) -> dict[str, Any]:
     """Return the books after `stages` stages, and hold them to what came in.
 
-    Rows in must be rows exported (or alive, where nothing was exported) + dropped + failed.
-    `dropped_inside` is there where stages, or the export, dropped something inside rows that they
-    kept: by the column ("pairs", "candidates"), {"stage: reason": elements}.
-    Raises AccountingError where they are not.
+    Rows in must be rows exported (or alive, where nothing was exported) + dropped + failed. Raises
+    AccountingError where they are not. `dropped_inside` is there where stages, or the export,
+    dropped something inside rows that they kept: by the column ("pairs", "candidates"),
+    {"stage: reason": elements}.
     """
     rows_in = sum(shard.parts[0].rows_in for shard in shards)
     steps = funnel(shards)
