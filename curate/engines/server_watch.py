@@ -62,7 +62,8 @@ class ServerWatch:
         self._tried_again += 1
         if time.monotonic() - self._told >= TELL_EVERY_S:
             self._told = time.monotonic()
-            self.tell(f"{self._where}: {self._tried_again} tries failed so far; last: {why}")
+            tries = "1 try" if self._tried_again == 1 else f"{self._tried_again:,} tries"
+            self.tell(f"{self._where}: {tries} failed so far; last: {why}")
 
     async def watch_silence(self) -> None:
         """Tell where calls wait and nothing comes, for as long as that lasts."""
