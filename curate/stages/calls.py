@@ -43,7 +43,17 @@ class VariedSampling(Sampling):
 Greedy = Annotated[GreedySampling, BeforeValidator(_plain)]
 Varied = Annotated[VariedSampling, BeforeValidator(_plain)]
 
-ErrorRate = Annotated[float, Field(ge=0.0, le=1.0), RuntimeMark()]
+ErrorRate = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=1.0,
+        description="share of failed calls above which the shard is given up, and the run stops to "
+        "be resumed; in a shard below it they stay failed, and no later run makes them again (0: "
+        "none may fail)",
+    ),
+    RuntimeMark(),
+]
 """A share of failed calls. It decides whether a part is committed and never what is in it."""
 
 

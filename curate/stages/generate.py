@@ -73,7 +73,6 @@ class Generate(Stage, name="generate"):
     drop_truncated: bool = False
     """Drop answers that were cut off at a length limit."""
     max_error_rate: ErrorRate = 0.1
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("id", "prompt")
     appends = ("candidates",)

@@ -21,7 +21,6 @@ class Asking(Stage):
     engine: Annotated[str, EngineRole(("chat",))]
     """The engine's name."""
     max_error_rate: ErrorRate = 0.1
-    """Share of failed calls above which the shard is given up."""
 
     seeded = True
 

@@ -77,7 +77,6 @@ class Likelihood(Stage, name="likelihood"):
     name: str | None = None
     """The judge's name in the judgments; by default `engine:likelihood`, or as it is asked."""
     max_error_rate: ErrorRate = 0.1
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("prompt", "candidates")
     appends = ("judgments",)

@@ -26,7 +26,6 @@ class Reward(Stage, name="reward"):
     name: str | None = None
     """The judge's name in the judgments; by default `engine:reward`."""
     max_error_rate: ErrorRate = 0.1
-    """Share of failed calls above which the shard is given up."""
 
     needs = ("prompt", "candidates")
     appends = ("judgments",)
