@@ -7,15 +7,12 @@ events since that beginning.
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from curate.events import read_events
-from curate.guard import OPEN, held
+from curate.guard import OPEN, held, owner_of, utc
 
 State = Literal["running", "ended", "failed", "killed", "unknown"]
 
@@ -64,8 +61,7 @@ class Attempt:
     def _begun(self) -> str:
         if self.since is None:
             return ""
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
-        return f", since {since} (process {self.pid} on {self.host})"
+        return f", since {utc(self.since)} (process {self.pid} on {self.host})"
 
 
 def last_attempt(folder: Path) -> Attempt:
@@ -73,9 +69,8 @@ def last_attempt(folder: Path) -> Attempt:
 
     A rerun of a finished run, and one that found the run finished, are attempts too.
     """
-    owner = _owner(folder)
-    locked = held(folder)
-    begun = owner.get("since", 0.0)
+    owner, locked = owner_of(folder), held(folder)
+    begun = owner.since if owner else 0.0
     events = [e for e in read_events(folder / "events.jsonl") if e.get("time", 0.0) >= begun]
     error = next((str(e.get("why")) for e in reversed(events) if e["event"] == "error"), None)
     if locked:
@@ -86,16 +81,8 @@ def last_attempt(folder: Path) -> Attempt:
         state = "failed"
     else:
         state = "killed" if locked is False else "unknown"
-    return Attempt(state, **_how_far(events), **owner, error=error)
-
-
-def _owner(folder: Path) -> dict[str, Any]:
-    try:
-        found = orjson.loads((folder / "owner.json").read_bytes())
-        who = {"pid": int(found["pid"]), "host": f"{found['host']:.60}"}
-        return {"since": float(found["started"]), **who}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    who = owner._asdict() if owner else {}
+    return Attempt(state, **_how_far(events), **who, error=error)
 
 
 def _how_far(events: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 from filelock import FileLock, Timeout
@@ -107,16 +108,38 @@ def held(folder: Path) -> bool | None:
     return False
 
 
+class Owner(NamedTuple):
+    """Who holds a folder's lock, or held it last, and since when, in seconds since 1970."""
+
+    pid: int
+    host: str
+    since: float
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Return who holds the folder's lock or held it last; None where that cannot be read."""
+    try:
+        found = orjson.loads((folder / "owner.json").read_bytes())
+        owner = Owner(int(found["pid"]), f"{found['host']:.60}", float(found["started"]))
+        utc(owner.since)  # which a damaged number may not be
+        return owner
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def utc(seconds: float) -> str:
+    """Return a time in seconds since 1970 as people read it. Raises as `time.gmtime`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
 def _owner(folder: Path) -> str:
     """Say who holds the lock; nothing where that cannot be read."""
-    try:
-        owner = orjson.loads((folder / "owner.json").read_bytes())
-        minutes = max(0, round((time.time() - owner["started"]) / 60))
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(owner["started"]))
-        age = f"{minutes // 60} h {minutes % 60} min"
-        return f": process {owner['pid']!s:.20} on {owner['host']!s:.60}, since {since} ({age})"
-    except (OSError, ValueError, KeyError, TypeError):
+    owner = owner_of(folder)
+    if owner is None:
         return ""
+    minutes = max(0, round((time.time() - owner.since) / 60))
+    age = f"{minutes // 60} h {minutes % 60} min"
+    return f": process {owner.pid} on {owner.host}, since {utc(owner.since)} ({age})"
 
 
 def open_run(folder: Path) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from curate.attempt import last_attempt
+from curate.errors import LockHeld
+from curate.guard import locked
 
 Curate = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -166,3 +168,22 @@ def test_all_that_status_says_is_on_stdout(scripted_pipeline: Path, curate: Cura
     assert re.search(r"^60 rows = .* 0 failed$", said.stdout, re.MULTILINE)
     assert "exact_dedup: exact prompt duplicate" in said.stdout
     assert " records in " in said.stdout
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ['{"pid": 7, "host": "h", "started": 1e300}', '{"pid": [], "host": "h", "started": 1}', "[]"],
+)
+def test_who_began_is_left_out_where_it_cannot_be_read(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "open").touch()
+    with locked(tmp_path):
+        attempt = last_attempt(tmp_path)
+        assert (attempt.pid, attempt.host) == (os.getpid(), socket.gethostname()[:60])
+        assert f"(process {os.getpid()} on " in attempt.text()
+        (tmp_path / "owner.json").write_text(damaged)
+        assert last_attempt(tmp_path).text() == "under way at source"
+        with (
+            pytest.raises(LockHeld, match=re.escape(f"works in {tmp_path}; wait")),
+            locked(tmp_path),
+        ):
+            pass

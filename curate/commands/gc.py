@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +25,7 @@ def gc(
 ) -> None:
     """Remove parts that no run needs: none that a run at work, stopped or killed looked up."""
     from curate.garbage import sweep
+    from curate.guard import utc
 
     swept = sweep(root, older_than=older_than, forget=forget, dry_run=dry_run)
     if json:
@@ -37,8 +37,7 @@ def gc(
         f"files; kept {swept.kept:,} parts"
     )
     for name, begun in swept.open.items():
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(begun))
         typer.echo(
-            f"run {name} has not ended: whatever was used since {since} stays; run it again, or "
-            f"give it up with --forget {name}"
+            f"run {name} has not ended: whatever was used since {utc(begun)} stays; run it "
+            f"again, or give it up with --forget {name}"
         )
