@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from ruamel.yaml.parser import Parser
 from small import SMALL
 
 # vLLM compiles its first log probability, 15 s of work. Our engines say no to that, but PyTorch
@@ -27,6 +28,20 @@ SCRIPTED = (
   - split
 """
 )
+
+
+@pytest.fixture
+def yaml_events(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the YAML parser has given so far: how much of a text was read."""
+    given: list[object] = []
+    get_event = Parser.get_event
+
+    def counted(parser: Parser) -> object:
+        given.append(get_event(parser))
+        return given[-1]
+
+    monkeypatch.setattr(Parser, "get_event", counted)
+    return given
 
 
 @pytest.fixture

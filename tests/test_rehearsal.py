@@ -185,8 +185,14 @@ def test_the_made_up_row_gets_through_every_stage_of_the_recipes_that_asks(
 
 
 def test_no_encoder_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("an encoder was asked for")
+    asked: list[object] = []
+    real = rehearsal._asked
 
-    monkeypatch.setattr(Context, "encode", load)
+    def spy(stage: Stage, sample: pa.Table) -> Any:
+        asked.append(stage.kind)
+        return real(stage, sample)
+
+    monkeypatch.setattr(Context, "encode", lambda *_, **__: asked.append("an encoder"))
+    monkeypatch.setattr(rehearsal, "_asked", spy)
     rehearsal.check_prompts([stages.Embed(), stages.Rationale(engine="one")])
+    assert asked == ["rationale"]

@@ -104,9 +104,8 @@ while True:
         while True: pass
     except BaseException: pass
 """
-    started = time.monotonic()
-    assert run_tests(code, "", QUICK, place).how == "timeout"
-    assert time.monotonic() - started < QUICK.wall_seconds
+    patient = QUICK.model_copy(update={"wall_seconds": 7200.0})  # its processor time ends it
+    assert run_tests(code, "", patient, place).how == "timeout"
 
 
 def test_a_fork_bomb_meets_its_limit_and_leaves_nothing() -> None:

@@ -77,7 +77,7 @@ def test_a_wrong_column_name_gets_a_hint(tmp_path: Path) -> None:
 
 def test_no_file_is_an_error_and_an_empty_file_is_no_rows(tmp_path: Path) -> None:
     source = Jsonl.model_validate({"path": str(tmp_path / "*.jsonl"), "columns": {"prompt": "p"}})
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no file matches"):
         source.units()
     assert load(jsonl(tmp_path / "empty.jsonl", "", {"prompt": "p"})) == []
 
@@ -141,7 +141,7 @@ def test_yaml_round_trip_and_unknown_fields() -> None:
     form = {"jsonl": {"path": "a.jsonl", "columns": {"prompt": "text"}}}
     source = source_registry.parse(form, "source")
     assert source_registry.parse(source.to_yaml(), "source") == source
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="did you mean 'prompt'"):
         source_registry.parse({"jsonl": {"path": "a", "columns": {"promt": "x"}}}, "source")
 
 

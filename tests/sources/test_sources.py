@@ -147,9 +147,15 @@ def test_system_input_reference_and_id(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "columns",
-    [{"group": "a"}, {"chosen": "a"}, {"prompt": None}, {"scores": "s"}, {"candidate": "c"}],
+    ("columns", "said"),
+    [
+        ({"group": "a"}, "group needs response or chosen"),
+        ({"chosen": "a"}, "chosen and rejected go together"),
+        ({"prompt": None}, "prompt may be left out only where"),
+        ({"scores": "s"}, "scores need candidates or response"),
+        ({"candidate": "c"}, "Extra inputs are not permitted"),
+    ],
 )
-def test_columns_that_make_no_sense_are_refused(columns):
-    with pytest.raises(ValidationError):
+def test_columns_that_make_no_sense_are_refused(columns, said):
+    with pytest.raises(ValidationError, match=said):
         Columns(**columns)

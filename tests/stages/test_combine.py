@@ -66,7 +66,7 @@ def test_weights_judges_and_min_judges():
     assert run(Combine(weights={"x": 3, "z": 0}), table)[0] == [[2, 2]]
     assert run(Combine(judges=("y", "z")), table)[0] == [[4, None]]
     assert run(Combine(min_judges=2), table)[0] == [[3, None]]
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Combine(weights={"x": -1})
 
 

@@ -146,7 +146,7 @@ def test_empty_view():
 
 @pytest.mark.parametrize("threshold", [0.0, 1.1])
 def test_threshold_is_checked(threshold):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"threshold\n"):
         NearDedup(threshold=threshold)
 
 

@@ -64,8 +64,8 @@ def test_only_live_pairs_where_there_are_pairs():
 )
 def test_no_verdict_is_a_status(answer, status):
     stage = JudgePairs(engine="fake", max_error_rate=1.0)
-    for one in judged(stage, table([["x", "y"]]), lambda r: answer).to_pylist()[0]:
-        assert (one["score"], one["status"]) == (None, status)
+    (found,) = judged(stage, table([["x", "y"]]), lambda r: answer).to_pylist()
+    assert [(one["score"], one["status"]) for one in found] == [(None, status)] * 2
 
 
 def test_error_budget_reference_and_bad_rubric():
@@ -76,7 +76,7 @@ def test_error_budget_reference_and_bad_rubric():
     ctx = context(lambda r: Completion("[[A]]"))
     JudgePairs(engine="fake").apply(table([["x", "y"]], reference=pa.array(["truth"])), ctx)
     assert all("truth" in text for text in asked(ctx))
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="no built-in prompt 'rubric_nonsense'"):
         JudgePairs(engine="fake", rubric="nonsense")
     assert len(judged(JudgePairs(engine="fake"), table([["x"]]).slice(0, 0), None)) == 0
 

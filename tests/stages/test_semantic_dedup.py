@@ -146,7 +146,7 @@ def test_the_stage_counts_other_thresholds():
         swept = SemanticDedup(threshold=0.9, sweep=(0.7, 0.95), **fields)
         assert reasons(swept, view(vectors), ctx) == plain
         assert {t: ctx.counts[f"rows kept at {t:g}"] for t in (0.7, 0.95)} == expected
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
         SemanticDedup(sweep=(1.5,))
 
 
