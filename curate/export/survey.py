@@ -95,7 +95,7 @@ def survey(
             margins = known.null_count < len(known)
         lacking |= _lacking(table, shape, {*shape.only_whole} - lacking)
         for name, kind in found.items():
-            kind.add(_values(table, name, names))
+            kind.add(_values(table, name, names), table["id"])
         settled = margins or not shape.whole_margins
         if settled and lacking >= {*shape.only_whole} and not found:
             break  # no other table can tell more
@@ -114,24 +114,38 @@ def _lacking(table: pa.Table, shape: Form, names: set[str]) -> set[str]:
     return found
 
 
+_NAMES = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+
+
 class _Kind:
     """The type that the values of one kept column turn out to have."""
 
     def __init__(self) -> None:
         self._schemas: list[pa.Schema] = []
         self._deep = False
+        self._first: dict[type, str] = {}  # by a value's type, the first row that has one
 
-    def add(self, values: Column | list[Any]) -> None:
+    def add(self, values: Column | list[Any], ids: pa.ChunkedArray) -> None:
         if not isinstance(values, list):
             self._schemas.append(pa.schema([("value", values.type)]))
             return
         self._deep |= any(map(_is_deep, values))
+        for place, kind in enumerate(map(type, values)):
+            if kind not in self._first:
+                self._first[kind] = ids[place].as_py()
         if not self._deep:
             try:
-                kind = pa.array(values).type
+                arrow = pa.array(values).type
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-                kind = None
-            self._schemas.append(pa.schema([("value", kind)]) if kind else None)
+                arrow = None
+            self._schemas.append(pa.schema([("value", arrow)]) if arrow else None)
+
+    def _where(self) -> str:
+        rows = [f"{_NAMES[t]} in row {row!r}" for t, row in self._first.items() if t in _NAMES]
+        return ": " + ", ".join(rows) if len(rows) > 1 else ""
 
     def settle(self, name: str, names: set[str]) -> pa.DataType:
         if self._deep:
@@ -142,8 +156,8 @@ class _Kind:
             whole = pa.unify_schemas(self._schemas, promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid):
             raise ConfigError(
-                f"keep {name}: its values are of several kinds (a list where the rows of a `group` "
-                "differ); make them alike in the source"
+                f"keep {name}: its values are of several kinds{self._where()} (a list where the "
+                "rows of a `group` differ); make them alike in the source"
             ) from None
         kind = whole.field("value").type if len(whole) else pa.null()
         if pa.types.is_null(kind):

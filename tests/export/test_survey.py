@@ -54,7 +54,11 @@ def test_a_column_of_the_rows_is_kept_as_it_is(tmp_path):
     [
         ([{"tool": 1}], "tools", r"no row has a value; did you mean 'tool'\?"),
         ([None, {"x": None}], "x", "keep x: no row has a value$"),
-        ([{"x": 1}, {"x": "one"}], "x", "of several kinds"),
+        (
+            [{"x": 1}, {"x": "one"}],
+            "x",
+            "of several kinds: a whole number in row 'r0', text in row",
+        ),
         ([{"chosen": 1}], "chosen", "the form has a column of that name"),
     ],
 )
