@@ -10,7 +10,7 @@ from curate.executors import Local
 from curate.loop import run
 from curate.methods.order import leaning
 from curate.pipeline import Pipeline
-from curate.report import report, selections
+from curate.report import gather, report, selections
 from curate.report.duels import Duels
 from curate.report.figures import Figures, Spread
 from curate.report.prompt_map import cells, projected
@@ -94,6 +94,16 @@ def test_the_funnel_and_the_sections_are_there(root):
         assert f'<section id="{section}">' in page
     assert 'id="coverage"' not in page  # the run has no embeddings, so no empty map either
     assert page == report(root, "one")
+
+
+def test_judges_are_looked_at_in_the_rows_that_are_left_and_the_page_says_so(root):
+    facts = gather(root, "two")
+    made, left = (facts["funnel"][place]["rows_out"] for place in (3, -1))
+    assert left < made
+    judgments = {row["judge"]: row["judgments"] for row in facts["summary"]["judges"]}
+    assert judgments["a:helpfulness"] == 4 * left  # two answers of each engine
+    judges = report(root, "two").partition('<section id="judges">')[2].partition("</section>")[0]
+    assert "From the rows that are left" in judges
 
 
 def test_selections_are_set_against_chance():
