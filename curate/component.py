@@ -176,7 +176,10 @@ class Registry(Generic[ComponentT]):
         """Return what was found, if it keeps the contract and can be made. Raises ConfigError."""
         kept = isinstance(found, type) and issubclass(found, self.contract or Component)
         if not kept or isabstract(found) or "registry" in vars(found):
-            raise ConfigError(f"{name!r} is not a {self.what} class")
+            raise ConfigError(
+                f"{name!r} is not a {self.what} class; name one that derives from "
+                f"{address(self.contract or Component)} and has all of its methods"
+            )
         return cast("type[ComponentT]", found)
 
     def parse(self, form: object, where: str) -> ComponentT:

@@ -32,6 +32,7 @@ from curate.errors import StoreError
 
 Columns: TypeAlias = Mapping[str, pa.Array | pa.ChunkedArray]
 MOST_PART_BITS = 6  # 64 parts
+AGAIN = "run the same command again, and the stage begins anew"
 USED = "vectors used"  # ends the names of files that say so
 
 
@@ -107,7 +108,7 @@ class Space:
         try:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
-            raise StoreError(f"cannot read {path}: {error}") from error
+            raise StoreError(f"cannot read {path}: {error}; {AGAIN}") from error
 
     def all_of(self, name: str, count: int) -> npt.NDArray[Any]:
         """Return the arrays of pieces 0 to `count` - 1, at least one, joined at their last axis."""
@@ -170,7 +171,7 @@ class Space:
             with pa.memory_map(str(path)) as source:
                 table = pa.ipc.open_file(source.read_buffer()).read_all()
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"cannot read {path}: {error}") from error
+            raise StoreError(f"cannot read {path}: {error}; {AGAIN}") from error
         return one_chunk(table["values"])
 
     def texts(self, name: str) -> pa.ChunkedArray:

@@ -83,7 +83,7 @@ PIPELINES = {
     "stage fields": ("- exact_dedup", "- exact_dedup: [1]", "p.yaml: stage 1: the fields of 'exact_dedup' must be a mapping"),
     "engines": ("engines:\n  small: {scripted: {}}", "engines: [small]", "p.yaml: `engines` must be a mapping"),
     "own stage": ("- exact_dedup", "- 'nosuchmodule:Thing'", "p.yaml: stage 1: cannot import stage 'nosuchmodule:Thing': No module named 'nosuchmodule'; install it, or start in the folder that holds it"),
-    "no stage": ("- exact_dedup", "- 'json:dumps'", "p.yaml: stage 1: 'json:dumps' is not a stage class"),
+    "no stage": ("- exact_dedup", "- 'json:dumps'", "p.yaml: stage 1: 'json:dumps' is not a stage class; name one that derives from curate.stage:Stage and has all of its methods"),
     "half a pair": ("{id: id, prompt: prompt}", "{chosen: c}", "p.yaml: source (`jsonl`): columns: chosen and rejected go together; map both or neither"),
     "rubric": ("likelihood: {engine: small}", "judge: {engine: small, rubric: helpfulnes}", "p.yaml: stage 3 (`judge`): no built-in prompt 'rubric_helpfulnes'; did you mean 'rubric_helpfulness'?; a path of your own ends in .md"),
     "empty pattern": ("rows.jsonl", "'none/*.jsonl'", "no file matches 'none/*.jsonl' in HERE; check `path`"),

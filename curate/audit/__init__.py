@@ -115,7 +115,10 @@ def _result(
     found: GatheredPairs, name: str, embedding: Embedding, seed: int, engine: Engine | None
 ) -> dict[str, Any]:
     if not found.size:
-        raise InputError(f"{name}: no pair of answers is left to audit")
+        raise InputError(
+            f"{name}: no pair of answers is left to audit; `curate show RUN --dropped` says why of "
+            "a run, and `--map` which columns of a set hold them"
+        )
     prompts, chosen, rejected, difference = found.columns()
     # A pair seen twice is one piece of evidence; equal answers are none.
     codes = np.stack([prompts, chosen, rejected], axis=1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import Bools, Floats, flat
-from curate.errors import ConfigError
+from curate.errors import ConfigError, did_you_mean
 from curate.evaluation.agreement import confusion, krippendorff_alpha
 from curate.evaluation.bias import interval_dict, lean, position_bias
 from curate.evaluation.labelled import Labelled
@@ -37,6 +37,7 @@ from curate.methods.judgments import floats
 from curate.methods.style import style_difference, text_style
 
 CLASSES = (1.0, 0.0, -1.0)
+_READS = "--verdict says how a value reads: 3=a, 0=tie, -3=b"
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ def evaluate_judges(table: pa.Table, question: Question) -> dict[str, Any]:
     human = truth_of([found[name].value for name in humans], question.truth)
     labelled = np.flatnonzero(~np.isnan(human))
     if not len(labelled):
-        raise ConfigError(f"no comparison has a label of {', '.join(question.humans)}")
+        raise ConfigError(f"no comparison has a label of {', '.join(question.humans)}; {_READS}")
     chosen = Comparisons(*(index[labelled] for index in pairs))
     voters = {name: found[name].take(labelled) for name in judges}
     if not voters[judges[0]].asked.any():
-        raise ConfigError(f"judge {judges[0]!r} has no verdict on any labelled comparison")
+        raise ConfigError(
+            f"judge {judges[0]!r} has no verdict on any labelled comparison; {_READS}"
+        )
     sample = Resampled(groups_of(table, chosen), question.seed, question.resamples)
     known = Labelled(table, chosen, human[labelled], voters, sample)
     ballots = np.stack([found[name].value[labelled] for name in humans])
@@ -197,7 +200,8 @@ def _own_answers(known: Labelled, judge: str, question: Question) -> Floats | st
     by = pc.equal(wrote, model) if prefix is None else pc.starts_with(wrote, prefix)
     mine = np.asarray(by.to_numpy(zero_copy_only=False), dtype=float)
     if not mine.any() and prefix is not None:
-        raise ConfigError(f"no candidate is by a model whose name begins with {prefix!r}")
+        hint = did_you_mean(prefix, {*wrote.to_pylist()} - {""})
+        raise ConfigError(f"no candidate is by a model whose name begins with {prefix!r}{hint}")
     if not mine.any():
         return f"not measurable: none of the answers is by its model, {model}"
     side = np.asarray(mine[known.pairs.a] - mine[known.pairs.b])

@@ -66,7 +66,9 @@ def numbers_of(column: Column) -> Ints:
     try:
         values = one_chunk(column).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise StageError(f"groups and topics must be single values, not {column.type}") from None
+        raise StageError(
+            f"groups and topics must be single values, not {column.type}; name another column"
+        ) from None
     ranks = pc.rank(values, sort_keys="ascending", tiebreaker="dense")
     return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.int64) - 1
 
