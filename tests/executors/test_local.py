@@ -1,6 +1,4 @@
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from curate.executors.local import gpu_shares, visible_gpus
 from curate.loop import run
 from curate.pipeline import Pipeline
 
-HERE = Path(__file__).parent
 PIPELINE = """
 name: t
 source: {jsonl: {path: PATH, shard_rows: 4, columns: {id: id, prompt: prompt}}}
@@ -43,10 +40,9 @@ def test_the_visible_gpus_are_those_of_the_environment(monkeypatch):
     assert visible_gpus() == []
 
 
+@pytest.mark.usefixtures("own_components")
 def test_copies_share_the_shards_and_each_sees_its_own_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
-    monkeypatch.syspath_prepend(str(HERE))
     path = tmp_path / "prompts.jsonl"
     rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(32)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -65,9 +61,8 @@ def test_copies_share_the_shards_and_each_sees_its_own_gpu(tmp_path, monkeypatch
     assert len({one["pid"] for one in seen}) == 2
 
 
-def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
-    monkeypatch.syspath_prepend(str(HERE))
+@pytest.mark.usefixtures("own_components")
+def test_an_engine_in_a_child_is_heard_while_it_works(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps({"id": "r", "prompt": "p"}) + "\n")
     text = PIPELINE.replace("seeing_engine:Seeing", "telling_engine:Worried")
@@ -104,10 +99,9 @@ def heard_of(text, root):
 
 
 @pytest.mark.parametrize("engine", ["scripted", "'telling_engine:Slow'"])
+@pytest.mark.usefixtures("own_components")
 def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
     """In this process and in a child: sums that grow, from the stage's beginning, in no file."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
-    monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setattr(local, "PROGRESS_EVERY", 0.4)
     path = tmp_path / "prompts.jsonl"
     rows = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(8)]
@@ -135,10 +129,9 @@ def test_a_shard_in_flight_says_how_far_it_is(tmp_path, monkeypatch, engine):
 
 
 @pytest.mark.parametrize("child", [False, True])
-def test_texts_that_are_encoded_are_told_of(tmp_path, monkeypatch, child):
+@pytest.mark.usefixtures("own_components")
+def test_texts_that_are_encoded_are_told_of(tmp_path, child):
     """By a stage itself, wherever it runs; distinct texts, as each is encoded once."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
-    monkeypatch.syspath_prepend(str(HERE))
     path = tmp_path / "prompts.jsonl"
     path.write_text(
         "".join(json.dumps({"id": f"r{i}", "prompt": f"p{i}"}) + "\n" for i in range(8))

@@ -5,27 +5,23 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from ray_runs import parts
 
 from curate.executors import Local
 from curate.loop import run
 from curate.pipeline import Pipeline
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
-from test_ray import parts
-
 from curate.executors.ray import Ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
-def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("own_components")
+def test_a_stage_that_sees_every_row_survives_the_loss_of_a_worker(tmp_path):
     """Its pieces run in several processes; one is killed in each of two steps."""
-    here = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.setenv("PYTHONPATH", here)
     marks = tmp_path / "marks"
     marks.mkdir()
     source = tmp_path / "prompts.jsonl"
@@ -85,15 +81,13 @@ export: null
 """
 
 
-def test_stages_over_all_rows_leave_the_same_parts_in_pieces(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("own_components")
+def test_stages_over_all_rows_leave_the_same_parts_in_pieces(tmp_path):
     """Pieces of each kind: of vectors in clusters, of a graph, of few numbers a row, of words.
 
     Of bands of minhashes too, and of the source's own columns.
     """
     pytest.importorskip("datasketch")
-    here = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.setenv("PYTHONPATH", here)
     source = tmp_path / "prompts.jsonl"
     rows = [{"id": f"r{k}", "prompt": f"What of {k} things and {k % 7}?"} for k in range(90)]
     for k, row in enumerate(rows):
