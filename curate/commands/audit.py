@@ -74,7 +74,7 @@ def _engine(form: str, roles: Mapping[str, EngineSpec]) -> Engine:
     spec = roles.get(form) or engine_registry.parse(read_yaml(form), "--engine")
     if "chat" not in spec.capabilities:
         raise ConfigError(
-            f"--engine {form}: a {spec.kind} engine does not answer in words; name one that can chat"
+            f"--engine {form}: a {spec.kind} engine does not answer in words; name one that does"
         )
     return spec.load()
 
