@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pyarrow as pa
 from curate.arrays import Column, flat, lengths, one_chunk, owners
 from curate.errors import StageError, importing
 from curate.methods.columns import column_of
+
+_log = logging.getLogger(__name__)
 
 COSINE_SLACK = 1e-6  # float32 rounding: equal vectors can have a cosine of 0.9999999
 DIGITS = 12  # cosines and squared distances are compared to so many decimals: BLAS sums differ
@@ -127,6 +130,19 @@ def best_of(view: pa.Table, name: str, required: bool = False) -> npt.NDArray[np
     usable &= ~np.isnan(number)
     np.maximum.at(best, owners(counts)[usable], number[usable])
     return best
+
+
+def warn_unranked(best: npt.NDArray[np.float64], stage: str, name: str) -> None:
+    """Say so in the log where there are rows and none has the number that is to rank them.
+
+    `best` is as `best_of` gives it.
+    """
+    if len(best) and not np.isfinite(best).any():
+        margin = "; the stage `margin` takes it from scores" if name == "margin" else ""
+        _log.warning(
+            "%s: none of %d has a number in %r, by which the best should stay%s",
+            stage, len(best), name, margin,
+        )  # fmt: skip
 
 
 def nearest(

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from curate.arrays import flat, lengths, one_chunk, owners
 from curate.methods.tags import covering_rounds, once_each
-from curate.methods.vectors import best_of
+from curate.methods.vectors import best_of, warn_unranked
 from curate.schema import DROP
 from curate.stage import Context, Result
 from curate.stages.budget import Keep, by_id, rows_to_keep
@@ -58,6 +58,8 @@ class Cover(Reduced, name="cover"):
     def decided(self, found: Mapping[str, Values], ctx: Context) -> Mapping[str, Values]:
         """Return the reason for each row that is not taken."""
         rank, sizes = np.asarray(found["rank"]), np.asarray(found["sizes"])
+        if self.quality is not None:
+            warn_unranked(rank, "cover", self.quality)
         row, tag = owners(sizes), np.asarray(one_chunk(found["tags"]).indices, dtype=np.int64)
         order = by_id(one_chunk(found["id"]))
         order = order[np.argsort(-rank[order], kind="stable")]

@@ -31,7 +31,7 @@ from curate.errors import StageError
 from curate.methods.columns import OWN, base_column, column_of
 from curate.methods.pieces import Hashes
 from curate.methods.shingles import BORDER
-from curate.methods.vectors import PAIR_NUMBERS, best_of
+from curate.methods.vectors import PAIR_NUMBERS, best_of, warn_unranked
 from curate.schema import DROP
 from curate.stage import Result
 from curate.stages.pair_edits import all_dropped, read_pairs
@@ -223,10 +223,12 @@ def item_order(view: pa.Table, on: str, items: Items, keep_by: str | None) -> In
 def best_first(value: Floats, keep_by: str) -> Ints:
     """Return the order of the items by their numbers (n), the highest first.
 
-    Raises StageError where a key of the source's own columns gives none of them a number.
+    Raises StageError where a key of the source's own columns gives none of them a number; of
+    another column the log says so.
     """
     if keep_by.startswith(OWN) and len(value) and not np.isfinite(value).any():
         raise StageError(f"keep_by: no row has a number in {keep_by!r}")
+    warn_unranked(value, "keep_by", keep_by)
     return np.argsort(-value, kind="stable")
 
 

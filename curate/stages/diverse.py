@@ -19,7 +19,7 @@ from curate.methods.neighbours import Graph, ivf_graph
 from curate.methods.ranked import clusters, deita, in_turn
 from curate.methods.row_scores import to_unit_interval
 from curate.methods.spread import determinantal
-from curate.methods.vectors import best_of
+from curate.methods.vectors import best_of, warn_unranked
 from curate.schema import DROP
 from curate.stage import Context, Result
 from curate.stages.budget import (
@@ -148,6 +148,8 @@ class Diverse(Pooled, name="diverse"):
         quality = np.asarray(found["quality"]) if self.quality else np.full(size, -np.inf)
         group = numbers_of(found["group"]) if self.group else np.zeros(size, dtype=np.int64)
         unusable = {NO_EMBEDDING: ~there}
+        if self.quality and not self._adds_quality():
+            warn_unranked(quality, "diverse", self.quality)
         if self._adds_quality():
             unusable[f"no {self.quality} to rank it by"] = there & np.isinf(quality)
         pool = Pool(rows, drawn.vectors, quality[rows], group[rows])
