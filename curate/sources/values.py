@@ -138,6 +138,11 @@ def candidate(text: str | None, **fields: Any) -> dict[str, Any]:
     return {"text": stored, "drop": reason, **fields}
 
 
+def number_in(text: str) -> float | None:
+    """Return the number that a text is, and nothing else; None where it is none."""
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
 def number(row: Raw, column: str, value: Any) -> float | None:
     """Return a finite float32-sized number, or None for null, NaN and infinities.
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from curate.sources.values import Raw, get, judgment
+from curate.errors import InputError
+from curate.sources.values import Raw, get, judgment, number_in
 
 TIE = "label is a tie"
 OPEN = "label is open: as many labels say something else"
@@ -25,13 +26,26 @@ class Verdict(NamedTuple):
         return [judgment(n, at[0], vote) | {"b": at[1]} for n, vote in self.votes.items()]
 
 
-def verdict(row: Raw, names: Sequence[str]) -> Verdict:
-    """Return what the columns `names` say together: what most of those that can be read say."""
-    if not names:
-        return Verdict({})
+def _vote(row: Raw, name: str) -> float | None:
     from curate.methods.evidence import VERDICTS  # brings what sources without labels do not need
 
-    votes = {name: VERDICTS.get(str(get(row, name)).strip().lower()) for name in names}
+    said = str(get(row, name)).strip().lower()
+    if said not in VERDICTS and number_in(said) is not None:
+        raise InputError(
+            f"{row.where}: column {name!r}: a label is a, b or tie (1, 2 and 0, or 1, -1 and 0), "
+            f"not {said[:20]}; map strengths as `margin`, or a list of them as `margins`"
+        )
+    return VERDICTS.get(said)
+
+
+def verdict(row: Raw, names: Sequence[str]) -> Verdict:
+    """Return what the columns `names` say together: what most of those that can be read say.
+
+    Raises InputError for a number that is a strength: on that scale 1 and 2 stand for no answer.
+    """
+    if not names:
+        return Verdict({})
+    votes = {name: _vote(row, name) for name in names}
     counts = Counter(vote for vote in votes.values() if vote is not None).most_common()
     if not counts:
         return Verdict(votes, reason=UNREAD)

@@ -54,7 +54,7 @@ def test_the_label_says_which_is_chosen_and_the_answers_stay_where_they_are(
         (["a", "b", "tie"], None, "label is open: as many labels say something else"),
         (["a", "b", "?"], None, "label is open: as many labels say something else"),
         (["tie (bothbad)", "?", "?"], None, "label is a tie"),
-        (["?", None, 7], None, "label cannot be read"),
+        (["?", None, "7?"], None, "label cannot be read"),
     ],
 )
 def test_what_most_people_say_counts(
@@ -69,6 +69,14 @@ def test_what_most_people_say_counts(
     status = {"a": "ok", "b": "ok", "tie": "ok", "tie (bothbad)": "ok"}
     expected = [status.get(label, "parse_error") for label in labels]
     assert [judged["status"] for judged in found["judgments"]] == expected
+
+
+@pytest.mark.parametrize("strength", [3, -2, "-3", 0.5, "2.5"])
+def test_a_strength_is_no_label(tmp_path: Path, strength: Any) -> None:
+    """Where -3 to 3 say how much better the second is, 1 and 2 are no answers' numbers."""
+    said = "row 2: column 'won': a label is a, b or tie .*; map strengths as `margin`"
+    with pytest.raises(InputError, match=said):
+        jsonl(tmp_path, row(won=1), row(won=strength), **TWO, label="won")
 
 
 def test_scores_models_and_reasons_follow_the_answer(tmp_path: Path) -> None:
