@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,14 @@ class Agreement:
 
     def add(self, signs: Mapping[str, Floats]) -> None:
         """Add each judge's verdicts (n): 1 for the first answer, -1, 0 for neither, NaN none."""
-        for one, two in combinations(sorted(signs), 2):
-            self._tables[one, two] += verdict_table(signs[one], signs[two])
+        if len(signs) < 2:
+            return
+        names = sorted(signs)
+        spoke = ~np.isnan([signs[name] for name in names])
+        met = np.triu(spoke.astype(np.float32) @ spoke.T.astype(np.float32), 1)
+        for one, two in np.argwhere(met).tolist():  # of a crowd of judges few have met
+            pair = names[one], names[two]
+            self._tables[pair] += verdict_table(*(signs[name] for name in pair))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return {judges, n, same, kappa} of every two judges, where both spoke; kappa may be None.
