@@ -56,6 +56,12 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
     return found
 
 
+def runs(root: Path) -> list[str]:
+    """Return the names of all runs below `root`, those that have no books yet too."""
+    begun = (path.parent for path in (root / "runs").glob("*/events.jsonl"))
+    return sorted({path.name for path in begun})
+
+
 def is_of(found: dict[str, Any], attempt: Attempt) -> bool:
     """Whether the manifest tells of this attempt, and not of one before it."""
     if attempt.state == "failed":  # where the source cannot be read the older one stays

@@ -45,6 +45,11 @@ class Portion:
         limited = "" if self.limit is None else f"-first-{self.limit}"
         return name + limited + (f"-shard-{self.number}-of-{self.of}" if self.of > 1 else "")
 
+    @staticmethod
+    def is_share(folder: str) -> bool:
+        """Whether a run's folder of this name is that of a share."""
+        return re.search(r"-shard-\d+-of-\d+$", folder) is not None
+
     def mine(self, shards: Sequence[Shard]) -> list[Shard]:
         """Return the shards of this share, spread evenly over the source."""
         return [shard for shard in shards if shard.index % self.of == self.number - 1]

@@ -16,7 +16,6 @@ from curate.commands.options import (
     Json,
     PipelineFile,
     Root,
-    RunName,
     book_lines,
     counter_lines,
     heard,
@@ -153,11 +152,18 @@ def validate(
         typer.echo(f"{checked.name}: {stages} stages, all columns and engines are there")
 
 
-def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
+def status(
+    name: Annotated[str, typer.Argument(help="The run's name; without one, all in a line.")] = "",
+    root: Root = Path(),
+    json: Json = False,
+) -> None:
     """Show how far a run has come, whether it is at work, and whether its rows add up."""
     from curate.attempt import last_attempt
     from curate.history import is_of, manifest, stages_left
 
+    if not name:
+        _status_of_all(root, json)
+        return
     folder = root / "runs" / name
     attempt = last_attempt(folder)
     said = attempt.text()
@@ -179,7 +185,9 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         print_json({**state, **books, **counts, **({"estimates": expected} if expected else {})})
         return
     rest = f", {', '.join(left)} {'is' if len(left) == 1 else 'are'} left" if left else ""
-    typer.echo(f"{name}: {said or ('finished' if finished else f'unfinished{rest}; run it again')}")
+    typer.echo(
+        f"{name}: {said or ('finished' if finished else f'unfinished{rest}; {_next(name)}')}"
+    )
     if not mine:
         typer.echo("what follows is of an earlier attempt, perhaps with another pipeline:")
         typer.echo("finished" if found["finished"] else f"unfinished{rest}")
@@ -192,6 +200,40 @@ def status(name: RunName, root: Root = Path(), json: Json = False) -> None:
         typer.echo(text)
     for text in counter_lines(found.get("counts", ())):
         typer.echo(text)
+
+
+def _next(name: str) -> str:
+    """Return what to do about a run that ended by itself before its last stage."""
+    from curate.portion import Portion
+
+    return "a run without --shard finishes" if Portion.is_share(name) else "run it again"
+
+
+def _status_of_all(root: Path, json: bool) -> None:
+    from curate.attempt import last_attempt
+    from curate.errors import ConfigError, CurateError
+    from curate.history import is_of, manifest, runs
+
+    names = runs(root)
+    if not names:
+        raise ConfigError(f"no run below {root}; `curate run PIPELINE` begins one, or name --root")
+    for name in names:
+        folder, found = root / "runs" / name, None
+        attempt = last_attempt(folder)
+        said = attempt.text()
+        try:
+            found = manifest(root, name)
+        except CurateError as error:  # killed before it had one, or damaged: the others still show
+            said = said or str(error)
+        finished = found is not None and bool(found["finished"]) and is_of(found, attempt)
+        books = found["accounting"] if found is not None else {}
+        if json:
+            print_json({"run": name, **attempt.facts(), "finished": finished, **books})
+            continue
+        words = [said or ("finished" if finished else f"unfinished; {_next(name)}")]
+        words += book_lines(folder, books, reasons=False) if books else []
+        earlier = " (of an earlier attempt)" if found and not is_of(found, attempt) else ""
+        typer.echo(f"{name}: {'; '.join(words)}{earlier}")
 
 
 def _beside_estimate(root: Path, name: str) -> list[str]:
