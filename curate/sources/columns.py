@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -73,6 +73,9 @@ class Columns(BaseModel):
     answer: "a", "b" or "tie" (or 1, 2 and 0; model_a, model_b), in one column a person. Each is a
     judge of its name, and what most of them say tells which answer is chosen; the pair of a tie, of
     an open vote and of labels that cannot be read is dropped."""
+    verdicts: dict[str, Literal["a", "b", "tie"]] = Field(default_factory=dict)
+    """What the values of `label` mean, where they are other ones: `{1: a, 0: b}` for SHP's, or each
+    strength from -3 to 3 on its own. A value that is not named cannot be read."""
     chosen_score: str | None = None
     """A number, higher is better, or a list of them: the chosen answer's. With `rejected_score` it
     becomes the judge "score", and `scores` are there without `combine`."""
@@ -95,6 +98,11 @@ class Columns(BaseModel):
     def _one_name_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("verdicts", mode="before")
+    @classmethod
+    def _named_as_text(cls, value: Any) -> Any:
+        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Columns:
         ways = [name for name in ("candidates", "response", "chosen") if getattr(self, name)]
@@ -114,6 +122,7 @@ class Columns(BaseModel):
             ("margin", "chosen"),
             ("margins", "chosen"),
             ("label", "chosen"),
+            ("verdicts", "label"),
         ):
             if getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name} needs {needed} to be mapped too")

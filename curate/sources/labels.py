@@ -53,7 +53,7 @@ def labelled(
                 at[side] = len(answers)
                 answers.append(answer)
             places.setdefault(keys[side], at[side])
-        said_of = verdict(row, columns.label)
+        said_of = verdict(row, columns.label, columns.verdicts)
         order = slice(None, None, -1 if said_of.second else 1)
         reason = said_of.reason if continued or len(members) == 1 else NOT_CONTINUED
         pairs.append(_pair(row, columns, at[order], made[order], reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curate.errors import InputError
@@ -26,26 +26,32 @@ class Verdict(NamedTuple):
         return [judgment(n, at[0], vote) | {"b": at[1]} for n, vote in self.votes.items()]
 
 
-def _vote(row: Raw, name: str) -> float | None:
+def _vote(row: Raw, name: str, meant: Mapping[str, str]) -> float | None:
     from curate.methods.evidence import VERDICTS  # brings what sources without labels do not need
 
-    said = str(get(row, name)).strip().lower()
+    value = get(row, name)
+    said = str(value).strip().lower()
+    if meant:
+        whole = isinstance(value, float) and value.is_integer()
+        return VERDICTS.get(meant.get(str(int(value)) if whole else said, ""))
     if said not in VERDICTS and number_in(said) is not None:
         raise InputError(
             f"{row.where}: column {name!r}: a label is a, b or tie (1, 2 and 0, or 1, -1 and 0), "
-            f"not {said[:20]}; map strengths as `margin`, or a list of them as `margins`"
+            f"not {said[:20]}; say in `verdicts` what each means"
         )
     return VERDICTS.get(said)
 
 
-def verdict(row: Raw, names: Sequence[str]) -> Verdict:
+def verdict(row: Raw, names: Sequence[str], meant: Mapping[str, str]) -> Verdict:
     """Return what the columns `names` say together: what most of those that can be read say.
 
-    Raises InputError for a number that is a strength: on that scale 1 and 2 stand for no answer.
+    `meant` says what their values mean, "a", "b" or "tie"; where it is empty they say it. Raises
+    InputError for a number that is a strength then: on that scale 1 and 2 stand for no answer.
     """
     if not names:
         return Verdict({})
-    votes = {name: _vote(row, name) for name in names}
+    meant = {value.strip().lower(): side for value, side in meant.items()}
+    votes = {name: _vote(row, name, meant) for name in names}
     counts = Counter(vote for vote in votes.values() if vote is not None).most_common()
     if not counts:
         return Verdict(votes, reason=UNREAD)

@@ -74,9 +74,30 @@ def test_what_most_people_say_counts(
 @pytest.mark.parametrize("strength", [3, -2, "-3", 0.5, "2.5"])
 def test_a_strength_is_no_label(tmp_path: Path, strength: Any) -> None:
     """Where -3 to 3 say how much better the second is, 1 and 2 are no answers' numbers."""
-    said = "row 2: column 'won': a label is a, b or tie .*; map strengths as `margin`"
+    said = "row 2: column 'won': a label is a, b or tie .*; say in `verdicts` what each means"
     with pytest.raises(InputError, match=said):
         jsonl(tmp_path, row(won=1), row(won=strength), **TWO, label="won")
+
+
+@pytest.mark.parametrize(
+    ("meant", "label", "expected"),
+    [
+        ({1: "a", 0: "b"}, 0, ("y", "x", None)),  # SHP's
+        ({1: "a", 0: "b"}, 0.0, ("y", "x", None)),
+        ({"1": "a", "0": "b"}, "1", ("x", "y", None)),
+        ({1: "a", 0: "b"}, 2, ("x", "y", "label cannot be read")),
+        ({-2: "a", 0: "tie", 2: "b"}, 2, ("y", "x", None)),
+        ({-2: "a", 0: "tie", 2: "b"}, -2, ("x", "y", None)),
+        ({-2: "a", 0: "tie", 2: "b"}, 0, ("x", "y", "label is a tie")),
+        ({True: "b", False: "a"}, True, ("y", "x", None)),
+        ({"Left": "a"}, " left ", ("x", "y", None)),
+    ],
+)
+def test_what_a_label_means_may_be_said(
+    tmp_path: Path, meant: dict[Any, str], label: Any, expected: tuple[Any, ...]
+) -> None:
+    (found,) = jsonl(tmp_path, row(won=label), **TWO, label="won", verdicts=meant)
+    assert told(found) == expected
 
 
 def test_scores_models_and_reasons_follow_the_answer(tmp_path: Path) -> None:
@@ -109,5 +130,9 @@ def test_a_label_that_is_no_column_or_fits_nothing_is_an_error(tmp_path: Path) -
         jsonl(tmp_path, row(won="a"), **TWO, label="wom")
     with pytest.raises(ValidationError, match="label needs chosen to be mapped"):
         Columns(response="r", label="won")
+    with pytest.raises(ValidationError, match="verdicts needs label to be mapped"):
+        Columns(**TWO, verdicts={"1": "a"})
+    with pytest.raises(ValidationError, match="Input should be 'a', 'b' or 'tie'"):
+        Columns.model_validate({**TWO, "label": "won", "verdicts": {1: "left"}})
     with pytest.raises(ValidationError, match="margin and label exclude each other"):
         Columns(**TWO, label="won", margin="m")
