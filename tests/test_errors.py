@@ -85,7 +85,7 @@ PIPELINES = {
     "own stage": ("- exact_dedup", "- 'nosuchmodule:Thing'", "p.yaml: stage 1: cannot import stage 'nosuchmodule:Thing': No module named 'nosuchmodule'; install it, or start in the folder that holds it"),
     "no stage": ("- exact_dedup", "- 'json:dumps'", "p.yaml: stage 1: 'json:dumps' is not a stage class; name one that derives from curate.stage:Stage and has all of its methods"),
     "half a pair": ("{id: id, prompt: prompt}", "{chosen: c}", "p.yaml: source (`jsonl`): columns: chosen and rejected go together; map both or neither"),
-    "rubric": ("likelihood: {engine: small}", "judge: {engine: small, rubric: helpfulnes}", "p.yaml: stage 3 (`judge`): no built-in prompt 'rubric_helpfulnes'; did you mean 'rubric_helpfulness'?; a path of your own ends in .md"),
+    "rubric": ("likelihood: {engine: small}", "judge: {engine: small, rubric: helpfulnes}", "p.yaml: stage 3 (`judge`): no built-in rubric 'helpfulnes'; did you mean 'helpfulness'?; a path of your own ends in .md"),
     "empty pattern": ("rows.jsonl", "'none/*.jsonl'", "no file matches 'none/*.jsonl' in HERE; check `path`"),
     "folder": ("rows.jsonl", "./", "./ is a folder; name its files, as in ./*.jsonl or ./**/*.parquet"),
     "encoder": ("  - best_worst", "  - embed: {model: ./nomodel}\n  - best_worst", "stage `embed`: encoder './nomodel': there is no such folder in HERE"),

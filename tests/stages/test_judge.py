@@ -93,7 +93,7 @@ def test_contradictory_settings_are_refused():
     ):
         with pytest.raises((ValueError, ConfigError), match=r"low|samples|high|drop|items|rubric"):
             Judge(engine="fake", **fields)
-    with pytest.raises(ConfigError, match="no built-in prompt"):
+    with pytest.raises(ConfigError, match="no built-in rubric"):
         Judge(engine="fake", rubric="nonsense")
 
 

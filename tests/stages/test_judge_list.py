@@ -80,7 +80,7 @@ def test_structured_rankings_references_and_errors():
         JudgeList(engine="fake").apply(
             table([["a", "b"]]), context(lambda r: Completion("", "api_error"))
         )
-    with pytest.raises(ConfigError, match="no built-in prompt 'rubric_nonsense'"):
+    with pytest.raises(ConfigError, match="no built-in rubric 'nonsense'; known: "):
         JudgeList(engine="fake", rubric="nonsense")
     assert len(JudgeList(engine="fake").apply(table([["a"]]).slice(0, 0), ctx)["judgments"]) == 0
 

@@ -76,7 +76,7 @@ def test_error_budget_reference_and_bad_rubric():
     ctx = context(lambda r: Completion("[[A]]"))
     JudgePairs(engine="fake").apply(table([["x", "y"]], reference=pa.array(["truth"])), ctx)
     assert all("truth" in text for text in asked(ctx))
-    with pytest.raises(ConfigError, match="no built-in prompt 'rubric_nonsense'"):
+    with pytest.raises(ConfigError, match="no built-in rubric 'nonsense'; known: "):
         JudgePairs(engine="fake", rubric="nonsense")
     assert len(judged(JudgePairs(engine="fake"), table([["x"]]).slice(0, 0), None)) == 0
 

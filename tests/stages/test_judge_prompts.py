@@ -61,7 +61,7 @@ def test_wrong_fields_are_refused():
         JudgePrompts(engine="x", score="expected")
     with pytest.raises(ValueError, match="another name"):
         JudgePrompts(engine="x", to="pairs")
-    with pytest.raises(ConfigError, match="no built-in prompt"):
+    with pytest.raises(ConfigError, match="no built-in rubric"):
         JudgePrompts(engine="x", rubric="requst")
 
 

@@ -75,5 +75,5 @@ def test_wrong_fields_are_refused():
         Tag(engine="x", choices={})
     with pytest.raises(ValidationError, match="at most 80"):
         Tag(engine="x", choices={"a" * 81: "1"})
-    with pytest.raises(ConfigError, match="no built-in prompt"):
+    with pytest.raises(ConfigError, match="no built-in rubric"):
         Tag(engine="x", rubric="tgs")
