@@ -10,15 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import curate
 
 import curate as curate_package
-
-
-def curate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "curate", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 def test_run_then_status_show_plan_export(scripted_pipeline: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import curate
 
 from curate.elapsed import elapsed
 from curate.errors import ConfigError
@@ -202,17 +203,14 @@ def test_nothing_to_estimate_is_said(scripted_pipeline: Path, tmp_path: Path) ->
 def test_the_commands(scripted_pipeline: Path, tmp_path: Path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("small: {output: 1000}\n")
-
-    def curate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "curate", *map(str, arguments), "--root", str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-
-    text = curate("plan", scripted_pipeline, "--sample", "8", "--prices", prices).stdout
+    root = ("--root", tmp_path)
+    text = curate("plan", scripted_pipeline, "--sample", "8", "--prices", prices, *root).stdout
     assert "generate" in text
     assert "$0.72" in text
     assert text.splitlines()[-1].startswith("in all ")
-    said = curate("run", scripted_pipeline).stderr
+    said = curate("run", scripted_pipeline, *root).stderr
     assert re.search(r"(?m)^generate  +estimated 180 calls.*\$0.72  +was 177 calls.*\$0.71$", said)
-    assert re.search(r"(?m)^generate  +estimated 180 calls", curate("status", "small").stdout)
-    status = json.loads(curate("status", "small", "--json").stdout)
+    shown = curate("status", "small", *root).stdout
+    assert re.search(r"(?m)^generate  +estimated 180 calls", shown)
+    status = json.loads(curate("status", "small", "--json", *root).stdout)
     assert {pair["stage"] for pair in status["estimates"]} >= {"generate", "rationale"}

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import curate
 from swept import files, go
 
 from curate.errors import ConfigError, LockHeld, StageError, StoreError
@@ -119,10 +120,10 @@ def test_a_manifest_that_cannot_be_read_stops_the_sweep(
 
 def test_the_command_prints_bytes(scripted_pipeline: Path, tmp_path: Path) -> None:
     go(scripted_pipeline, tmp_path)
-    command = [sys.executable, "-m", "curate", "gc", "--root", str(tmp_path), "--forget", "small"]
-    said = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+    command = ("gc", "--root", tmp_path, "--forget", "small")
+    said = curate(*command, "--dry-run")
     assert said.stdout.startswith("would remove ")
-    gone = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    gone = curate(*command, "--json")
     counts = json.loads(gone.stdout)
     assert f"would remove {counts['bytes']:,} bytes: {counts['parts']:,} parts" in said.stdout
     assert not files(tmp_path)
@@ -135,14 +136,11 @@ def test_a_run_that_never_had_a_manifest_is_named_and_can_be_forgotten(
     open_run(tmp_path / "runs/broken")
     go(scripted_pipeline, tmp_path, "name=whole")
     go(scripted_pipeline, tmp_path, "name=whole", "margin.at_least=0.02")
-    command = [sys.executable, "-m", "curate", "gc", "--root", str(tmp_path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    said = curate("gc", "--root", tmp_path).stdout
     assert "run broken has not ended: whatever was used since 20" in said
     assert "give it up with --forget broken" in said
     assert list(sweep(tmp_path).open) == ["broken"]
-    told = subprocess.run(
-        [*command, "--json", "--forget", "broken"], capture_output=True, text=True, check=True
-    )
+    told = curate("gc", "--root", tmp_path, "--json", "--forget", "broken")
     assert json.loads(told.stdout)["open"] == {}
     assert json.loads(told.stdout)["parts"] > 0
     with pytest.raises(ConfigError, match="no such run; runs: whole"):

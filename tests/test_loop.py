@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import curate
 
 from curate import history
 from curate.errors import ConfigError, InputError, LockHeld, StageError
@@ -186,10 +187,7 @@ def test_a_run_that_ends_on_an_error_leaves_word_of_how_far_it_came(
     assert [step["stage"] for step in show_row(tmp_path, "small", "p3")] == [
         "source", "unique_id", "exact_dedup",
     ]  # fmt: skip
-    status = subprocess.run(
-        [sys.executable, "-m", "curate", "status", "small", "--root", str(tmp_path)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    status = curate("status", "small", "--root", tmp_path)
     assert f"small: stopped at generate after 0 of 8 shards: {raised.value}\n" in status.stdout
     assert go(scripted_pipeline, tmp_path)[0].finished
     assert "error" not in history.manifest(tmp_path, "small")

@@ -10,12 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-
-def curate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "curate", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+from command_line import curate
 
 
 def test_calls_under_way_are_events_for_a_machine(scripted_pipeline: Path, tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from corpus import ATTACKS, HONEST, UNFLAGGED
+from tiny_models import smollm2_tokenizer
 
-from curate.engines import local_models
 from curate.engines.contract import Completion
 from curate.engines.rendering import ChatTokenizer
-from curate.errors import ConfigError
 from curate.stages.judge import Judge
 from curate.stages.judge_list import JudgeList
 from curate.stages.judge_pairs import JudgePairs
@@ -155,12 +154,7 @@ def test_honest_answers_are_not_flagged():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    transformers = pytest.importorskip("transformers")
-    try:
-        folder = local_models.resolve(local_models.SMOLLM2)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return transformers.AutoTokenizer.from_pretrained(str(folder))
+    return smollm2_tokenizer()
 
 
 def test_no_control_token_comes_from_a_candidate(tokenizer):

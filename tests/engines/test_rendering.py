@@ -3,20 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import smollm2_tokenizer
 
-from curate.engines import local_models
 from curate.engines.rendering import ChatTokenizer, control_tokens
 from curate.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    transformers = pytest.importorskip("transformers")
-    try:
-        folder = local_models.resolve(local_models.SMOLLM2)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return transformers.AutoTokenizer.from_pretrained(str(folder))
+    return smollm2_tokenizer()
 
 
 @pytest.fixture(scope="module")

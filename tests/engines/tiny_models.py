@@ -1,9 +1,27 @@
-"""Tiny randomly initialised classifiers with a byte-level tokenizer, made offline."""
+"""Tiny randomly initialised classifiers with a byte-level tokenizer, made offline.
+
+And the tokenizer of the small model that comes as a package.
+"""
+
+import pytest
+
+from curate.engines import local_models
+from curate.errors import ConfigError
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+
+
+def smollm2_tokenizer():
+    """The real one; a test that asks for it is skipped where it is not there."""
+    transformers = pytest.importorskip("transformers")
+    try:
+        folder = local_models.resolve(local_models.SMOLLM2)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return transformers.AutoTokenizer.from_pretrained(str(folder))
 
 
 def tokenizer(folder, template=None):
