@@ -29,6 +29,12 @@ _SOURCES = """\
     Where rows come from: `source: {KIND: {path: ..., columns: {...}}}`. What is stored depends on
     the content of the files and never on their names, so a file that is moved is not read again.
     Files are read in the order of their paths.
+
+    New rows belong in files of their own, or at the end of one. Each file is cut into shards of
+    `shard_rows` rows, and all that was made of a shard hangs on its rows: a row that is put before
+    others, taken out or sorted elsewhere shifts every shard behind it in its file, and these are
+    made, and paid for, again. `curate plan` says beforehand how many rows that are. A changed row
+    costs its shard alone.
 """
 
 

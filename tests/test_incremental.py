@@ -154,6 +154,21 @@ def test_lines_added_to_a_file_leave_its_full_shards_alone(tmp_path: Path) -> No
     assert mark["changes"]["rows_added"] == 5
 
 
+def test_a_changed_row_costs_its_shard_and_one_put_first_the_whole_file(tmp_path: Path) -> None:
+    """As docs/sources.md warns: shards are cut by place, so what is put first shifts them all."""
+    path = tmp_path / "prompts/all.jsonl"
+    write(path, *names(0, 15))
+    go(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("about p7.", "about seven."))
+    todo, _ = go(tmp_path)
+    assert {todo[stage] for stage in PER_ROW} == {1}  # of three shards
+    write(path, "new")
+    path.write_text(path.read_text() + text)
+    todo, _ = go(tmp_path)
+    assert {todo[stage] for stage in PER_ROW} == {4}
+
+
 def test_rows_that_go_are_said_too(tmp_path: Path) -> None:
     write(tmp_path / "prompts/a.jsonl", *names(0, 10))
     write(tmp_path / "prompts/b.jsonl", *names(10, 15))
