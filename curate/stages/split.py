@@ -147,7 +147,10 @@ class Split(Stage, name="split"):
                 nothing, largest, total,
             )  # fmt: skip
         elif empty:
-            _log.warning("split: %sthe %d rows make only %d groups", nothing, total, len(sizes))
+            _log.warning(
+                "split: %stoo few for these `parts` (rows: %d, groups: %d)",
+                nothing, total, len(sizes),
+            )  # fmt: skip
 
 
 def first_members(group: Ints) -> Ints:
