@@ -26,7 +26,7 @@ from curate.tasks import task_keys
 from curate.work import Shard, view_columns
 
 UNKNOWN = "unknown"  # in place of a digest: no part's key was made from it
-Parts = Sequence[Record | None]
+Named = Sequence[tuple[str, str]]  # parts by stage and key: records of all would fill the memory
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Earlier:
     seed: int | None = None
     places: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """Where the first, second, ... stage of a kind stood."""
-    parts: Mapping[str, Parts] = field(default_factory=dict)
-    """By the key of a shard's source: its parts in order, the source's first; None: gone."""
+    parts: Mapping[str, Named] = field(default_factory=dict)
+    """By the key of a shard's source: its parts in order, the source's first."""
 
     @classmethod
     def load(cls, path: Path, store: Store) -> Earlier:
@@ -76,14 +76,13 @@ class Earlier:
             identities: dict[str, list[dict[str, Any]]] = {}
             rates: dict[str, list[Rates]] = {}
             places: dict[tuple[str, int], int] = {}
-            shards = [[store.find(*part) for part in shard] for shard in found["shards"]]
             for place, identity in enumerate(found["stages"], 1):
                 kind = identity["kind"]
                 places[kind, len(identities.get(kind, ()))] = place
                 identities.setdefault(kind, []).append(identity)
-                parts = [shard[place] for shard in shards]
+                parts = [store.find(*shard[place]) for shard in found["shards"]]
                 rates.setdefault(kind, []).append(Rates.of([p for p in parts if p]))
-            sources = {shard[0].key: shard for shard in shards if shard[0] is not None}
+            sources = {shard[0][1]: shard for shard in found["shards"]}
             return cls(identities, rates, found["engines"], found.get("seed"), places, sources)
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return cls()
@@ -101,16 +100,18 @@ class Earlier:
             and not (stage.seeded and self.seed not in (None, pipeline.seed))
         )
 
-    def before(self, shard: Shard, place: int) -> tuple[Shard, Record] | None:
+    def before(self, store: Store, shard: Shard, place: int) -> tuple[Shard, Record] | None:
         """Return the same source's shard before the last run's stage there, and its part."""
         parts = self.parts.get(shard.parts[0].key, ()) if shard.parts else ()
-        found = [part for part in parts[: place + 1] if part is not None]
-        if len(found) != place + 1:
-            return None
         then = Shard(shard.index)
-        for part in found[:-1]:
+        for at, named in enumerate(parts[: place + 1]):
+            part = store.find(*named)
+            if part is None:
+                return None
+            if at == place:
+                return then, part
             then = then.advance(part)
-        return then, found[-1]
+        return None
 
 
 class Forecast:
@@ -151,7 +152,7 @@ class Forecast:
 
     def _as_before(self, i: int, stage: Stage, place: int) -> bool:
         """Take the shard on by its last part, if the stage saw the same of it."""
-        shard, then = self._shards[i], self._earlier.before(self._shards[i], place)
+        shard, then = self._shards[i], self._earlier.before(self._store, self._shards[i], place)
         if then is None or then[0].alive != shard.alive:
             return False
         if any(shard.columns[c] != then[0].columns.get(c) for c in view_columns(stage, shard)):
