@@ -9,11 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from curate import stages as stages
     from curate.engines.contract import Sampling as Sampling
     from curate.engines.openai import OpenAI as OpenAI
     from curate.engines.vllm import VLLM as VLLM
+    from curate.evaluation.dataset_lint import lint_dataset as lint_dataset
     from curate.executors.local import Local as Local
     from curate.executors.ray import Ray as Ray
+    from curate.export.trainer_files import Layout as Layout
     from curate.loop import run as run
     from curate.pipeline import Pipeline as Pipeline
     from curate.sources.columns import Columns as Columns
@@ -43,14 +46,18 @@ _HOME = {
     "HuggingFace": "curate.sources.hf",
     "Columns": "curate.sources.columns",
     "Raw": "curate.sources.values",
+    "Layout": "curate.export.trainer_files",
+    "lint_dataset": "curate.evaluation.dataset_lint",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted([*_HOME, "stages"])
 
 if not TYPE_CHECKING:  # to a type checker a misspelt name is an error, not Any
 
     def __getattr__(name: str) -> object:
         """Load a public name from its module."""
+        if name == "stages":
+            return importlib.import_module("curate.stages")
         if name not in _HOME:
             from curate.errors import did_you_mean
 
@@ -59,4 +66,4 @@ if not TYPE_CHECKING:  # to a type checker a misspelt name is an error, not Any
         return getattr(importlib.import_module(_HOME[name]), name)
 
     def __dir__() -> list[str]:
-        return sorted([*globals(), *_HOME])
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

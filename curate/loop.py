@@ -42,6 +42,8 @@ from curate.work import Shard, Task, live_tables
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+    from curate.export.trainer_files import Layout
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -76,6 +78,21 @@ class Outcome:
         from datasets import load_from_disk
 
         return load_from_disk(str(self.folder / "dataset"))
+
+    def export(
+        self, out: Path | str, form: str = "preference", layout: Layout | None = None
+    ) -> ExportSummary:
+        """Write the run's rows in a trainer's form, as `curate export` does, and return the counts.
+
+        `out` is a folder or a file, such as "x.jsonl"; `layout` says what the files are like, with
+        which columns beside the form's, and whether to replace a file. Raises ConfigError for an
+        unknown form, columns that it lacks and a file that is there.
+        """
+        from curate.export.trainer_files import Layout
+        from curate.exported import export_run
+
+        root = self.folder.parent.parent
+        return export_run(root, self.folder.name, Path(out), form, layout or Layout())
 
 
 def run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -80,3 +82,37 @@ def test_stages_by_class_name_are_the_registered_ones_to_python_and_to_a_type_ch
     assert set(registered) <= set(dir(s))
     with pytest.raises(AttributeError, match="no attribute 'ExactDedupe'; did you mean 'ExactDed"):
         _ = s.ExactDedupe
+
+
+def test_a_notebook_exports_and_looks_over_what_a_run_made(
+    scripted_pipeline: Path, tmp_path: Path
+) -> None:
+    ended = c.run(pipeline(scripted_pipeline.with_name("prompts.jsonl")), tmp_path)
+    done = ended.export(tmp_path / "chats", "sharegpt")
+    assert done.records == ended.accounting["records"]
+    assert (tmp_path / "chats" / "README.md").is_file()
+    layout = c.Layout(keep=["split"], force=True)
+    for _ in range(2):
+        done = ended.export(str(tmp_path / "rows.jsonl"), layout=layout)
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert len(lines) == done.records
+    assert '"split"' in lines[0]
+    found = c.lint_dataset(str(tmp_path / "rows.jsonl"))
+    assert found["rows"] == done.records
+    with pytest.raises(ConfigError, match=r"rows\.jsonl exists; choose another name"):
+        ended.export(tmp_path / "rows.jsonl")
+    with pytest.raises(ConfigError, match="did you mean 'sharegpt'"):
+        ended.export(tmp_path / "x", "shargpt")
+
+
+def test_the_package_offers_its_public_names_and_the_stages() -> None:
+    code = (
+        "import curate\n"
+        "public = [name for name in dir(curate) if not name.startswith('_')]\n"
+        "assert public == sorted(curate.__all__), public\n"
+        "assert all(hasattr(curate, name) for name in public)\n"
+        "print(curate.stages.Margin(at_least=2))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert "at_least=2" in said.stdout

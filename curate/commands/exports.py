@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.options import Root, RunName, say_caution
 
 if TYPE_CHECKING:
-    from curate.export.card import CardFacts
-    from curate.work import Shard
+    pass
 
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 Most = Annotated[int, typer.Option(min=1, help="Of pairs for people: how many.")]
@@ -48,21 +45,15 @@ def export(
     root: Root = Path(),
 ) -> None:
     """Write a run's rows in a trainer's format, or its least certain pairs for people to judge."""
-    from curate import history
     from curate.export.annotate import TOOLS
-    from curate.export.survey import Again
-    from curate.export.trainer_files import Layout, write_form
-    from curate.work import live_tables
+    from curate.export.trainer_files import Layout
+    from curate.exported import export_run
 
     if form in TOOLS:
         ask(name, out, form, most, force, root)
         return
-    found = history.manifest(root, name)
     say_caution(root, name)
-    store, shards = history.shards(root, found)
-    layout = Layout(file, rows_per_file, keep, force)
-    rows = Again(lambda: live_tables(store, shards))
-    summary = write_form(rows, out, form, layout, _card(root, name, found, shards))
+    summary = export_run(root, name, out, form, Layout(file, rows_per_file, keep, force))
     parts = ", ".join(f"{split} {count}" for split, count in summary.splits.items())
     several = len(summary.splits) > 1
     typer.echo(f"{summary.records} records in {out}" + (f": {parts}" if several else ""))
@@ -139,12 +130,3 @@ def push(
         say_caution(root, name)
     commit = upload(folder, repo, message=message or f"curate run {name}", private=not public)
     typer.echo(f"{repo} at {commit}")
-
-
-def _card(root: Path, name: str, found: dict[str, Any], shards: Sequence[Shard]) -> CardFacts:
-    """Return what the card tells about a run, from what the run left behind."""
-    from curate.history import pipeline_of, seed_of
-    from curate.provenance import card_facts
-
-    pipeline = pipeline_of(root, name, found)
-    return replace(card_facts(pipeline, shards), name=name, seed=seed_of(found, pipeline))
