@@ -214,12 +214,12 @@ class Pipeline:
                     f"{', '.join(sorted(have))}"
                 )
 
-    def place_of(self, name: str) -> int:
+    def place_of(self, name: str | int) -> int:
         """Return the place (from 0) of the stage of that kind, or with that number (from 1).
 
         Raises ConfigError where there is none, or several of that kind.
         """
-        return stage_place(name, [[*{s.kind, s.reference()}] for s in self.stages])
+        return stage_place(str(name), [[*{s.kind, s.reference()}] for s in self.stages])
 
 
 def _is_list(value: object) -> bool:

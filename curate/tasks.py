@@ -45,7 +45,7 @@ def all_stages(pipeline: Pipeline) -> list[Stage]:
     return [UniqueId(), *pipeline.stages]
 
 
-def last_place(pipeline: Pipeline, until: str | None) -> int:
+def last_place(pipeline: Pipeline, until: str | int | None) -> int:
     """Return the place in `all_stages` of the last stage to run. Raises ConfigError."""
     if until is None:
         return len(pipeline.stages)

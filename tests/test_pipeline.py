@@ -200,7 +200,7 @@ def test_the_export_needs_its_columns(scripted_pipeline: Path) -> None:
 
 def test_a_stage_is_named_by_kind_or_number(scripted_pipeline: Path) -> None:
     pipeline = Pipeline.load(scripted_pipeline)
-    assert pipeline.place_of("margin") == pipeline.place_of("6") == 5
+    assert pipeline.place_of("margin") == pipeline.place_of("6") == pipeline.place_of(6) == 5
     twice = replace(pipeline, stages=[*pipeline.stages, pipeline.stages[0]])
     with pytest.raises(ConfigError, match=r"several stages are named 'exact_dedup'.*: 1, 10"):
         twice.place_of("exact_dedup")
