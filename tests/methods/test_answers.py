@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curate.methods.answers import (
@@ -172,6 +172,8 @@ def test_an_unclosed_reasoning_block_is_truncated(text):
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
                     lambda x: st.lists(x) | st.dictionaries(st.sampled_from([*NAMES, "verdict", "items", "ranking"]), x)))  # fmt: skip # noqa: E501
+@example({"helpfulness": 4, "honesty": True, "items": ["yes", "no"]})
+@example([{"helpfulness": 4, "items": ["yes", "no"]}])
 def test_any_json_is_read_strictly(value):
     text = json.dumps(value)
     for score, status in (*json_scores(text, NAMES, 1, 5), json_share(text, 2)):

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curate.methods.feedback import CONTENT, DISCONTENT, KINDS, asked_turns, first_signal
@@ -16,11 +16,15 @@ def test_a_turn_reacts_to_an_answer_only():
     assert asked_turns(["system", "assistant", "user"]) == asked_turns([]) == []
 
 
-@given(st.lists(st.sampled_from(["user", "assistant", "system"]), max_size=9), st.data())
-def test_the_cut_leaves_out_the_answer_and_the_feedback(roles, data):
+@given(
+    st.lists(st.sampled_from(["user", "assistant", "system"]), max_size=9),
+    st.lists(st.sampled_from([*KINDS, None]), min_size=9, max_size=9),
+)
+@example(["user", "assistant", "user"], [*DISCONTENT])
+@example(["user", "assistant", "user", "assistant", "user"], [*CONTENT][:3] + [*DISCONTENT][:6])
+def test_the_cut_leaves_out_the_answer_and_the_feedback(roles, given_kinds):
     asked = asked_turns(roles)
-    kinds = [data.draw(st.sampled_from([*KINDS, None])) if k in asked else None
-             for k in range(len(roles))]  # fmt: skip
+    kinds = [given_kinds[k] if k in asked else None for k in range(len(roles))]
     turn = first_signal(kinds, DISCONTENT)
     if turn is None:
         assert not any(kind in DISCONTENT for kind in kinds)
