@@ -21,7 +21,7 @@ def test_a_link_to_nothing_is_an_error(
     Path("b.jsonl").symlink_to("moved")
     assert "b.jsonl" in find(pattern)
     Path("moved").unlink()
-    with pytest.raises(InputError, match=r"^b\.jsonl is a link to moved, where nothing is; bring the"):
+    with pytest.raises(InputError, match=r"^b\.jsonl is a link to moved, where nothing is; bring"):
         find(pattern)
 
 
