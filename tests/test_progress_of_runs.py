@@ -57,18 +57,20 @@ def test_quiet_is_one_line_or_one_error(scripted_pipeline: Path, tmp_path: Path)
     scripted_pipeline.write_text(readable)  # replies of no use are a line of their own
     run = ("run", scripted_pipeline, "--root", tmp_path, "--quiet")
     folder, said = tmp_path / "runs/small/dataset", []
-    # A run that works, one with nothing to do, and one whose dataset differs.
-    for change in ((), (), ("--set", "margin.at_least=0.2")):
+    # A run that works, one with nothing to do, one with fewer rows, one of another form.
+    stricter = ("--set", "margin.at_least=0.2")
+    for change in ((), (), stricter, (*stricter, "--set", "export=implicit")):
         ended = curate(*run, *change)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
         (line,) = ended.stderr.splitlines()
         parts = re.fullmatch(rf"60 rows = .*; (\d+) records in {re.escape(str(folder))}(.*)", line)
         assert parts is not None, line
         said.append((int(parts[1]), parts[2]))
-    (first, new), (again, same), (fewer, gone) = said
+    (first, new), (again, same), (fewer, gone), (_, other) = said
     assert (again, new, same) == (first, "", " (as it was)")
     assert gone == f" (since the last one: 0 added, {first - fewer} removed)" != new
     assert fewer < first
+    assert other == " (of the same rows as the last one; records or card differ)"
     wrong = curate(*run, "--set", "margin.at_leas=1")
     assert wrong.returncode == 2
     (line,) = wrong.stderr.splitlines()

@@ -93,6 +93,8 @@ def _since(written: list[dict[str, int] | None]) -> str:
     if written[-1] is None:  # the first
         return ""
     added, removed = written[-1]["records_added"], written[-1]["records_removed"]
+    if not added and not removed:  # of rows by their ids; what is in them was not compared
+        return " (of the same rows as the last one; records or card differ)"
     return f" (since the last one: {added} added, {removed} removed)"
 
 
