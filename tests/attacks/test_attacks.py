@@ -8,13 +8,12 @@ is persuaded by what it reads inside the fence is another matter, and not claime
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from corpus import ATTACKS, HONEST, UNFLAGGED
+from fake_engine import context, table
 from tiny_models import smollm2_tokenizer
 
 from curate.engines.contract import Completion
@@ -24,9 +23,6 @@ from curate.stages.judge_list import JudgeList
 from curate.stages.judge_pairs import JudgePairs
 from curate.stages.rationale import Rationale
 from curate.stages.steering import REASONS, steering_signs
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from fake_engine import context, table
 
 HARMLESS = "Rome, perhaps."
 FORMS = {

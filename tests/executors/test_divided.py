@@ -1,15 +1,14 @@
 """Stages that see every row, in pieces: the same bytes as in one, however they are cut."""
 
 import json
-import sys
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from golden_rows import ROWS, make, usual
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_pieces import in_spans, whole
 
 from curate.division import Space, pick
 from curate.errors import InputError, StoreError
@@ -18,15 +17,12 @@ from curate.executors.divided import cut
 from curate.loop import run
 from curate.pipeline import Pipeline
 from curate.schema import CANDIDATES, PAIRS, PROMPT
-from curate.stage import Context, stage_registry
+from curate.stage import stage_registry
 from curate.stages.dedup import ExactDedup, NearDedup
 from curate.stages.split import Split
 from curate.stages.unique_id import UniqueId
 from curate.store import Record
 from curate.work import Shard
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from golden_rows import ROWS, make, usual
 
 DIVIDED = (
     "bands", "bound", "calibrate", "cap_pairs", "cluster", "combine", "cover", "curriculum",
@@ -35,46 +31,6 @@ DIVIDED = (
     "route_pairs", "row_score", "semantic_dedup", "soft_label", "split", "style_control",
     "surprisal", "unique_id",
 )  # fmt: skip
-
-
-def in_spans(stage, table, cuts, folder):
-    """The result of the stage's division over the table cut at `cuts`, every piece done twice."""
-    names = [n for n in (*stage.needed(), *stage.used()) if n in table.column_names]
-    edges = (0, *sorted(cuts), len(table))
-    division, space = stage.division(), Space(folder, edges, seed=1)
-
-    def view(span):
-        return table.select(names).slice(edges[span], edges[span + 1] - edges[span])
-
-    for step in division.steps(space):
-        for piece in [*reversed(step), *step]:
-            # From scratch each time, as a worker would.
-            stage.division().work(piece, view(piece.number) if piece.reads else None, space)
-    counts = Counter()
-    found = [
-        stage.division().result(span, view(span), space, counts) for span in range(space.spans)
-    ]
-    sizes = np.diff(edges).tolist()
-    kinds = {name: column.type for part in found for name, column in part.items()}
-    joined = {
-        name: pa.concat_arrays(
-            # A span may leave a column of reasons out where it has none.
-            [one(part.get(name, pa.nulls(n, kind))) for part, n in zip(found, sizes, strict=True)]
-        )
-        for name, kind in kinds.items()
-    }
-    return joined, counts
-
-
-def one(column):
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def whole(stage, table):
-    ctx = Context(seed=1)
-    names = [n for n in (*stage.needed(), *stage.used()) if n in table.column_names]
-    result = stage.apply(table.select(names), ctx)
-    return {name: one(column) for name, column in result.items()}, ctx.counts
 
 
 def test_these_stages_divide():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_pieces import in_spans, whole
 from judged_rows import odds, score, versus
-from test_divided import in_spans, whole
 
 from curate.errors import StageError
 from curate.executors import Local

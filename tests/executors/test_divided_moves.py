@@ -4,9 +4,10 @@ import json
 
 import pyarrow as pa
 import pytest
+from golden_rows import usual
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_divided import in_spans, usual, whole
+from in_pieces import in_spans, whole
 
 from curate.errors import StageError
 from curate.schema import PAIRS

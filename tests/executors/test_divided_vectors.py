@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_divided import in_spans, whole
+from in_pieces import in_spans, whole
 
 pytest.importorskip("faiss")
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from curate.pipeline import Pipeline
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 pytest.importorskip("openai")
-from curate.executors.ray import Ray
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 from chat_server import chatting, said
+
+from curate.executors.ray import Ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 

@@ -1,14 +1,10 @@
 """What `split` does in pieces beside finding what is alike (tests/executors/test_divided.py)."""
 
 import json
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "executors"))
-from test_divided import in_spans, whole
+from in_pieces import in_spans, whole
 
 from curate.errors import StageError
 from curate.schema import PROMPT
