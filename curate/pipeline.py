@@ -189,6 +189,15 @@ class Pipeline:
                         f"{_writers(column)}; columns here: {', '.join(sorted(have))}"
                         f"{_own(column, have)}"
                     )
+            if (
+                stage.kind == "margin"
+                and "scores" not in have
+                and self._without_margins(number - 1)
+            ):
+                raise ConfigError(
+                    f"{where} would drop every pair: the source's have no margin; map its "
+                    "`margin`, or `chosen_score` and `rejected_score`, or score the answers first"
+                )
             have |= {*stage.written(), *stage.appends}
         needs = form_named(self.export).needs if self.export is not None else ()
         for column in needs:
@@ -199,6 +208,15 @@ class Pipeline:
                     f"dataset; columns here: {', '.join(sorted(have))}"
                 )
         self._check_kept(have)
+
+    def _without_margins(self, stages: int) -> bool:
+        """Whether the pairs after the first `stages` are the source's, and it knows no margin.
+
+        Our own stages that take pairs give them none; what a user's own does is not known.
+        """
+        edited = [s for s in self.stages[:stages] if "pairs" in s.written()]
+        ours = all("pairs" in s.needed() and stage_registry.is_built_in(s.kind) for s in edited)
+        return ours and self.source.columns.chosen is not None and not self.source.columns.margin
 
     def _check_kept(self, have: Iterable[str]) -> None:
         """Refuse what `keep` cannot name; a field of the source is known when its rows are."""

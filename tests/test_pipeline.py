@@ -189,6 +189,34 @@ def test_parts_of_other_kinds_are_refused_from_python(scripted_pipeline: Path) -
             replace(written, **{part: value})
 
 
+LABELLED = """\
+name: x
+source: {jsonl: {path: a.jsonl, columns: {chosen: c, rejected: r}}}
+stages:
+  - lint
+  - margin: {at_least: 1}
+"""
+
+
+def test_a_margin_that_no_pair_can_have_is_said_before_the_run() -> None:
+    said = (
+        r"stage 2 \(`margin`\) would drop every pair: .*; map its `margin`, or `chosen_score` and"
+    )
+    with pytest.raises(ConfigError, match=said):
+        Pipeline.loads(LABELLED).check()
+    for before, after in (
+        ("rejected: r", "rejected: r, margin: m"),
+        ("rejected: r", "rejected: r, chosen_score: s, rejected_score: t"),
+        ("rejected: r", "rejected: r, margins: m"),
+        ("columns: {chosen: c, rejected: r}", "columns: {candidates: c, scores: s}"),
+    ):
+        text = LABELLED.replace(before, after)
+        if "margins" in after or "candidates" in after:
+            makes = "combine\n  - best_worst" if "candidates" in after else "combine"
+            text = text.replace("- lint", f"- {makes}")
+        Pipeline.loads(text).check()
+
+
 def test_the_export_needs_its_columns(scripted_pipeline: Path) -> None:
     text = scripted_pipeline.read_text()
     short = text.partition("  - best_worst")[0]
