@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from curate.books import engines_used, funnel
+from curate.books import engines_used, funnel, numbered
 from curate.encoders import PACKAGED, Precision
 from curate.export.card import CardFacts, Origin
 from curate.pipeline import Pipeline
@@ -20,11 +20,13 @@ DISTRIBUTION = "curate-preferences"
 
 def card_facts(pipeline: Pipeline, shards: Sequence[Shard]) -> CardFacts:
     """Return what a card tells about the run of a pipeline that left these shards."""
+    steps = funnel(shards)
+    names = numbered(step["stage"] for step in steps)
     given = any({"judgments", "pairs"} & {*shard.parts[0].columns} for shard in shards)
     return CardFacts(
         name=pipeline.name,
         pipeline_yaml=pipeline.dumps(),
-        stages=funnel(shards),
+        stages=[{**step, "name": name} for step, name in zip(steps, names, strict=True)],
         engines=engines_used(shards),
         license=pipeline.license,
         seed=pipeline.seed,

@@ -44,10 +44,11 @@ class Origin(NamedTuple):
 class CardFacts:
     """What a card tells about a run.
 
-    Each of `stages` is {stage, rows_in, rows_out, dropped: {reason: rows}, failed: {error:
-    rows}, inside: {column: {reason: elements dropped in rows that stayed}}}; each of `engines`
-    and `encoders` a mapping of strings (role or stage, model, revision, ...). `source` is a digest
-    of the rows as they were read, `version` that of curate.
+    Each of `stages` is {stage, name (of several of a kind "judge 2"), rows_in, rows_out,
+    dropped: {reason: rows}, failed: {error: rows}, inside: {column: {reason: elements dropped in
+    rows that stayed}}}; each of `engines` and `encoders` a mapping of strings (role or stage,
+    model, revision, ...). `source` is a digest of the rows as they were read, `version` that of
+    curate.
     """
 
     name: str
@@ -234,7 +235,7 @@ def _inside(stage: Mapping[str, Any]) -> str:
 
 def _row(stage: Mapping[str, Any]) -> list[str]:
     return [
-        escape(stage.get("stage", "")),
+        escape(stage.get("name", stage.get("stage", ""))),
         f"{int(stage.get('rows_in', 0)):,}",
         f"{int(stage.get('rows_out', 0)):,}",
         _reasons(stage.get("dropped")),

@@ -159,3 +159,10 @@ def test_card_resists_hostile_text() -> None:
     assert "| s\\|t | 2 | 1 | a\\|b c: 1 |  |" in text
     assert fenced("`" * 9, "").startswith("`" * 10)
     assert "\n" not in escape("a\n\r\u2028b")
+
+
+def test_stages_of_one_kind_are_numbered_as_in_plan_and_status(tmp_path):
+    again = "  - judge: {engine: a, rubric: honesty, score: expected}\n"
+    _, text = made(tmp_path, JUDGED.replace("  - combine\n", again + "  - combine\n"))
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| judge")]
+    assert rows == ["| judge", "| judge 2"]
