@@ -113,6 +113,8 @@ def resolve(
         for name in GROUPS.get(entry, (entry,)):
             if name not in KNOWN:
                 hint = did_you_mean(name, (*KNOWN, *GROUPS))
+                if "/" in name or "." in name:
+                    hint = f"; a file is {{name: mine, path: {name}, column: question}}"
                 raise ConfigError(f"unknown benchmark {name!r}{hint}")
             if name not in without:  # a file of the same name may stand for it
                 found.append(KNOWN[name])

@@ -39,6 +39,8 @@ def test_names_groups_and_mistakes():
     assert len(KNOWN) == sum(len(names) for names in GROUPS.values()) >= 20
     with pytest.raises(ConfigError, match="did you mean 'gsm8k'"):
         stage_registry.parse({"decontaminate": {"benchmarks": ["gsm8"]}}, "stage 1")
+    with pytest.raises(ConfigError, match=r"a file is \{name: mine, path: my/evals\.jsonl, column"):
+        resolve(["my/evals.jsonl"])
     with pytest.raises(ConfigError, match="twice"):
         resolve(["tasks", "gsm8k"])
     with pytest.raises(ValidationError, match="either"):
