@@ -70,12 +70,14 @@ class Columns(BaseModel):
     chosen, rejected: rejected, transcripts: [chosen, rejected]}`."""
     label: tuple[str, ...] = ()
     """Who is better, where `chosen` and `rejected` are no more than the first and the second
-    answer: "a", "b" or "tie" (or 1, 2 and 0; model_a, model_b), in one column a person. Each is a
-    judge of its name, and what most of them say tells which answer is chosen; the pair of a tie, of
-    an open vote and of labels that cannot be read is dropped."""
+    answer: "a", "b" or "tie" (or model_a, model_b), in one column a person; for numbers say in
+    `verdicts` what they mean. Each is a judge of its name, and what most of them say tells which
+    answer is chosen; the pair of a tie, of an open vote and of labels that cannot be read is
+    dropped."""
     verdicts: dict[str, Literal["a", "b", "tie"]] = Field(default_factory=dict)
-    """What the values of `label` mean, where they are other ones: `{1: a, 0: b}` for SHP's, or each
-    strength from -3 to 3 on its own. A value that is not named cannot be read."""
+    """What the values of `label` mean, where they are other ones: `{1: a, 2: b, 0: tie}` for
+    PandaLM's, `{1: a, 0: b}` for SHP's, or each strength from -3 to 3 on its own. A value that is
+    not named cannot be read."""
     chosen_score: str | None = None
     """A number, higher is better, or a list of them: the chosen answer's. With `rejected_score` it
     becomes the judge "score", and `scores` are there without `combine`."""

@@ -34,10 +34,11 @@ def _vote(row: Raw, name: str, meant: Mapping[str, str]) -> float | None:
     if meant:
         whole = isinstance(value, float) and value.is_integer()
         return VERDICTS.get(meant.get(str(int(value)) if whole else said, ""))
-    if said not in VERDICTS and number_in(said) is not None:
+    if said in ("true", "false") or number_in(said) is not None:
         raise InputError(
-            f"{row.where}: column {name!r}: a label is a, b or tie (1, 2 and 0, or 1, -1 and 0), "
-            f"not {said[:20]}; say in `verdicts` what each means"
+            f"{row.where}: column {name!r}: a label is a, b or tie, not {said[:20]}, since sets "
+            "number their answers from 0, from 1 or by strength; say in `verdicts` what each "
+            "means, as in {1: a, 2: b, 0: tie}"
         )
     return VERDICTS.get(said)
 
@@ -46,7 +47,7 @@ def verdict(row: Raw, names: Sequence[str], meant: Mapping[str, str]) -> Verdict
     """Return what the columns `names` say together: what most of those that can be read say.
 
     `meant` says what their values mean, "a", "b" or "tie"; where it is empty they say it. Raises
-    InputError for a number that is a strength then: on that scale 1 and 2 stand for no answer.
+    InputError for a number then: 1 is the first answer of one set and the second of another.
     """
     if not names:
         return Verdict({})
