@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from curate.books import account
 from curate.engines.served import mixed_models
-from curate.errors import ConfigError, CurateError, enough_memory
+from curate.errors import CurateError, enough_memory
 from curate.events import Events, Listener
 from curate.executors import Executor, Job, Local
 from curate.export.catalogue import form_identity
@@ -30,6 +29,7 @@ from curate.export.versions import Versions
 from curate.guard import Stop, close_run, draining, in_turn, locked, open_run
 from curate.ingest import ingest, saying_where
 from curate.manifest import write_manifest
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.portion import WHOLE, Portion
 from curate.provenance import card_facts
@@ -39,68 +39,13 @@ from curate.store import Record, Store, digest
 from curate.tasks import all_stages, last_place, task_keys, unfinished
 from curate.work import Shard, Task, live_tables
 
-if TYPE_CHECKING:
-    from datasets import DatasetDict
-
-    from curate.export.trainer_files import Layout
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    `finished` says that every stage is done and the dataset, if one is asked for, is written; a
-    run that was stopped, a share of one, and one that went `until` a stage before the last are
-    not. `signal` is the number of the signal that stopped it, before its last stage was done.
-
-    `accounting` holds the books: `rows_in`; `rows_exported` and `records`, or `rows_alive` where
-    nothing was exported; `dropped` and `failed`, each {"stage: reason": rows}; `dropped_inside`,
-    see `books.account`, where rows that stayed lost pairs or candidates; and `stages`, how many
-    are done, with the `unique_id` that every run starts with.
-    """
-
-    folder: Path
-    finished: bool
-    accounting: dict[str, Any]
-    signal: int | None = None
-
-    def dataset(self) -> DatasetDict:
-        """Return the dataset that the run exported, its splits by name.
-
-        `curate push` uploads it with its card; `push_to_hub` of what is returned here writes one
-        of its own. Raises ConfigError where this run exported nothing.
-        """
-        if "records" not in self.accounting:
-            raise ConfigError(
-                f"the run in {self.folder} exported no dataset: "
-                + ("its pipeline has `export: null`" if self.finished else "it has not finished")
-            )
-        from datasets import load_from_disk
-
-        return load_from_disk(str(self.folder / "dataset"))
-
-    def export(
-        self, out: Path | str, form: str = "preference", layout: Layout | None = None
-    ) -> ExportSummary:
-        """Write the run's rows in a trainer's form, as `curate export` does, and return the counts.
-
-        `out` is a folder or a file, such as "x.jsonl"; `layout` says what the files are like, with
-        which columns beside the form's, and whether to replace a file. Raises ConfigError for an
-        unknown form, columns that it lacks and a file that is there.
-        """
-        from curate.export.trainer_files import Layout
-        from curate.exported import export_run
-
-        root = self.folder.parent.parent
-        return export_run(root, self.folder.name, Path(out), form, layout or Layout())
-
 
 def run(
     pipeline: Pipeline,
     root: Path | str = ".",
     *,
     executor: Executor | None = None,
-    until: str | None = None,
+    until: str | int | None = None,
     portion: Portion = WHOLE,
     listener: Listener = lambda event: None,
 ) -> Outcome:
@@ -117,12 +62,11 @@ def run(
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
     though never twice at once. Events are `source` (shards, rows), `stage` (shards, todo, rows,
     rows_todo), `part` (rows, kept, counts, seconds), `retry` (attempt, why), `waiting`, `trouble`
-    and `stopping` (why), `export` (form, records, changes,
-    mixed: see `mixed_models`), `end` (finished, and the books) and, in
-    its place, `error` (why). In no file are `loading` and `loaded` (engine) and, about once a
-    second, `progress` of the shards in flight: `rows` of those, and since the stage began how many
-    `unit` ("calls" of engines, "texts" for an encoder, "programs" in a sandbox) were asked, ended
-    and failed, and the tokens written.
+    and `stopping` (why), `export` (form, records, changes, mixed: see `mixed_models`), `end`
+    (finished, and the books) and, in its place, `error` (why). In no file are `loading` and
+    `loaded` (engine) and, about once a second, `progress` of the shards in flight: `rows` of those,
+    and since the stage began how many `unit` ("calls" of engines, "texts" for an encoder,
+    "programs" in a sandbox) were asked, ended and failed, and the tokens written.
 
     Raises ConfigError before anything runs, InputError for bad data, StageError or StoreError
     for a stop that resumes, LockHeld, and AccountingError if the rows do not add up. How far a

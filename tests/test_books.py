@@ -13,7 +13,8 @@ from curate import history
 from curate.books import account, funnel
 from curate.commands.options import book_lines
 from curate.fate import INSIDE
-from curate.loop import Outcome, run
+from curate.loop import run
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.work import live_tables
 

@@ -17,7 +17,8 @@ from curate import history
 from curate.errors import ConfigError, InputError, LockHeld, StageError
 from curate.executors.local import Local
 from curate.guard import locked
-from curate.loop import Outcome, run
+from curate.loop import run
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.plan import plan
 from curate.replay import show_row

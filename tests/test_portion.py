@@ -13,7 +13,8 @@ import pytest
 
 from curate.errors import ConfigError
 from curate.executors import Local
-from curate.loop import Outcome, run
+from curate.loop import run
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.portion import Portion
 from curate.store import Record, Store

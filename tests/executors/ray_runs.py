@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curate.loop import Outcome
+from curate.outcome import Outcome
 
 PIPELINE = """
 name: t

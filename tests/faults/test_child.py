@@ -20,7 +20,8 @@ from curate.executors import Job, Local
 from curate.executors.child import Child
 from curate.executors.remote import Worker, request
 from curate.ingest import ingest
-from curate.loop import Outcome, run
+from curate.loop import run
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.store import Store
 from curate.work import Task

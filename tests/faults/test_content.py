@@ -12,7 +12,8 @@ from hostile import ANSWERS, TEXTS
 from curate import history
 from curate.engines.scripted import Scripted
 from curate.executors.local import Local
-from curate.loop import Outcome, run
+from curate.loop import run
+from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.report import report
 from curate.sources.files import Jsonl
