@@ -15,7 +15,8 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -33,6 +34,7 @@ Item = TypeVar("Item")
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
 _COMMITS = 2  # at once: one waits for the disk while another is serialised
+_hashers = ThreadPoolExecutor(thread_name_prefix="sha256")  # a part is hashed as it is written
 FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
 
 
@@ -155,21 +157,16 @@ class Store:
         `record` comes without file and sha256. Raises StoreError where the disk refuses.
         """
         pieces = serialize(columns)
+        hashed = _hashers.submit(sha256_of, pieces)
         folder = self._folder(record.stage)
         nonce = uuid.uuid4().hex[:12]
         name = f"{record.key}.{nonce}.arrow"
-        final = Record(
-            **{
-                **record.__dict__,
-                "file": f"{folder.name}/{name}",
-                "sha256": sha256_of(pieces),
-            }
-        )
         scratch = folder / f"{record.key}.{nonce}.tmp"
         try:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 disk.write_synced(folder / name, *pieces)
+                final = replace(record, file=f"{folder.name}/{name}", sha256=hashed.result())
                 disk.write_synced(scratch, final.pack())
                 try:
                     os.link(scratch, self._record_path(record.stage, record.key))
