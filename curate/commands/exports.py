@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from curate.commands.options import Root, RunName, say_caution
-
-if TYPE_CHECKING:
-    pass
 
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 Most = Annotated[int, typer.Option(min=1, help="Of pairs for people: how many.")]
