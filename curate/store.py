@@ -34,7 +34,6 @@ Item = TypeVar("Item")
 PIECES = ".pieces"  # the folder for what the workers of one divided stage share meanwhile
 VECTORS = ".vectors"  # the folder for vectors by text, see `vector_cache`
 _COMMITS = 2  # at once: one waits for the disk while another is serialised
-_hashers = ThreadPoolExecutor(thread_name_prefix="sha256")  # a part is hashed as it is written
 FORMAT = 1  # of records; a store written by a newer format is refused, not guessed at
 
 
@@ -157,13 +156,13 @@ class Store:
         `record` comes without file and sha256. Raises StoreError where the disk refuses.
         """
         pieces = serialize(columns)
-        hashed = _hashers.submit(sha256_of, pieces)
         folder = self._folder(record.stage)
         nonce = uuid.uuid4().hex[:12]
         name = f"{record.key}.{nonce}.arrow"
         scratch = folder / f"{record.key}.{nonce}.tmp"
         try:
-            with writing(folder):
+            with writing(folder), ThreadPoolExecutor(1) as beside:  # none outlasts a fork
+                hashed = beside.submit(sha256_of, pieces)
                 folder.mkdir(parents=True, exist_ok=True)
                 disk.write_synced(folder / name, *pieces)
                 final = replace(record, file=f"{folder.name}/{name}", sha256=hashed.result())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -29,6 +31,22 @@ def test_commit_then_find_and_read(tmp_path: Path) -> None:
     assert fresh.find("stage", "ab12") == made
     assert fresh.read(made, ["x"])["x"].to_pylist() == ["a", None, "c"]
     assert store.find("stage", "ffff") is None
+
+
+def test_a_process_forked_from_one_that_has_committed_commits_too(tmp_path: Path) -> None:
+    """Threads do not outlast a fork: whoever waits for one of the parent's waits for ever."""
+    store = Store(tmp_path)
+    store.commit(record(), {"x": pa.array([1, 2, 3])})
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends it where it hangs
+        try:
+            store.commit(record("cd34"), {"x": pa.array([4, 5, 6])})
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.find("stage", "cd34") is not None
 
 
 def test_the_first_record_wins_and_the_loser_leaves_no_file(tmp_path: Path) -> None:
