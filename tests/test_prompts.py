@@ -66,7 +66,7 @@ def test_every_built_in_template_loads():
 
 
 def test_unknown_names_and_paths(tmp_path):
-    with pytest.raises(ConfigError, match="did you mean 'helpfulness'"):
+    with pytest.raises(ConfigError, match="did you mean 'rubric_helpfulness'"):
         load_template("rubric_helpfulnes")
     with pytest.raises(ConfigError, match="cannot read"):
         load_template(str(tmp_path / "none.md"))

@@ -21,7 +21,6 @@ from curate.arrays import Pieces, conversations, join_texts
 from curate.errors import ConfigError, did_you_mean
 
 _FOLDER = Path(__file__).parent
-_RUBRIC = "rubric_"
 _MARKER = re.compile(r"^[ \t]*<!--[ \t]*(system|user|assistant)[ \t]*-->[ \t]*(?:\n|\Z)", re.M)
 
 Segment = tuple[str, str | None]  # literal text, then the name of the field that follows it
@@ -126,13 +125,9 @@ def load_template(name_or_path: str) -> Template:
             ) from None
     known = template_names()
     if name_or_path not in known:
-        kind, given = "prompt", name_or_path
-        if given.startswith(_RUBRIC):  # which a stage puts before what its user wrote
-            kind, given = "rubric", given.removeprefix(_RUBRIC)
-            known = tuple(n.removeprefix(_RUBRIC) for n in known if n.startswith(_RUBRIC))
         raise PromptError(
-            f"no built-in {kind} {given!r}{did_you_mean(given, known)}; a path of your own ends "
-            "in .md"
+            f"no built-in prompt {name_or_path!r}{did_you_mean(name_or_path, known)}; "
+            "a path of your own ends in .md"
         )
     return _built_in(name_or_path)
 
@@ -191,4 +186,4 @@ def _pieces(segments: tuple[Segment, ...], values: dict[str, Shown]) -> list[Any
     return pieces
 
 
-__all__ = ["PromptError", "Template", "load_template", "template_names"]
+__all__ = ["PromptError", "Shown", "Template", "load_template", "template_names"]

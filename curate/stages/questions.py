@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrays import Column, lengths, one_chunk
-from curate.errors import ConfigError, StageError
-from curate.prompts import PromptError, Template, load_template
+from curate.errors import ConfigError, StageError, did_you_mean
+from curate.prompts import PromptError, Template, load_template, template_names
 from curate.stages.forms import Form, aspects_form, checklist_form, expected_form, score_form
+
+_RUBRIC = "rubric_"  # begins the names of built-in rubrics among the templates
 
 
 class Question(NamedTuple):
@@ -84,7 +86,13 @@ def checked(rubrics: Sequence[str], structured: bool) -> list[Question]:
 def load_rubric(rubric: str) -> Template:
     """Load a built-in rubric by its short name, or a Markdown file without placeholders."""
     built_in = "/" not in rubric and not rubric.endswith(".md")
-    template = load_template(f"rubric_{rubric}" if built_in else rubric)
+    known = [n.removeprefix(_RUBRIC) for n in template_names() if n.startswith(_RUBRIC)]
+    if built_in and rubric not in known:
+        raise PromptError(
+            f"no built-in rubric {rubric!r}{did_you_mean(rubric, known)}; a path of your own ends "
+            "in .md"
+        )
+    template = load_template(_RUBRIC + rubric if built_in else rubric)
     if template.fields:
         raise PromptError(
             f"rubric {rubric!r} has the placeholder {{{min(template.fields)}}}, and nothing is put "
