@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate import history
 from curate.books import funnel, numbered
-from curate.component import explain
 from curate.disk import replace_synced, writing
 from curate.elapsed import Took, elapsed
 from curate.errors import ConfigError, did_you_mean
 from curate.events import Listener
 from curate.executors import Executor
+from curate.field_errors import explain
 from curate.ingest import ingest
 from curate.loop import run
 from curate.pipeline import Pipeline

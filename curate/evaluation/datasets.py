@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from curate.component import explain
 from curate.errors import ConfigError, InputError
+from curate.field_errors import explain
 from curate.schema import DROP, reason_kinds
 from curate.sources.columns import Columns
 from curate.sources.contract import Source

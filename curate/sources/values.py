@@ -154,7 +154,7 @@ def number(row: Raw, column: str, value: Any) -> float | None:
         field = f"{column}.{str(next(iter(value)))[:30]}"
         raise wrong(row, column, f"a number, or one of its fields named, as in {field!r}", value)
     if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
+        if number_in(value) is None:
             raise wrong(row, column, "a number, or text that is nothing but one or N/A", value)
     elif not isinstance(value, bool | int | float):
         raise wrong(row, column, "a number", value)
