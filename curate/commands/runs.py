@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,27 +49,19 @@ def run(
     from curate.portion import Portion
     from curate.progress import listener
 
-    written: list[dict[str, int] | None] = []
-    mixed: list[str] = []
-    made: list[dict[str, Any]] = []  # what each stage counted in this attempt
+    told = _Told()
     with _leaving_at_once(), listener(json, quiet) as tell, _errors_as_json(json, event="error"):
         checked, portion = load(pipeline, changes), Portion.parse(limit, shard)
         place = _executor(executor, workers)
 
-        def told(event: dict[str, Any]) -> None:
-            if event["event"] == "export":
-                written.append(event["changes"])
-                mixed.extend(event["mixed"])
-            elif event["event"] == "stage":
-                made.append({"stage": event["stage"], "counts": Counter[str]()})
-            elif event["event"] == "part":
-                made[-1]["counts"].update(event["counts"])
+        def listen(event: dict[str, Any]) -> None:
+            told.hear(event)
             heard(tell, event)
 
         try:
             ended = run_pipeline(
                 checked, root, executor=place, until=until or None, portion=portion,
-                listener=told,
+                listener=listen,
             )  # fmt: skip
         finally:
             place.close()
@@ -76,9 +69,9 @@ def run(
         say("stopped; the same command resumes")
         raise typer.Exit(128 + ended.signal)
     if not json:
-        for text in (*mixed, *reply_lines(made, ended.folder.name)):
+        for text in told.warnings(ended.folder.name):
             say(text)
-        for text in book_lines(ended.folder, ended.accounting, not quiet, _since(written)):
+        for text in book_lines(ended.folder, ended.accounting, not quiet, told.since()):
             say(text)
         if portion.of > 1 and not quiet:
             say(f"share {shard} has done what it can; a run without --shard finishes")
@@ -86,16 +79,37 @@ def run(
             say(text)
 
 
-def _since(written: list[dict[str, int] | None]) -> str:
-    """Say how a run's dataset differs from the last one; `written` has the changes, if it wrote."""
-    if not written:
-        return " (as it was)"
-    if written[-1] is None:  # the first
-        return ""
-    added, removed = written[-1]["records_added"], written[-1]["records_removed"]
-    if not added and not removed:  # of rows by their ids; what is in them was not compared
-        return " (of the same rows as the last one; records or card differ)"
-    return f" (since the last one: {added} added, {removed} removed)"
+@dataclass
+class _Told:
+    """What the events of one attempt tell beside its books."""
+
+    written: list[dict[str, int] | None] = field(default_factory=list)  # changes of each dataset
+    mixed: list[str] = field(default_factory=list)
+    made: list[dict[str, Any]] = field(default_factory=list)  # what each stage counted
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "export":
+            self.written.append(event["changes"])
+            self.mixed.extend(event["mixed"])
+        elif event["event"] == "stage":
+            self.made.append({"stage": event["stage"], "counts": Counter[str]()})
+        elif event["event"] == "part":
+            self.made[-1]["counts"].update(event["counts"])
+
+    def warnings(self, run: str) -> list[str]:
+        """Return what needs a look."""
+        return [*self.mixed, *reply_lines(self.made, run)]
+
+    def since(self) -> str:
+        """Say how the dataset differs from the last one."""
+        if not self.written:
+            return " (as it was)"
+        if self.written[-1] is None:  # the first
+            return ""
+        added, removed = (self.written[-1][f"records_{what}"] for what in ("added", "removed"))
+        if not added and not removed:  # of rows by their ids; what is in them was not compared
+            return " (of the same rows as the last one; records or card differ)"
+        return f" (since the last one: {added} added, {removed} removed)"
 
 
 def plan(
