@@ -204,7 +204,7 @@ def join_texts(*pieces: str | pa.Array | Pieces) -> pa.Array:
 def octets(texts: Column) -> Iterable[bytes | memoryview]:
     """Return each text's UTF-8 bytes; null reads as ""."""
     texts = pc.fill_null(large(texts), "") if texts.null_count else large(texts)
-    if texts.nbytes < _COPIED * len(texts):  # Python slices slower than Arrow copies short ones
+    if texts.nbytes <= _COPIED * len(texts):  # Python slices slower than Arrow copies short ones
         copied: list[bytes] = texts.cast(pa.large_binary()).to_pylist()
         return copied
     _, offsets, data = texts.buffers()
