@@ -30,6 +30,16 @@ def test_worked_numbers_of_the_bands():
     assert lsh_probability(0.8, 20, 13) == pytest.approx(0.6773, abs=5e-5)
 
 
+@pytest.mark.parametrize(("bands", "rows", "knee"), [(14, 8, 0.7190), (20, 13, 0.7942)])
+def test_at_its_knee_each_band_finds_a_pair_once_in_as_many_as_there_are(bands, rows, knee):
+    """(1 / bands) ** (1 / rows) is where the chance rises."""
+    assert lsh_probability(knee, bands, rows) == pytest.approx(
+        1 - (1 - 1 / bands) ** bands, abs=3e-4
+    )
+    for other in (knee - 0.001, knee + 0.001):
+        assert abs(lsh_probability(other, bands, rows) - (1 - (1 - 1 / bands) ** bands)) > 1e-3
+
+
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
 def test_bands_are_the_strictest_that_find_what_is_similar(threshold):
     bands, rows = bands_for(threshold)
