@@ -28,7 +28,8 @@ class Faults:
     `kill` ends the whole process group before the step; `torn` does so at a sync, after half of
     the file was lost, as in a power cut. `SIGTERM` or `SIGINT` is sent to the process, and the step
     is done. `ENOSPC` lets it and all later ones fail that need space; another error's name (`EIO`,
-    `EACCES`, ...) lets this one fail.
+    `EACCES`, ...) lets this one fail. A folder that cannot be made cannot be made by another thread
+    either, which would be enough for the first one.
     """
 
     def __init__(self, root: str, at: int = 0, what: str = "kill", of: str = "") -> None:
@@ -70,16 +71,17 @@ class Faults:
             self.steps.append(step)
             self._counted += step.startswith(self.of)
             number = self._counted if step.startswith(self.of) else 0
-        if self.what == "ENOSPC" and 0 < self.at <= number and event != "os.remove":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-        if not number or number != self.at:
+        stays = event != "os.remove" if self.what == "ENOSPC" else event == "os.mkdir"
+        if not 0 < self.at <= number or (number > self.at and not stays):
+            return
+        if self.what in errno.errorcode.values():
+            code = getattr(errno, self.what)
+            raise OSError(code, os.strerror(code), name)
+        if number > self.at:
             return
         if self.what in ("SIGTERM", "SIGINT"):
             os.kill(os.getpid(), getattr(signal, self.what))
             return
-        if self.what in errno.errorcode.values():
-            number = getattr(errno, self.what)
-            raise OSError(number, os.strerror(number), name)
         if self.what == "torn" and handle is not None:
             facts = os.fstat(handle)
             if stat.S_ISREG(facts.st_mode):

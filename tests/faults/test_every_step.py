@@ -15,6 +15,7 @@ from harness import Calm, Runs
 KILLED, STOPPED = -9, 3
 
 
+FEWER = 6  # steps: threads that commit at once may each try to make a folder, or find it there
 PARTS = 8  # several tests, so that processes which share the suite share these steps too
 
 
@@ -31,7 +32,10 @@ def test_killed_at_every_step(
         root = tmp_path / str(at)
         root.mkdir()
         ended = runs(root, "--workers", "1", pipeline=[steps_pipeline], at=at)
-        assert ended.code == KILLED, f"step {at}: {ended.said}"
+        if ended.code == 0:  # it had no such step
+            assert len(ended.steps) < at > len(calm_steps.steps) - FEWER, f"step {at}: {ended.said}"
+        else:
+            assert ended.code == KILLED, f"step {at}: {ended.said}"
         ends_as_ever(root, f"SIGKILL at step {at}")
 
 
