@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import repeat
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
-
-_COPIED = 256  # bytes a text on average, below which `octets` copies them all at once
 
 
 def one_chunk(column: Column) -> pa.Array:
@@ -201,21 +197,13 @@ def join_texts(*pieces: str | pa.Array | Pieces) -> pa.Array:
     return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
 
 
-def octets(texts: Column) -> Iterable[bytes | memoryview]:
-    """Return each text's UTF-8 bytes; null reads as ""."""
-    texts = pc.fill_null(large(texts), "") if texts.null_count else large(texts)
-    if texts.nbytes <= _COPIED * len(texts):  # Python slices slower than Arrow copies short ones
-        copied: list[bytes] = texts.cast(pa.large_binary()).to_pylist()
-        return copied
-    _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1].tolist()
-    return map(memoryview(data or b"").__getitem__, map(slice, ends, ends[1:]))
-
-
 def hashes(texts: Column, seed: int = 0) -> npt.NDArray[np.uint64]:
     """Return xxh3_64 of each text; null reads as ""."""
-    each = map(xxhash.xxh3_64_intdigest, octets(texts), repeat(seed))
-    return np.fromiter(each, dtype=np.uint64, count=len(texts))
+    known = pc.fill_null(large(texts), "") if texts.null_count else large(texts)
+    frame = load_polars().DataFrame({"text": known})
+    from polars_hash import col
+
+    return np.asarray(frame.select(col("text").nchash.xxh3_64(seed=seed))["text"].to_numpy())
 
 
 def hexadecimal(numbers: npt.NDArray[np.uint64]) -> pa.Array:
