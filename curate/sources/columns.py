@@ -23,8 +23,9 @@ class Columns(BaseModel):
     `response` (one a row); or `chosen` and `rejected`. With `group`, the rows that agree in those
     columns are one prompt with a candidate, or a pair, each.
 
-    Messages are the system's, the user's and the assistant's. A row in which tools are called, or
-    answer, is dropped for that reason.
+    Messages are the system's, the user's and the assistant's. Content that is a list of parts, as
+    chat APIs have it, is its texts with a newline between. A row in which tools are called, or
+    answer, or part of a message is no text, such as an image, is dropped for that reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.values import Raw, Turn, get, turns, wrong
+from curate.sources.messages import Turn, turns
+from curate.sources.values import Raw, get, wrong
 
 
 class Ended(NamedTuple):

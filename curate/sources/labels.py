@@ -8,9 +8,9 @@ from typing import Any
 from curate.errors import InputError
 from curate.sources.columns import Columns
 from curate.sources.endings import Sides, answer_columns
+from curate.sources.messages import Turn
 from curate.sources.values import (
     Raw,
-    Turn,
     candidate,
     clean,
     get,

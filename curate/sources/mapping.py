@@ -9,22 +9,19 @@ from curate.errors import InputError, did_you_mean
 from curate.sources.columns import Columns
 from curate.sources.endings import Sides, endings
 from curate.sources.labels import answered_prompt, empty, labelled, shared_prompt
+from curate.sources.messages import Turn, Unheld, has_extras, joined, turns
 from curate.sources.nested import field_at, paths, without_field
 from curate.sources.values import (
     NOT_UNICODE,
     Raw,
-    ToolTurn,
-    Turn,
     candidate,
     clean,
     get,
-    has_extras,
     rank_entries,
     row_id,
     score_entries,
     text_or_null,
     to_json,
-    turns,
     wrong,
 )
 
@@ -43,7 +40,7 @@ def canonical_row(members: Sequence[Raw], columns: Columns) -> dict[str, Any]:
             get(first, name)
     try:
         return _row(members, columns)
-    except ToolTurn as found:
+    except Unheld as found:
         return _unread(members, columns, str(found))
 
 
@@ -228,6 +225,7 @@ def _candidate(
             f"{row.where}: column {name!r}: a candidate has none of the fields "
             f"{', '.join(TEXT_FIELDS)}; rename the field that holds the text"
         )
+    item = item | {key: joined(row, f"column {name!r}", item[key])}
     for field in (key, *CANDIDATE_FIELDS):
         if item.get(field) is not None and not isinstance(item[field], str):
             raise wrong(row, f"{name}.{field}", "text", item[field])

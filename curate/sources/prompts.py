@@ -15,14 +15,12 @@ from curate.arrays import lists, structs
 from curate.schema import DROP, PROMPT
 from curate.sources.columns import Columns
 from curate.sources.labels import empty
+from curate.sources.messages import Unheld, has_extras, turns
 from curate.sources.values import (
     Raw,
-    ToolTurn,
     content_id,
-    has_extras,
     row_id,
     to_json,
-    turns,
 )
 
 
@@ -49,7 +47,7 @@ def prompt_table(rows: Sequence[Raw], columns: Columns) -> pa.Table | None:
         elif isinstance(value, list) and not has_extras(value):
             try:
                 messages = turns(row, name, value)
-            except ToolTurn:
+            except Unheld:
                 return None
             counts.append(len(messages))
             roles += [turn["role"] for turn in messages]

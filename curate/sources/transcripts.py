@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from curate.errors import InputError
 from curate.sources.columns import Columns
-from curate.sources.values import Raw, Turn, get, wrong
+from curate.sources.messages import Turn
+from curate.sources.values import Raw, get, wrong
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")

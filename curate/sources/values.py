@@ -1,4 +1,4 @@
-"""One value at a time: text, conversations, scores and JSON, with errors that name the place."""
+"""One value at a time: text, scores and JSON, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -17,18 +17,11 @@ import xxhash
 
 from curate.errors import InputError, did_you_mean
 
-ROLES = ("assistant", "system", "user")
-SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's names for them
-TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "ipython"})
-MESSAGE = ("role", "content", "from", "value")
-TOOL_CALLS = ("tool_calls", "function_call")
 NOT_UNICODE = "not valid Unicode"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _NO_NUMBER = frozenset({"", "n/a", "na", "nan", "none", "null"})
-
-Turn = dict[str, str]
 
 
 class Raw(NamedTuple):
@@ -36,10 +29,6 @@ class Raw(NamedTuple):
 
     values: dict[str, Any]
     where: str
-
-
-class ToolTurn(Exception):
-    """A message of a tool, or one that calls tools: sound, and more than a row can hold."""
 
 
 def wrong(row: Raw, column: str, expected: str, value: object, within: str = "") -> InputError:
@@ -77,52 +66,6 @@ def text_or_null(row: Raw, column: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise wrong(row, column, "text", value)
     return value
-
-
-def turns(row: Raw, column: str, value: list[Any]) -> list[Turn]:
-    """Return messages as {role, content}; ShareGPT's, which are {from, value}, too.
-
-    Raises InputError on a bad role or shape, and ToolTurn, with the reason to drop the row, where
-    tools are called or answer.
-    """
-    result = []
-    for number, message in enumerate(value, 1):
-        if not isinstance(message, dict):
-            raise wrong(row, column, "text or a list of {role, content}", message, "a list with ")
-        said_by, said = ("role", "content") if message.get("from") is None else ("from", "value")
-        role, content = message.get(said_by), message.get(said)
-        role = SPEAKERS.get(role, role) if isinstance(role, str) else role
-        if role is None:
-            fields = ", ".join(repr(str(name)[:30]) for name in list(message)[:6])
-            raise InputError(
-                f"{row.where}: column {column!r}, message {number}: has no role but "
-                f"{fields or 'nothing'}; messages are {{role, content}}, and a list of answers is "
-                "`candidates`"
-            )
-        if role in TOOL_ROLES or any(message.get(field) for field in TOOL_CALLS):
-            raise ToolTurn(
-                f"messages of tools or calls of them: column {column!r}, message {number}"
-            )
-        if role not in ROLES:
-            raise InputError(
-                f"{row.where}: column {column!r}, message {number}: unknown role "
-                f"{str(role)[:40]!r}{did_you_mean(str(role), ROLES)}"
-            )
-        if not isinstance(content, str):
-            raise InputError(
-                f"{row.where}: column {column!r}, message {number}: content must be text, "
-                f"not {kind(content)}; remove the message or give its text"
-            )
-        result.append({"role": role, "content": content})
-    return result
-
-
-def has_extras(value: Any) -> bool:
-    """Whether some message carries more than who says what."""
-    return isinstance(value, list) and any(
-        isinstance(turn, dict) and any(v is not None for k, v in turn.items() if k not in MESSAGE)
-        for turn in value
-    )
 
 
 def candidate(text: str | None, **fields: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from curate.errors import InputError
 from curate.sources.files import find
-from curate.sources.values import Raw, text_or_null, turns
+from curate.sources.messages import turns
+from curate.sources.values import Raw, text_or_null
 
 
 @pytest.mark.parametrize("pattern", ["*.jsonl", "b.jsonl"])
