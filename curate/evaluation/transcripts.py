@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.arrays import flat, large, lengths, lists
+from curate.arrays import flat, large, lengths, lists, owners
 from curate.errors import InputError
 from curate.methods.judgments import true
 
@@ -39,7 +39,7 @@ class Prompt(NamedTuple):
 def read_answers(column: pa.Array, where: str) -> Answers:
     """Return texts, single messages or conversations as answers. Raises InputError for others."""
     if _content(column.type):
-        column = pc.struct_field(column, _content(column.type))
+        column = _said(pc.struct_field(column, _content(column.type)))
     if not is_conversation(column.type):
         text = read_text(column, where)
         nothing = pa.repeat(pa.scalar("", pa.large_string()), len(text))
@@ -102,7 +102,8 @@ def _content(kind: pa.DataType) -> str:
         return ""
     fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
     for role, content in MESSAGES:
-        if role in fields and content in fields and _is_text(fields[content]):
+        said = fields.get(content)
+        if role in fields and said is not None and (_is_text(said) or _is_parts(said)):
             return content
     return ""
 
@@ -133,9 +134,28 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests) or bool(pa.types.is_null(kind))
 
 
+def _is_parts(kind: pa.DataType) -> bool:
+    """Whether messages are lists of {type: text, text: ...}, as chat APIs write them."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    part = kind.value_type
+    return pa.types.is_struct(part) and any(f.name == "text" and _is_text(f.type) for f in part)
+
+
+def _said(contents: pa.Array) -> pa.Array:
+    """Return what each message says: its text, or those of its parts with a newline between."""
+    if not _is_parts(contents.type):
+        return contents
+    texts = large(flat(contents, "text"))
+    owner = owners(lengths(contents))[texts.is_valid().to_numpy(zero_copy_only=False)]
+    return pc.binary_join(
+        lists(np.bincount(owner, minlength=len(contents)), texts.drop_null()), BREAK
+    )
+
+
 def _contents(column: pa.Array) -> pa.Array:
     if pa.types.is_null(column.type.value_type):
         return lists(np.zeros(len(column), dtype=np.int64), pa.nulls(0, pa.large_string()))
-    texts = large(flat(column, _content(column.type.value_type)))
+    texts = large(_said(flat(column, _content(column.type.value_type))))
     # A null message text reads as empty: it must not hide the whole conversation.
     return lists(lengths(column), pc.fill_null(texts, ""))
