@@ -34,7 +34,7 @@ class HuggingFace(Source, name="hf"):
     name: str | None = Field(default=None, min_length=1)
     """The dataset's configuration, where it has several."""
     split: str = Field(default="train", min_length=1)
-    """The split to read."""
+    """The split to read, or several one after another: `train+test`."""
     revision: str | None = Field(default=None, min_length=1)
     """The commit, tag or branch of the Hub's dataset to read, required for one; a commit never
     changes. What is stored depends on the commit that a tag or a branch stands for."""
@@ -154,9 +154,23 @@ class HuggingFace(Source, name="hf"):
                 f"{self.path}: cannot be loaded: {error}; it must be a directory that "
                 "`save_to_disk` wrote"
             ) from None
-        if isinstance(loaded, datasets.DatasetDict):
-            if self.split not in loaded:
-                hint = did_you_mean(self.split, loaded)
-                raise InputError(f"{self.path}: no split {self.split!r}{hint}")
-            return loaded[self.split]
-        return loaded
+        return self._split_of(loaded) if isinstance(loaded, datasets.DatasetDict) else loaded
+
+    def _split_of(self, loaded: Any) -> Any:
+        """Return the split, or several one after another. Raises InputError where one is none."""
+        from datasets import concatenate_datasets
+
+        names = [name.strip() for name in self.split.split("+")]
+        for name in names:
+            if name not in loaded:
+                raise InputError(f"{self.path}: no split {name!r}{did_you_mean(name, loaded)}")
+        if len(names) == 1:
+            return loaded[names[0]]
+        try:
+            return concatenate_datasets([loaded[name] for name in names])
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            raise InputError(
+                f"{self.path}: the splits {self.split!r} do not go together: {why}; "
+                "read one of them"
+            ) from None

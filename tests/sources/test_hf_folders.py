@@ -39,3 +39,25 @@ def test_hf_folders_without_save_to_disk_empty_sets_and_what_cannot_be_loaded(tm
     (tmp_path / "bad" / "train.jsonl").write_text("{nope")
     with pytest.raises(InputError, match="bad:train: cannot be loaded"):
         load(HuggingFace(path=str(tmp_path / "bad")))
+
+
+def test_several_splits_are_read_one_after_another(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    splits = {"train": ["a", "b"], "test": ["c"], "other": [1]}
+    sets = {n: datasets.Dataset.from_dict({"prompt": rows}) for n, rows in splits.items()}
+    datasets.DatasetDict(sets).save_to_disk(str(tmp_path / "d"))
+
+    def source(split):
+        return HuggingFace(path=str(tmp_path / "d"), split=split)
+
+    def said(split):
+        return [row["prompt"][0]["content"] for row in load(source(split))]
+
+    assert said("train+test") == said("train + test") == ["a", "b", "c"]
+    assert said("test+train") == ["c", "a", "b"]
+    both, turned = source("train+test").units(), source("test+train").units()
+    assert both[0].digest != turned[0].digest
+    with pytest.raises(InputError, match="no split 'tst'; did you mean 'test'"):
+        load(source("train+tst"))
+    with pytest.raises(InputError, match=r"'train\+other' do not go together: .*read one of them"):
+        load(source("train+other"))
