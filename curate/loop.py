@@ -47,6 +47,7 @@ def run(
     executor: Executor | None = None,
     until: str | int | None = None,
     portion: Portion = WHOLE,
+    retry_failed: bool = False,
     listener: Listener = lambda event: None,
 ) -> Outcome:
     """Run a pipeline below `root` (folders `runs/` and `store/`) and return how it ended.
@@ -55,7 +56,9 @@ def run(
 
     `executor` says where tasks run; one that is passed stays open for the next run, and whoever
     made it closes it. `until` names the last stage to run by its kind, or by its number (from 1)
-    where several are of that kind. A `portion` has a run folder of its own. In the main thread,
+    where several are of that kind. A `portion` has a run folder of its own. With `retry_failed`
+    every shard in which a call or a row has failed is done again, whole, and so is what depends on
+    what comes of it; without it a failure stays what it is. In the main thread,
     and only there, the first SIGINT or SIGTERM lets the shards in flight end and the run return,
     and the second raises KeyboardInterrupt.
 
@@ -83,7 +86,8 @@ def run(
         open_run(folder)  # before anything is looked up in the store
         events = Events(folder / "events.jsonl", listener)
         workers = executor or Local()
-        loop = _Loop(pipeline, Store(root / "store"), workers, portion, stop, events)
+        store = Store(root / "store")
+        loop = _Loop(pipeline, store, workers, portion, retry_failed, stop, events)
         try:
             with loop.leading(folder.parent / f".{pipeline.name}.turn"):
                 outcome = loop.go(folder, last)
@@ -111,6 +115,7 @@ class _Loop:
     store: Store
     executor: Executor
     portion: Portion
+    retry_failed: bool
     stop: Stop
     events: Events
     let_in: Callable[[], None] = lambda: None
@@ -194,6 +199,8 @@ class _Loop:
             if stage.view_scope() == "shard":
                 self.by_shard = True
                 self.let_in()  # from here on every share has shards of its own
+        if self.retry_failed and (self.portion.of == 1 or stage.view_scope() == "shard"):
+            found = self._without_failed(stage, found)
         tasks = unfinished(stage, shards, keys, found)
         left = sum(shard.rows for task in tasks for shard in task.shards)
         self.events.add(
@@ -209,6 +216,16 @@ class _Loop:
     def _found(self, stage: Stage, shards: list[Shard]) -> tuple[list[str], list[Record | None]]:
         keys = task_keys(stage, shards, self.pipeline)
         return keys, [self.store.find(stage.kind, key) for key in keys]
+
+    def _without_failed(self, stage: Stage, found: list[Record | None]) -> list[Record | None]:
+        """Set aside the parts in which something failed; all parts where one task made them."""
+        failed = [r is not None and bool(r.failed or r.counts.get("errors")) for r in found]
+        if stage.view_scope() == "dataset" and any(failed):
+            failed = [True] * len(found)
+        for record, again in zip(found, failed, strict=True):
+            if record is not None and again:
+                self.store.set_aside(record.stage, record.key)
+        return [None if again else record for record, again in zip(found, failed, strict=True)]
 
     def _do(self, stage: Stage, tasks: list[Task]) -> dict[str, Record]:
         """Run the tasks, or as many as are done before a stop; return the new records by key."""

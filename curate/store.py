@@ -146,9 +146,18 @@ class Store:
                 return record
         except (TypeError, Damaged):
             pass
+        self.set_aside(stage, key)
+        return None
+
+    def set_aside(self, stage: str, key: str) -> None:
+        """Let a part be made again: its record counts no more. Who has it mapped keeps it.
+
+        The next sweep takes record and part. Raises StoreError where the disk refuses.
+        """
+        path = self._record_path(stage, key)
+        self._verified.discard(key)
         with writing(path), contextlib.suppress(FileNotFoundError):  # another run was first
             path.rename(path.with_suffix(f".{uuid.uuid4().hex[:8]}.damaged"))
-        return None
 
     def commit(self, record: Record, columns: Mapping[str, pa.Array]) -> Record:
         """Write the part and create its record; return the record that won.

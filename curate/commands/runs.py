@@ -39,6 +39,9 @@ def run(
     until: Annotated[str, typer.Option(help="Stop after this stage: its kind or number.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: one share of the shards, for job arrays.")] = "",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do the shards again in which calls failed.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Only errors, what needs a look, and one last line.")
     ] = False,
@@ -61,7 +64,7 @@ def run(
         try:
             ended = run_pipeline(
                 checked, root, executor=place, until=until or None, portion=portion,
-                listener=listen,
+                retry_failed=retry_failed, listener=listen,
             )  # fmt: skip
         finally:
             place.close()

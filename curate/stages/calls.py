@@ -49,8 +49,8 @@ ErrorRate = Annotated[
         ge=0.0,
         le=1.0,
         description="share of failed calls above which the shard is given up, and the run stops to "
-        "be resumed; in a shard below it they stay failed, and no later run makes them again (0: "
-        "none may fail)",
+        "be resumed; in a shard below it they stay failed until `run --retry-failed` does it again "
+        "(0: none may fail)",
     ),
     RuntimeMark(),
 ]
