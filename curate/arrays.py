@@ -200,7 +200,7 @@ def join_texts(*pieces: str | pa.Array | Pieces) -> pa.Array:
 def hashes(texts: Column, seed: int = 0) -> npt.NDArray[np.uint64]:
     """Return xxh3_64 of each text; null reads as ""."""
     known = pc.fill_null(large(texts), "") if texts.null_count else large(texts)
-    frame = load_polars().DataFrame({"text": known})
+    frame = load_polars().Series("text", known).to_frame()
     from polars_hash import col
 
     return np.asarray(frame.select(col("text").nchash.xxh3_64(seed=seed))["text"].to_numpy())

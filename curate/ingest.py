@@ -119,18 +119,16 @@ def _read(source: Source, store: Store, identity: object, unit: Unit) -> Iterato
         info = {"unit": Path(unit.name).name, **({"last": True} if is_last else {})}
         return _part(_key(identity, unit, number), table, info)
 
-    return store.commit_all(_numbered(source.read(unit)), part_of)
+    return store.commit_all(_numbered(source.shards(unit)), part_of)
 
 
-def _numbered(tables: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table, bool]]:
+def _numbered(tables: Iterator[tuple[pa.Table, bool]]) -> Iterator[tuple[int, pa.Table, bool]]:
     """Yield each table with its number and whether it is the last: there always is one."""
-    number = 0
-    empty = pa.table({"id": pa.array([], pa.string())})  # says that an empty file was read
-    table = next(tables, empty)
-    while table is not None:
-        following = next(tables, None)
-        yield number, table, following is None
-        table, number = following, number + 1
+    number = -1
+    for number, (table, is_last) in enumerate(tables):
+        yield number, table, is_last
+    if number < 0:  # a part without rows says that an empty file was read
+        yield 0, pa.table({"id": pa.array([], pa.string())}), True
 
 
 def _cut(store: Store, record: Record, rows: int) -> Record:

@@ -75,9 +75,12 @@ class Source(Component):
         Columns are `provides()`, and `drop` where some row of the shard is dropped. Raises
         InputError naming file, row and column.
         """
-        if self.columns.group:
-            return shards(self._grouped(), self.shard_rows)
-        return shards(self._mapped(unit.name), self.shard_rows)
+        return (table for table, _ in self.shards(unit))
+
+    def shards(self, unit: Unit) -> Iterator[tuple[pa.Table, bool]]:
+        """Yield the tables of `read`, each with whether it is the unit's last one."""
+        tables = self._grouped() if self.columns.group else self._mapped(unit.name)
+        return shards(tables, self.shard_rows)
 
     def _mapped(self, name: str) -> Iterator[pa.Table]:
         done = 0

@@ -26,22 +26,25 @@ def tabulate(rows: list[dict[str, Any]], columns: Columns) -> pa.Table:
     return pa.table(arrays)
 
 
-def shards(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut a stream of tables into tables of `rows` rows, the last one perhaps shorter."""
+def shards(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]]:
+    """Cut a stream of tables into tables of `rows` rows; tell of each whether it is the last.
+
+    The last one may be shorter. Each other is there as soon as one row more has come.
+    """
     held: list[pa.Table] = []
     size = 0
     for table in tables:
         held.append(table)
         size += table.num_rows
-        if size < rows:
+        if size <= rows:
             continue
         joined = pa.concat_tables(held)
-        whole = size - size % rows
-        for start in range(0, whole, rows):
-            yield _lean(joined.slice(start, rows))
-        held, size = [joined.slice(whole)], size - whole
+        rest = range(0, size, rows)[-1]
+        for start in range(0, rest, rows):
+            yield _lean(joined.slice(start, rows)), False
+        held, size = [joined.slice(rest)], size - rest
     if size:
-        yield _lean(pa.concat_tables(held))
+        yield _lean(pa.concat_tables(held)), True
 
 
 def _lean(table: pa.Table) -> pa.Table:
