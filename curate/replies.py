@@ -35,8 +35,7 @@ _WHY = {
     ),
     "api_error": (
         "are calls that failed",
-        "Mend the engine, and run once more with --retry-failed; a smaller `max_error_rate` stops "
-        "a run before such a shard is kept",
+        "Mend the engine; a smaller `max_error_rate` stops a run before such a shard is kept",
     ),
 }
 _OTHER = ("were of no use for another reason", _SHOWN)

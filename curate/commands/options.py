@@ -64,14 +64,23 @@ def book_lines(
 def reply_lines(counted: Sequence[dict[str, Any]], run: str) -> list[str]:
     """Return a line for each stage of whose engine's replies too many are of no use.
 
-    `counted` are {stage, counts} in the order of the stages.
+    And one where calls have failed, since they can be made again. `counted` are {stage, counts} in
+    the order of the stages.
     """
     from curate.books import numbered
     from curate.replies import in_words, replies
 
     names = numbered(step["stage"] for step in counted)
     had = [(name, replies(step["counts"])) for name, step in zip(names, counted, strict=True)]
-    return [f"{name}: {in_words(r, run)}" for name, r in had if r is not None and r.too_few]
+    lines = [f"{name}: {in_words(r, run)}" for name, r in had if r is not None and r.too_few]
+    errors = [step["counts"].get("errors", 0) for step in counted]
+    if any(errors):
+        where = ", ".join(f"{n:,} of {name}" for name, n in zip(names, errors, strict=True) if n)
+        lines.append(
+            f"calls failed: {where}; once the engine is mended, `run --retry-failed` does their "
+            "shards again"
+        )
+    return lines
 
 
 def counter_lines(counted: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,28 @@ def test_what_this_run_was_answered_is_said_once_and_status_keeps_it(
     shown, _ = curate(tmp_path, "status", "night")
     assert any(text.startswith("judge 2: all 80 replies are of no use") for text in shown)
     assert not any(text.startswith(("judge: ", "generate: ")) for text in shown)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_calls_that_failed_are_said_and_how_to_have_them_made_again(
+    tmp_path: Path, quiet: bool
+) -> None:
+    failing = "{model: good, fail_every: 3, replies"
+    limit = "max_error_rate: 0.9"
+    (tmp_path / "p.yaml").write_text(
+        PIPELINE.replace("{model: good, replies", failing)
+        .replace("engine: good, n: 2", f"engine: good, n: 2, {limit}")
+        .replace("engine: good}", f"engine: good, {limit}}}")
+    )
+    add_rows(tmp_path, "a")
+    command = ["run", "p.yaml", *(["--quiet"] if quiet else [])]
+    _, said = curate(tmp_path, *command)
+    (line,) = (text for text in said if text.startswith("calls failed"))
+    assert re.fullmatch(
+        r"calls failed: \d+ of generate, \d+ of judge; once the engine is mended, "
+        r"`run --retry-failed` does their shards again", line
+    )  # fmt: skip
+    _, again = curate(tmp_path, *command)
+    assert not any("calls failed" in text for text in again)  # none was made
+    shown, _ = curate(tmp_path, "status", "night")
+    assert line in shown
