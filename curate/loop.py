@@ -36,7 +36,7 @@ from curate.provenance import card_facts
 from curate.rehearsal import check_prompts
 from curate.stage import Stage, check_ready
 from curate.store import Record, Store, digest
-from curate.tasks import all_stages, last_place, task_keys, unfinished
+from curate.tasks import all_stages, last_place, task_keys, to_retry, unfinished
 from curate.work import Shard, Task, live_tables
 
 
@@ -57,9 +57,9 @@ def run(
     `executor` says where tasks run; one that is passed stays open for the next run, and whoever
     made it closes it. `until` names the last stage to run by its kind, or by its number (from 1)
     where several are of that kind. A `portion` has a run folder of its own. With `retry_failed`
-    every shard in which a call or a row has failed is done again, whole, and so is what depends on
-    what comes of it; without it a failure stays what it is. In the main thread,
-    and only there, the first SIGINT or SIGTERM lets the shards in flight end and the run return,
+    each shard of a stage in which calls or rows have failed is done again, whole, and its part
+    replaced if fewer fail now; without, what failed stays failed. In the main thread, and only
+    there, the first SIGINT or SIGTERM lets the shards in flight end and the run return,
     and the second raises KeyboardInterrupt.
 
     `listener` is called with every event, as they stand in events.jsonl; from several threads,
@@ -191,7 +191,7 @@ class _Loop:
         """Bring every shard past the stage; false where the run was stopped in between."""
         keys, found = self._found(stage, shards)
         if self.portion.of > 1:
-            if stage.view_scope() == "shard" and not all(found):
+            if stage.view_scope() == "shard" and (self.retry_failed or not all(found)):
                 shards = self.portion.mine(shards)
                 keys, found = self._found(stage, shards)
             elif self.by_shard and not all(found):
@@ -199,9 +199,9 @@ class _Loop:
             if stage.view_scope() == "shard":
                 self.by_shard = True
                 self.let_in()  # from here on every share has shards of its own
-        if self.retry_failed and (self.portion.of == 1 or stage.view_scope() == "shard"):
-            found = self._without_failed(stage, found)
         tasks = unfinished(stage, shards, keys, found)
+        if self.retry_failed:
+            tasks += to_retry(stage, shards, keys, found)
         left = sum(shard.rows for task in tasks for shard in task.shards)
         self.events.add(
             "stage", stage=stage.kind, shards=len(shards), todo=len(tasks),
@@ -216,16 +216,6 @@ class _Loop:
     def _found(self, stage: Stage, shards: list[Shard]) -> tuple[list[str], list[Record | None]]:
         keys = task_keys(stage, shards, self.pipeline)
         return keys, [self.store.find(stage.kind, key) for key in keys]
-
-    def _without_failed(self, stage: Stage, found: list[Record | None]) -> list[Record | None]:
-        """Set aside the parts in which something failed; all parts where one task made them."""
-        failed = [r is not None and bool(r.failed or r.counts.get("errors")) for r in found]
-        if stage.view_scope() == "dataset" and any(failed):
-            failed = [True] * len(found)
-        for record, again in zip(found, failed, strict=True):
-            if record is not None and again:
-                self.store.set_aside(record.stage, record.key)
-        return [None if again else record for record, again in zip(found, failed, strict=True)]
 
     def _do(self, stage: Stage, tasks: list[Task]) -> dict[str, Record]:
         """Run the tasks, or as many as are done before a stop; return the new records by key."""

@@ -2,7 +2,8 @@
 
 A part is written under a unique name, synced, and becomes real when its record is created
 exclusively by a hard link. A record that exists is done; the first record wins and a loser
-deletes its own file. Readers follow records, never a glob, and nothing is overwritten.
+deletes its own file. Only a retry of what failed replaces a record, and no part is overwritten.
+Readers follow records, never a glob.
 Columns are brought into canonical form before writing, so a part's sha256 is a hash of its
 values. Arrow IPC has no checksums: the sha256 in the record is the only guard against damage.
 """
@@ -65,6 +66,11 @@ class Record:
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def failures(self) -> int:
+        """How many of its rows and calls have failed."""
+        return sum(self.failed.values()) + self.counts.get("errors", 0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-serialisable data."""
@@ -146,23 +152,18 @@ class Store:
                 return record
         except (TypeError, Damaged):
             pass
-        self.set_aside(stage, key)
-        return None
-
-    def set_aside(self, stage: str, key: str) -> None:
-        """Let a part be made again: its record counts no more. Who has it mapped keeps it.
-
-        The next sweep takes record and part. Raises StoreError where the disk refuses.
-        """
-        path = self._record_path(stage, key)
-        self._verified.discard(key)
         with writing(path), contextlib.suppress(FileNotFoundError):  # another run was first
             path.rename(path.with_suffix(f".{uuid.uuid4().hex[:8]}.damaged"))
+        return None
 
-    def commit(self, record: Record, columns: Mapping[str, pa.Array]) -> Record:
+    def commit(
+        self, record: Record, columns: Mapping[str, pa.Array], *, over: bool = False
+    ) -> Record:
         """Write the part and create its record; return the record that won.
 
-        `record` comes without file and sha256. Raises StoreError where the disk refuses.
+        `record` comes without file and sha256. With `over` it takes the place of one that is there,
+        whose file stays for whoever reads it until a sweep. Raises StoreError where the disk
+        refuses.
         """
         pieces = serialize(columns)
         folder = self._folder(record.stage)
@@ -176,8 +177,9 @@ class Store:
                 disk.write_synced(folder / name, *pieces)
                 final = replace(record, file=f"{folder.name}/{name}", sha256=hashed.result())
                 disk.write_synced(scratch, final.pack())
+                place = self._record_path(record.stage, record.key)
                 try:
-                    os.link(scratch, self._record_path(record.stage, record.key))
+                    scratch.replace(place) if over else os.link(scratch, place)
                 except FileExistsError:
                     (folder / name).unlink()
                     winner = self.find(record.stage, record.key)

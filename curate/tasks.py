@@ -40,6 +40,19 @@ def unfinished(
     return [Task((shard,), (key,)) for shard, key, record in lacking if record is None]
 
 
+def to_retry(
+    stage: Stage, shards: Sequence[Shard], keys: Sequence[str], found: Sequence[Record | None]
+) -> list[Task]:
+    """Return a task for each shard whose part is there, with rows or calls in it that failed.
+
+    Of a stage that sees all shards none is: it calls no engine.
+    """
+    if stage.view_scope() == "dataset":
+        return []
+    there = [(s, k, r.failures) for s, k, r in zip(shards, keys, found, strict=True) if r]
+    return [Task((shard,), (key,), failures=n) for shard, key, n in there if n]
+
+
 def all_stages(pipeline: Pipeline) -> list[Stage]:
     """Return the stages as they run: the one that every run starts with, then the pipeline's."""
     return [UniqueId(), *pipeline.stages]

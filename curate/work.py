@@ -62,7 +62,8 @@ class Task:
     """A stage's work on one shard (or, of dataset scope, on all): paths, never rows.
 
     Of a divided stage it is one `piece`, which commits nothing and so has no keys; or, without a
-    piece, the result of the shards of one `span`.
+    piece, the result of the shards of one `span`. One with `failures` is done again: the part that
+    is there has so many, and stays unless it has fewer now.
     """
 
     shards: tuple[Shard, ...]
@@ -70,6 +71,7 @@ class Task:
     space: Space | None = None
     span: int = 0
     piece: Piece | None = None
+    failures: int | None = None
 
 
 def view_columns(stage: Stage, shard: Shard) -> list[str]:
@@ -147,10 +149,20 @@ def _done(store: Store, stage: Stage, task: Task, context: Context) -> list[Reco
 
     try:
         if len(task.keys) == 1:  # the rule: no threads for it
-            return [store.commit(*next(parts()))]
+            return [_committed(store, next(parts()), task.failures)]
         return list(store.commit_all(parts(), lambda part: part))
     except OverflowError as error:
         raise StageError(f"stage `{stage.kind}`: {error}") from error
+
+
+def _committed(store: Store, part: Part, failures: int | None) -> Record:
+    """Commit the part, over one of so many failures if it has fewer; return the one that counts."""
+    record, columns = part
+    if failures is None:
+        return store.commit(record, columns)
+    there = store.find(record.stage, record.key)
+    worse = there is not None and record.failures >= failures
+    return there if there and worse else store.commit(record, columns, over=True)
 
 
 def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context) -> Result | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,17 @@ from command_line import curate
 from small import SMALL
 
 from curate.engines.scripted import Scripted, ScriptedEngine
+from curate.errors import StageError
+from curate.executors.contract import Job
 from curate.executors.local import Local
+from curate.executors.remote import Worker, records, request
 from curate.garbage import sweep
 from curate.loop import run
 from curate.outcome import Outcome
 from curate.pipeline import Pipeline
 from curate.portion import Portion
-from curate.store import Store
+from curate.store import Record, Store
+from curate.work import Task
 
 Went = tuple[Outcome, dict[str, int], Counter[str]]
 """How a run ended, the shards that each stage had to do, and what they counted."""
@@ -39,17 +45,35 @@ def pipeline(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine of before, which answers every call now; its identity is what it was."""
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let one call in so many fail from now on (0: none); the engine's identity stays."""
     load = ScriptedEngine.__init__
 
-    def whole(self: ScriptedEngine, spec: Scripted) -> None:
-        load(self, spec.model_copy(update={"fail_every": 0}))
+    def now(every: int) -> None:
+        def loaded(self: ScriptedEngine, spec: Scripted) -> None:
+            load(self, spec.model_copy(update={"fail_every": every}))
 
-    monkeypatch.setattr(ScriptedEngine, "__init__", whole)
+        monkeypatch.setattr(ScriptedEngine, "__init__", loaded)
+
+    return now
 
 
-def go(path: Path, root: Path, **how: Any) -> Went:
+@pytest.fixture
+def mending(failing: Callable[[int], None]) -> Callable[[], None]:
+    """Let every call be answered from now on."""
+    return lambda: failing(0)
+
+
+class Sending(Local):
+    """Sends each task to a worker as JSON, as to another process or host."""
+
+    def each(self, job: Job, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Record]]]:
+        worker = Worker()
+        for number, task in enumerate(tasks):
+            yield task, records(json.loads(worker.answer(request(job, task, number))))
+
+
+def go(path: Path, root: Path, kind: type[Local] = Local, **how: Any) -> Went:
     todo: dict[str, int] = {}
     counts = Counter[str]()
 
@@ -59,7 +83,7 @@ def go(path: Path, root: Path, **how: Any) -> Went:
         elif event["event"] == "part":
             counts.update(event["counts"])
 
-    executor = Local(workers=2)
+    executor = kind(workers=2)
     try:
         ended = run(Pipeline.load(path), root, executor=executor, listener=listen, **how)
     finally:
@@ -75,16 +99,17 @@ def generated(root: Path) -> dict[str, bytes]:
     return {k: (store.root / r.file).read_bytes() for k, r in found.items() if r is not None}
 
 
+@pytest.mark.parametrize("kind", [Local, Sending])
 def test_failures_stay_until_a_run_is_told_to_retry(
-    pipeline: Path, tmp_path: Path, request: pytest.FixtureRequest
+    pipeline: Path, tmp_path: Path, kind: type[Local], mending: Callable[[], None]
 ) -> None:
     _, _, first = go(pipeline, tmp_path)
     assert first["errors"] > 0
     before = generated(tmp_path)
-    request.getfixturevalue("mended")
+    mending()
     assert sum(go(pipeline, tmp_path)[1].values()) == 0  # a rerun does nothing
 
-    ended, todo, again = go(pipeline, tmp_path, retry_failed=True)
+    ended, todo, again = go(pipeline, tmp_path, kind, retry_failed=True)
     assert ended.finished
     assert again["errors"] == 0
     assert 0 < todo["generate"] < 5  # the shards without a failure stay
@@ -113,17 +138,35 @@ def test_a_call_that_fails_again_is_failed_again(pipeline: Path, tmp_path: Path)
     assert again.accounting == first.accounting
 
 
-def test_the_next_sweep_takes_what_was_set_aside(
-    pipeline: Path, tmp_path: Path, request: pytest.FixtureRequest
+def test_nothing_is_lost_where_the_engine_is_worse_than_before(
+    pipeline: Path, tmp_path: Path, failing: Callable[[int], None]
+) -> None:
+    first, _, _ = go(pipeline, tmp_path)
+    before = generated(tmp_path)
+    failing(5)
+    ended, todo, counts = go(pipeline, tmp_path, retry_failed=True)
+    assert todo["generate"] > 0
+    assert counts["errors"] > 0
+    assert generated(tmp_path) == before
+    assert ended.accounting == first.accounting
+    failing(1)
+    with pytest.raises(StageError, match="max_error_rate"):
+        go(pipeline, tmp_path, retry_failed=True)
+    assert generated(tmp_path) == before
+    again, todo, _ = go(pipeline, tmp_path)
+    assert sum(todo.values()) == 0
+    assert again.accounting == first.accounting
+
+
+def test_the_next_sweep_takes_what_was_replaced(
+    pipeline: Path, tmp_path: Path, mending: Callable[[], None]
 ) -> None:
     go(pipeline, tmp_path)
-    request.getfixturevalue("mended")
+    mending()
     _, todo, _ = go(pipeline, tmp_path, retry_failed=True)
     folder = tmp_path / "store" / "generate"
-    assert len(list(folder.glob("*.damaged"))) == todo["generate"]
     assert len(list(folder.glob("*.arrow"))) == 5 + todo["generate"]
     sweep(tmp_path)
-    assert not list(folder.glob("*.damaged"))
     assert len(list(folder.glob("*.arrow"))) == 5
 
 
@@ -142,17 +185,17 @@ def test_the_command_says_it_and_does_it(pipeline: Path, tmp_path: Path) -> None
 
 
 def test_a_share_retries_its_own_shards(
-    pipeline: Path, tmp_path: Path, request: pytest.FixtureRequest
+    pipeline: Path, tmp_path: Path, mending: Callable[[], None]
 ) -> None:
     go(pipeline, tmp_path)
     before = generated(tmp_path)
-    request.getfixturevalue("mended")
-    shares = [
-        go(pipeline, tmp_path, retry_failed=True, portion=Portion(None, number, 2))[1]["generate"]
-        for number in (1, 2)
-    ]
-    after = generated(tmp_path)
-    assert sum(shares) == sum(before[key] != after[key] for key in before) > 0
+    mending()
+    changed = [before]
+    for number in (2, 1):
+        portion = Portion(None, number, 2)
+        _, todo, _ = go(pipeline, tmp_path, retry_failed=True, portion=portion)
+        changed.append(generated(tmp_path))
+        assert sum(changed[-2][k] != changed[-1][k] for k in before) == todo["generate"] > 0
     ended, todo, counts = go(pipeline, tmp_path)
     assert todo["generate"] == counts["errors"] == 0
     assert ended.finished

@@ -39,6 +39,7 @@ def request(job: Job, task: Task, number: int) -> bytes:
         "space": task.space and _space_form(task.space),
         "span": task.span,
         "piece": task.piece and asdict(task.piece),
+        "failures": task.failures,
     }
     return orjson.dumps(message)
 
@@ -96,8 +97,9 @@ class Worker:
                 engine.listen(partial(self._trouble, role))
         shards, keys = tuple(map(_shard, message["shards"])), tuple(message["keys"])
         task = Task(
-            shards, keys, _space(message["space"]), message["span"], _piece(message["piece"])
-        )
+            shards, keys, _space(message["space"]), message["span"], _piece(message["piece"]),
+            message["failures"],
+        )  # fmt: skip
         store, seed = Store(Path(message["store"])), message["seed"]
         return run_task(store, stage, task, engines, seed, self._meters)
 
