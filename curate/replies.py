@@ -17,7 +17,8 @@ _WHY = {
     "parse_error": (
         "could not be read",
         f"{_SHOWN}; `structured: true` holds an engine to the form, and a stronger model keeps to "
-        "it by itself",
+        "it by itself; one that thinks first cannot have its probabilities read (see "
+        "`chat_template_kwargs`)",
     ),
     "contradiction": (
         "speak for the rejected answer",

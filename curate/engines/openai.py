@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from curate.component import Runtime
 from curate.engines.api_keys import ApiKey, checked_path, checked_variable, read_key
@@ -31,7 +31,7 @@ from curate.engines.contract import (
     Request,
     Requests,
 )
-from curate.engines.openai_calls import answer_limit
+from curate.engines.openai_calls import answer_limit, checked_body
 from curate.engines.openai_server import Server, TooLong
 from curate.engines.overlong import MOST_CUTS, Overlong, room_for, shortened
 from curate.engines.server_watch import PassingError, ServerWatch, wait_before_retry
@@ -86,9 +86,14 @@ class OpenAI(EngineSpec, name="openai"):
     from one run to the next that is said by the run, the card and the report."""
     max_tokens_field: Runtime[Literal["max_tokens", "max_completion_tokens"]] = "max_tokens"
     """What the server calls the limit on an answer's length."""
+    extra_body: dict[str, JsonValue] = {}
+    """Fields that go along with every call, for what a server knows beyond the rest:
+    `{chat_template_kwargs: {enable_thinking: false}}`, `{reasoning_effort: low}`. They are stored
+    with the run, so no keys."""
 
     _variable = field_validator("api_key_env")(checked_variable)
     _path = field_validator("api_key_file")(checked_path)
+    _body = field_validator("extra_body")(checked_body)
 
     @field_validator("base_url")
     @classmethod
@@ -128,8 +133,9 @@ class OpenAIEngine:
         with importing("stamina", "openai"):
             import stamina  # noqa: F401  (needed later; say so now)
         self._server = Server(
-            spec.model, spec.base_url, key, spec.timeout_s, spec.max_tokens_field, spec.one_model
-        )
+            spec.model, spec.base_url, key, spec.timeout_s, spec.max_tokens_field, spec.extra_body,
+            spec.one_model,
+        )  # fmt: skip
         self._watch, self._meter = ServerWatch(self._server.where), Meter()
         self._slots = asyncio.Semaphore(spec.concurrency)
         self._loop = asyncio.new_event_loop()

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.engines.contract import Completion, Request
+from pydantic import JsonValue
+
+from curate.engines.contract import Completion, Request, Sampling
 
 _LONGEST_REASON = 64  # characters of a finish reason: one word
 _ROUNDING = 1e-3  # how far above 0 a server's log probability may be
 
 
-def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
-    """Return the call's arguments; what has its default is left out, as few servers know all."""
+_OWN_FIELDS = frozenset(
+    {
+        "add_generation_prompt", "continue_final_message", "logprobs", "max_completion_tokens",
+        "messages", "model", "n", "response_format", "seed", "stream", "stream_options",
+        "tool_choice", "tools", "top_logprobs",
+    }
+)  # fmt: skip
+_SECRETS = re.compile(r"(?i)((api|access|auth)[-_ ]?)?(key|token|secret|password)|authorization")
+
+
+def checked_body(given: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Return what goes along with every call. Raises ValueError for what has a place of its own."""
+    for name in given:
+        if _SECRETS.fullmatch(name):
+            raise ValueError(f"{name!r} looks like a key; use api_key_env or api_key_file")
+        if name in Sampling.model_fields:
+            raise ValueError(f"{name!r} belongs into the `sampling` of a stage")
+        if name in _OWN_FIELDS:
+            raise ValueError(f"{name!r} is what every call says by itself")
+    return given
+
+
+def arguments(
+    request: Request, model: str, limit_field: str, body: Mapping[str, JsonValue]
+) -> dict[str, Any]:
+    """Return the call's arguments; what has its default is left out, as few servers know all.
+
+    `body` goes along as it is.
+    """
     sampling = request.sampling
     call: dict[str, Any] = {
         "model": model,
@@ -33,7 +63,7 @@ def arguments(request: Request, model: str, limit_field: str) -> dict[str, Any]:
     if request.json_schema is not None:
         named = {"name": "answer", "schema": dict(request.json_schema), "strict": True}
         call["response_format"] = {"type": "json_schema", "json_schema": named}
-    extra: dict[str, Any] = {}  # beyond OpenAI's own API; vLLM and SGLang know these
+    extra: dict[str, Any] = dict(body)  # beyond OpenAI's own API; vLLM and SGLang know these
     if sampling.top_k is not None:
         extra["top_k"] = sampling.top_k
     if sampling.min_p:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from curate.engines.api_keys import ApiKey
@@ -32,7 +33,14 @@ class Server:
     """A client of one server, and what is known of the model behind it."""
 
     def __init__(
-        self, model: str, url: str, key: ApiKey, timeout_s: float, limit_field: str, one_model: bool
+        self,
+        model: str,
+        url: str,
+        key: ApiKey,
+        timeout_s: float,
+        limit_field: str,
+        body: Mapping[str, Any],
+        one_model: bool,
     ) -> None:
         with importing("openai", "openai"):
             import openai
@@ -40,7 +48,7 @@ class Server:
             api_key=key.value, base_url=url, timeout=timeout_s, max_retries=0
         )
         self._model, self._key, self._limit_field = model, key, limit_field
-        self._one_model = one_model
+        self._body, self._one_model = body, one_model
         self.where = f"{model} at {url}"
         self.served = ""  # the model's name in the server's answers
 
@@ -52,7 +60,7 @@ class Server:
         import openai
 
         call = self._client.chat.completions.create(
-            **arguments(request, self._model, self._limit_field)
+            **arguments(request, self._model, self._limit_field, self._body)
         )
         try:
             # The client's own limit is for each read, which a slow drip of bytes never reaches.

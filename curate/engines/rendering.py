@@ -14,32 +14,65 @@ never ends or fills the memory takes that process with it, and the run says so.
 from __future__ import annotations
 
 import copy
+import difflib
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from curate.engines.contract import Message
-from curate.errors import ConfigError
+from curate.errors import ConfigError, did_you_mean
 
 _MOST_ADDED, _MOST_TIMES = 1_000_000, 8  # characters: added to the messages', and times theirs
+_RENDERING = frozenset(
+    {
+        "add_generation_prompt", "chat_template", "continue_final_message", "conversation",
+        "documents", "max_length", "messages", "padding", "return_assistant_tokens_mask",
+        "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs", "tools", "truncation",
+    }
+)  # fmt: skip
 _MARKS = range(0xE000, 0xF900)  # private characters: one that no message holds marks the cuts
+
+
+Argument: TypeAlias = bool | int | float | str
+"""What a template may be told: `enable_thinking: false`."""
+
+
+def checked_arguments(given: Mapping[str, Argument]) -> Mapping[str, Argument]:
+    """Return a template's arguments. Raises ValueError for names that say how it is rendered."""
+    for name in given:
+        if not name.isidentifier() or name in _RENDERING:
+            raise ValueError(f"{name!r} is no argument of a template's own")
+    return given
 
 
 class ChatTokenizer:
     """A Hugging Face tokenizer with a chat template. Safe to call from several threads.
 
-    Raises ConfigError where the tokenizer has no chat template.
+    Raises ConfigError where the tokenizer has no chat template, or it has no use for one of the
+    `arguments`.
     """
 
-    def __init__(self, tokenizer: Any, model: str) -> None:
+    def __init__(
+        self, tokenizer: Any, model: str, arguments: Mapping[str, Argument] | None = None
+    ) -> None:
         """Copy the tokenizer, as an engine may use the original in another thread."""
-        if not getattr(tokenizer, "chat_template", None):
+        template = getattr(tokenizer, "chat_template", None)
+        if not template:
             raise ConfigError(
                 f"{model} has no chat template; use an instruction-tuned model, "
                 "or a directory whose tokenizer has one"
             )
+        self._arguments = dict(arguments or {})
+        words = set(re.findall(r"\w+", str(template)))
+        for name in self._arguments:  # jinja passes over what a template does not name
+            if name not in words:
+                near = difflib.get_close_matches(name, words, 1)
+                raise ConfigError(
+                    f"{model}: chat_template_kwargs: the template has no use for {name!r}"
+                    f"{did_you_mean(name, near)}"
+                )
         self._tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
         self._control = control_tokens(tokenizer)
@@ -105,6 +138,7 @@ class ChatTokenizer:
                     tokenize=False,
                     add_generation_prompt=ask,
                     continue_final_message=going_on,
+                    **self._arguments,
                 )
             )
         except (TypeError, jinja2.TemplateError) as error:

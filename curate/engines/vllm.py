@@ -58,7 +58,8 @@ class VLLMEngine:
         self._spec = spec
         self._stepper, self._window, self._described = load(spec)
         try:
-            self._tokenizer = ChatTokenizer(self._stepper.llm.get_tokenizer(), spec.model)
+            tokenizer = self._stepper.llm.get_tokenizer()
+            self._tokenizer = ChatTokenizer(tokenizer, spec.model, spec.chat_template_kwargs)
         except ConfigError:
             self.close()
             raise

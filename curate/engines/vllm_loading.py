@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from curate.component import Registry, Runtime
 from curate.engines.contract import EngineSpec, engine_registry
+from curate.engines.rendering import Argument, checked_arguments
 from curate.engines.stepping import Stepper
 from curate.errors import ConfigError, MissingExtra, importing, installed
 
@@ -41,6 +42,9 @@ class VLLMModel(EngineSpec):
     """The window: most tokens of a prompt with its answer. Unset: the model's own."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
+    chat_template_kwargs: dict[str, Argument] = {}
+    """What the model's chat template is told beside the messages: `{enable_thinking: false}` lets a
+    Qwen3 answer at once, which a judge that reads probabilities needs."""
     load_format: str = "auto"
     """How weights are read, in vLLM's names."""
     quantization: str | None = None
@@ -62,6 +66,8 @@ class VLLMModel(EngineSpec):
     """Skip graph capture; unset: on a CPU only."""
     enable_prefix_caching: Runtime[bool] = True
     """Read a beginning that several prompts share once."""
+
+    _known = field_validator("chat_template_kwargs")(checked_arguments)
 
     def beside(self, others: Sequence[EngineSpec]) -> EngineSpec:
         """Return this engine with its share of the GPUs' memory, which all of them have to fit.

@@ -51,7 +51,9 @@ class VLLMRewardEngine(ScoringEngine):
                 )
             labels = getattr(llm.llm_engine.model_config.hf_config, "num_labels", 1)
             self._output = chosen_output(spec.model, int(labels), spec.output)
-            self._tokenizer = ChatTokenizer(llm.get_tokenizer(), spec.model)
+            self._tokenizer = ChatTokenizer(
+                llm.get_tokenizer(), spec.model, spec.chat_template_kwargs
+            )
         except ConfigError:
             self.close()
             raise

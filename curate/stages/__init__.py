@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a test holds this to what is registered
     from curate.stages.diverse import Diverse as Diverse
     from curate.stages.draw_pairs import DrawPairs as DrawPairs
     from curate.stages.drop_quotes import DropQuotes as DropQuotes
+    from curate.stages.drop_reasoning import DropReasoning as DropReasoning
     from curate.stages.embed import Embed as Embed
     from curate.stages.few_shot import FewShot as FewShot
     from curate.stages.filters import Margin as Margin

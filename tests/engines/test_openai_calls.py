@@ -5,6 +5,8 @@ import pytest
 from asking import ask, requests
 from openai_answers import PATH, answer
 
+from curate.engines.openai import OpenAI
+
 pytest.importorskip("openai")
 pytest.importorskip("stamina")
 
@@ -140,3 +142,36 @@ def test_tokens_that_are_not_told_are_unknown_and_never_zero(httpserver, load, u
     assert done.prompt_tokens.to_pylist() == [prompt_tokens]
     assert done.tokens.to_pylist() == [tokens]
     assert done.cached_tokens == cached
+
+
+def test_the_extra_body_goes_along_with_every_call(httpserver, load):
+    httpserver.expect_request(PATH).respond_with_json(answer("Yes."))
+    body = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "low"}
+    ask(load(extra_body=body), "hi", top_k=5)
+    sent = httpserver.log[0][0].json
+    assert sent["chat_template_kwargs"] == {"enable_thinking": False}
+    assert (sent["reasoning_effort"], sent["top_k"]) == ("low", 5)
+    assert "extra_body" not in sent
+
+
+def test_the_extra_body_is_part_of_the_identity():
+    plain, told = OpenAI(model="m"), OpenAI(model="m", extra_body={"reasoning_effort": "low"})
+    assert told.identity() != plain.identity()
+    assert "extra_body" not in plain.identity()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("temperature", "belongs into the `sampling` of a stage"),
+        ("max_tokens", "belongs into the `sampling` of a stage"),
+        ("messages", "is what every call says by itself"),
+        ("logprobs", "is what every call says by itself"),
+        ("api_key", "looks like a key; use api_key_env"),
+        ("Authorization", "looks like a key; use api_key_env"),
+    ],
+)
+def test_the_extra_body_cannot_hold_what_has_a_place_of_its_own(name, why):
+    with pytest.raises(ValueError, match=why) as raised:
+        OpenAI(model="m", extra_body={name: "sk-1234567890"})
+    assert "sk-12345" not in str(raised.value)

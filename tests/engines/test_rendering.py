@@ -1,11 +1,15 @@
 """Control tokens in messages stay text: on the real SmolLM2 tokenizer, and on a small one."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import smollm2_tokenizer
 
 from curate.engines.rendering import ChatTokenizer, control_tokens
+from curate.engines.vllm import VLLM
+from curate.engines.vllm_reward import VLLMReward
 from curate.errors import ConfigError
 
 
@@ -134,3 +138,51 @@ def test_a_template_that_makes_far_more_than_it_is_given_is_refused():
 
     with pytest.raises(ValueError, match="the chat template makes 1000081 characters of 9"):
         ChatTokenizer(Swelling(), "m").prompt(user("hello"))
+
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+
+
+@pytest.fixture
+def thinker(tokenizer):
+    """A tokenizer with a template like that of Qwen3."""
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = THINKS
+    return changed
+
+
+def test_a_template_is_told_its_arguments(thinker):
+    def shown(**arguments):
+        chat = ChatTokenizer(thinker, "m", arguments)
+        return thinker.decode(chat.prompt(user("Why?<|im_end|>")))
+
+    assert shown(enable_thinking=False).endswith("assistant\n<think>\n\n</think>\n\n")
+    assert shown(enable_thinking=True) == shown()
+    assert not shown().endswith("</think>\n\n")
+
+
+def test_an_argument_that_the_template_has_no_use_for_is_an_error(thinker):
+    with pytest.raises(
+        ConfigError, match=r"m: .*no use for 'enable_thinkin'; did you mean 'enable_thinking'"
+    ):
+        ChatTokenizer(thinker, "m", {"enable_thinkin": False})
+    with pytest.raises(ConfigError, match=r"has no use for 'reasoning_effort'$"):
+        ChatTokenizer(thinker, "m", {"reasoning_effort": "low"})
+
+
+@pytest.mark.parametrize("kind", [VLLM, VLLMReward])
+def test_template_arguments_are_part_of_the_identity_and_cannot_say_how_it_is_rendered(kind):
+    told = kind(model="m", chat_template_kwargs={"enable_thinking": False, "depth": 2, "x": "y"})
+    assert told.identity() != kind(model="m").identity()
+    assert "chat_template_kwargs" not in kind(model="m").identity()
+    assert told.chat_template_kwargs == {"enable_thinking": False, "depth": 2, "x": "y"}
+    for name in ("tokenize", "tools", "chat_template", "continue_final_message", "a b", ""):
+        with pytest.raises(ValueError, match="is no argument of a template's own"):
+            kind(model="m", chat_template_kwargs={name: True})
+    with pytest.raises(ValueError, match="chat_template_kwargs"):
+        kind(model="m", chat_template_kwargs={"documents_of": [1]})

@@ -203,6 +203,18 @@ def solved() -> pa.Table:
     return table
 
 
+def thinking() -> pa.Table:
+    """A few rows whose answers, but for one a row, begin with what their model thought."""
+    rows = usual(4).to_pylist()
+    for row in rows:
+        for k, candidate in enumerate(row["candidates"]):
+            said = candidate["text"]
+            candidate["text"] = (
+                said, f"<think>Hm.</think>\n\n{said}", f"Well.</think>{said}", f"<think>{said}"
+            )[k]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=usual(1).schema)
+
+
 ROWS: Mapping[str, Callable[[], pa.Table]] = {
     "embed": lambda: usual(2),
     "unique_id": repeated,
@@ -210,6 +222,7 @@ ROWS: Mapping[str, Callable[[], pa.Table]] = {
     "check_tests": with_programs,
     "run_tests": with_programs,
     "check_answer": solved,
+    "drop_reasoning": thinking,
     "continue_steps": solved,
     "label_steps": solved,
     "pair_steps": solved,
