@@ -139,7 +139,7 @@ def main() -> None:
         return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 2
-    shard_rows = sys.argv[3] if len(sys.argv) > 3 else "12500"
+    shard_rows = sys.argv[3] if len(sys.argv) > 3 else "25000"
     form = sys.argv[4] if len(sys.argv) > 4 else "arrow"
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     try:

@@ -203,7 +203,7 @@ class Store:
 
         A few at once, as each waits for the disk; `part_of` is called by the threads that commit.
         """
-        return in_order(lambda item: self.commit(*part_of(item)), items, _COMMITS, _COMMITS)
+        return in_order(lambda item: self.commit(*part_of(item)), items, _COMMITS, _COMMITS - 1)
 
     def read(self, record: Record, columns: Iterable[str]) -> dict[str, pa.Array]:
         """Return the named columns of a part, memory-mapped. Raises StoreError if it is gone."""

@@ -23,6 +23,7 @@ from curate.arrays import (
     one_chunk,
     starts_of,
     structs,
+    take_rows,
 )
 from curate.engines.contract import Completions, Requests
 from curate.methods.judgments import true
@@ -158,7 +159,7 @@ def _columns(
 
     `there` (rows,) says which prompts were sent, `owner` (answers,) each answer's row.
     """
-    values = given.take(pa.array(np.argsort(owner, kind="stable")))
+    values = take_rows(given, np.argsort(owner, kind="stable"))
     counts = np.bincount(owner, minlength=len(there))
     row, starts = np.repeat(np.arange(len(there)), counts), starts_of(counts)
     finish = pc.struct_field(values, "finish_reason")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from curate.arrays import concat, mix
+from curate.arrays import concat, mix, take_rows
 from curate.engines.contract import Requests, Sampling
 from curate.prompts import load_template
 from curate.stage import Context, Result
@@ -132,7 +132,7 @@ class Judge(Judging, name="judge"):
         at = np.arange(len(score)).reshape(shape).transpose(1, 0, 3, 2).ravel()
         each = len(aspects) * self.samples
         named = np.tile(np.repeat(np.arange(len(aspects)), self.samples), len(live.row))
-        status = status.take(pa.array(at))
+        status = take_rows(status, at)
         if self.score == "parsed":
             status = only_applicable(status, named, several(self.rubric), self.not_applicable)
         count_replies(ctx, status)
@@ -142,8 +142,8 @@ class Judge(Judging, name="judge"):
             judge=self.name or f"{self.engine}:{'+'.join(aspects)}",
             aspect=pa.array(aspects).take(pa.array(named)),
             a=pa.array(np.repeat(live.place, each)),
-            score=score.take(pa.array(at)),
-            spread=None if spread is None else spread.take(pa.array(at)),
+            score=take_rows(score, at),
+            spread=None if spread is None else take_rows(spread, at),
             status=status,
             **of_calls(answers, at // shape[3]),
         )
