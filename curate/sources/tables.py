@@ -48,10 +48,13 @@ def shards(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bo
 
 
 def _lean(table: pa.Table) -> pa.Table:
-    """Leave the reasons out where there are none; what is in pieces stays so: a copy takes time."""
+    """Leave the reasons out where there are none, and lay the columns out whole.
+
+    A part needs them so, and whoever commits it should not hold the batches beside the copy.
+    """
     if table[DROP].null_count == table.num_rows:
         table = table.drop_columns([DROP])
-    return table
+    return table.combine_chunks()
 
 
 def _is_text(kind: pa.DataType) -> bool:
