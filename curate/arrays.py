@@ -213,11 +213,6 @@ def hexadecimal(numbers: npt.NDArray[np.uint64]) -> pa.Array:
     return pa.LargeStringArray.from_buffers(len(numbers), pa.py_buffer(ends), pa.py_buffer(text))
 
 
-def give_back() -> None:
-    """Let the system have the memory that Arrow keeps for later, so that no peaks add up."""
-    pa.default_memory_pool().release_unused()
-
-
 def map_distinct(texts: Column, change: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
     """Return `change` of every value, called once for each distinct one (null included)."""
     coded = one_chunk(texts).dictionary_encode(null_encoding="encode")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import orjson
 
-from curate.arrays import give_back
 from curate.books import account
 from curate.engines.served import mixed_models
 from curate.errors import CurateError, enough_memory
@@ -153,7 +152,6 @@ class _Loop:
             self.shards = ingest(self.pipeline.source, self.store, self.portion.limit, self.stop)
         rows = sum(shard.parts[0].rows_in for shard in self.shards)
         self.events.add("source", shards=len(self.shards), rows=rows)
-        give_back()
         for stage in all_stages(self.pipeline)[: last + 1]:
             if self.stop():
                 break
@@ -161,7 +159,6 @@ class _Loop:
                 self.shards, complete = self._stage(stage, self.shards)
             if not complete:
                 break
-            give_back()
             self.done.append(stage)
         whole = self.portion.of == 1
         finished = whole and len(self.done) == len(self.pipeline.stages) + 1
