@@ -94,8 +94,8 @@ def has_extras(value: Any) -> bool:
 
 
 def _parts(turn: dict[str, Any]) -> list[Any]:
-    content = turn.get("content")
-    return content if isinstance(content, list) else []
+    contents = (turn.get(name) for name in ("content", "value"))
+    return [part for said in contents if isinstance(said, list) for part in said]
 
 
 def _more(fields: object, known: Container[str]) -> bool:

@@ -56,6 +56,10 @@ def test_what_a_part_says_beside_its_text_is_kept(tmp_path: Path) -> None:
     (row,) = jsonl(tmp_path, {"prompt": cached})
     assert row["prompt"][0]["content"] == "Why?"
     assert json.loads(row["meta"]) == {"prompt": cached}
+    shared = [{"from": "human", "value": cached[0]["content"]}]
+    (row,) = jsonl(tmp_path, {"prompt": shared})
+    assert row["prompt"][0]["content"] == "Why?"
+    assert json.loads(row["meta"]) == {"prompt": shared}
 
 
 @pytest.mark.parametrize("part", [IMAGE, {"type": "input_audio", "input_audio": {}}])
