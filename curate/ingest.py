@@ -109,10 +109,7 @@ def _unit(source: Source, store: Store, identity: object, unit: Unit) -> Iterato
 
 
 def _read(source: Source, store: Store, identity: object, unit: Unit) -> Iterator[Record]:
-    """Commit the unit's tables as they are read; the record of the last one says so.
-
-    What makes a part of a table copies it, so that is left to the threads that commit.
-    """
+    """Commit the unit's tables as they are read; the record of the last one says so."""
 
     def part_of(item: tuple[int, pa.Table, bool]) -> Part:
         number, table, is_last = item

@@ -179,7 +179,10 @@ class Store:
                 disk.write_synced(scratch, final.pack())
                 place = self._record_path(record.stage, record.key)
                 try:
-                    scratch.replace(place) if over else os.link(scratch, place)
+                    if over:
+                        scratch.replace(place)
+                    else:
+                        os.link(scratch, place)
                 except FileExistsError:
                     (folder / name).unlink()
                     winner = self.find(record.stage, record.key)

@@ -16,12 +16,7 @@ from curate.schema import DROP, PROMPT
 from curate.sources.columns import Columns
 from curate.sources.labels import empty
 from curate.sources.messages import Unheld, has_extras, turns
-from curate.sources.values import (
-    Raw,
-    content_id,
-    row_id,
-    to_json,
-)
+from curate.sources.values import Raw, content_id, row_id, to_json
 
 
 def prompt_table(rows: Sequence[Raw], columns: Columns) -> pa.Table | None:
