@@ -161,8 +161,9 @@ def _committed(store: Store, part: Part, failures: int | None) -> Record:
     if failures is None:
         return store.commit(record, columns)
     there = store.find(record.stage, record.key)
-    worse = there is not None and record.failures >= failures
-    return there if there and worse else store.commit(record, columns, over=True)
+    if there is not None and record.failures >= failures:
+        return there
+    return store.commit(record, columns, over=True)
 
 
 def _applied(stage: Stage, task: Task, table: pa.Table | None, context: Context) -> Result | None:
